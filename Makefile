@@ -1,0 +1,68 @@
+# Everything here is idempotent: a second call redoes only what changed.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+UV := $(shell command -v uv || echo .uv/bin/uv)
+# Debian packages: OCR with its languages, and openly licensed fonts to render training data and the demo with.
+PACKAGES := tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn tesseract-ocr-jpn-vert fontconfig fonts-dejavu-core \
+  fonts-liberation fonts-ebgaramond fonts-linuxlibertine fonts-gfs-didot fonts-oldstandard fonts-junicode \
+  fonts-noto-cjk fonts-ipaexfont-mincho
+
+.PHONY: help setup system demo test lint format bench model lock clean
+
+help: ## show this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: system $(VENV)/.ready ## install what is missing: system packages, uv, the Python environment
+
+system:
+	@scripts/install_system.sh $(PACKAGES)
+
+.uv/bin/uv:
+	@echo "setup: uv is missing: installing it into .uv"
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(if $(filter .uv/bin/uv,$(UV)),.uv/bin/uv)
+	@echo "setup: Python environment in $(VENV) (several GB: torch carries its CUDA libraries)"
+	test -x $(BIN)/python || $(UV) venv --quiet --python python3 $(VENV)
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements.lock
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: setup ## draw two editions of a trade directory as scans, link them, show figures and a report
+	$(BIN)/python scripts/make_demo.py $(DEMO)/scans
+	$(BIN)/linkage run configs/directories.yaml --input $(DEMO)/scans --labels $(DEMO)/scans/truth.csv --out $(DEMO)/run
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest
+
+lint: setup ## check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## measure speed and memory beside named peers
+	$(BIN)/python scripts/bench.py
+
+model: setup ## train the shipped model again, from nothing (CPU, under an hour)
+	$(BIN)/python scripts/train_base.py
+
+lock: setup ## resolve the versions of all packages again
+	$(UV) pip compile pyproject.toml --extra ocr --extra dev --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
+
+clean: ## remove what the targets above made, but not the Python environment
+	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find linkage scripts tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,199 @@
+"""One typed configuration, read from YAML and overridden with `--set a.b=c`.
+
+Every key has a default that works; an unknown key is an error, and all problems are reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from linkage.errors import ConfigError
+
+RegionKind = Literal["page", "lines", "blocks", "header", "boxes"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IngestConfig(Section):
+    """Scans to records."""
+
+    regions: RegionKind = Field("lines", description="what becomes a record")
+    header_lines: int = Field(0, ge=0, description="header: the first N lines; 0 = the first text block")
+    boxes: Path | None = Field(None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]")
+    engine: Literal["tesseract", "none"] = Field("tesseract", description="OCR engine")
+    languages: tuple[str, ...] = Field(("eng",), min_length=1, description="Tesseract language codes")
+    psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
+    dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
+    max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
+    padding: int = Field(4, ge=0, le=200, description="pixels of margin around a region's crop")
+    workers: int = Field(0, ge=0, description="worker processes; 0 = one per core")
+    page_seconds: float = Field(120.0, gt=0, description="time limit for reading one page")
+    max_failures: float = Field(0.1, ge=0, le=1, description="share of pages set aside that fails the run")
+
+    @model_validator(mode="after")
+    def _boxes_need_a_file(self) -> IngestConfig:
+        if (self.regions == "boxes") != (self.boxes is not None):
+            raise ValueError("`regions: boxes` and `boxes: FILE.csv` go together")
+        return self
+
+
+class EncodeConfig(Section):
+    """The bi-encoder in use."""
+
+    model: str = Field("base", description="shipped model, folder, or open_clip ARCHITECTURE[:CHECKPOINT]")
+    image_weight: float = Field(0.5, ge=0, le=1, description="w in z = normalise(w image + (1-w) text)")
+    batch_size: int = Field(64, ge=1, description="records embedded at a time")
+    device: Device = "auto"
+
+
+class TrainConfig(Section):
+    """Fine-tuning on the records at hand: alignment first, then, with labels, SupCon."""
+
+    enabled: bool = Field(False, description="train on the ingested records before embedding")
+    align_epochs: int = Field(3, ge=0, description="epochs of symmetric InfoNCE on crop-text pairs")
+    supervised_epochs: int = Field(5, ge=0, description="epochs of SupCon on pooled embeddings")
+    batch_size: int = Field(128, ge=4)
+    per_class: int = Field(2, ge=2, description="m: records drawn per entity in a SupCon batch")
+    hard_negatives: int = Field(3, ge=0, description="k: nearest other entities put beside an anchor")
+    temperature: float = Field(0.07, gt=0, le=1, description="SupCon temperature")
+    align_lr: float = Field(3e-4, gt=0)
+    supervised_lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of steps with rising learning rate")
+    checkpoint_steps: int = Field(100, ge=1, description="steps between checkpoints")
+    bf16: Literal["auto", "on", "off"] = "auto"
+    tensorboard: bool = False
+
+
+class LinkConfig(Section):
+    """Queries to exemplars."""
+
+    exemplars: str | None = Field(None, description="glob on `source`: these records form the index")
+    k: int = Field(5, ge=1, description="candidates reported per query")
+    neighbours: int = Field(50, ge=1, description="nearest exemplars scored per modality and query")
+    threshold: float | None = Field(None, ge=0, le=1, description="match probability at or above: a match")
+    device: Device = "auto"
+
+
+class ClusterConfig(Section):
+    """Records without exemplars to entities."""
+
+    neighbours: int = Field(32, ge=1, description="k of the kNN graph")
+    min_cluster_size: int = Field(2, ge=2)
+    min_samples: int = Field(1, ge=1)
+    max_distance: float | None = Field(None, ge=0, description="cut; default: fitted on labels, else stated")
+
+
+class EvaluateConfig(Section):
+    """Figures against a truth table."""
+
+    recall_at: tuple[int, ...] = (1, 5, 10)
+    bootstrap: int = Field(1000, ge=100, description="resamples for the 95 % intervals")
+    iou: float = Field(0.5, gt=0, le=1, description="overlap from which a region covers a truth box")
+
+
+class ReportConfig(Section):
+    """What the report shows."""
+
+    entities: int = Field(8, ge=1, le=100, description="entities pictured in each part")
+    crops: int = Field(8, ge=1, le=100, description="crops pictured per entity")
+
+
+class Config(Section):
+    """Everything a run depends on. Written back, resolved, as `config.yaml` of the run."""
+
+    seed: int = Field(0, ge=0)
+    ingest: IngestConfig = IngestConfig()
+    encode: EncodeConfig = EncodeConfig()
+    train: TrainConfig = TrainConfig()
+    link: LinkConfig = LinkConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Read `path` (None: all defaults) and apply overrides like `ingest.dpi=200`.
+
+    Relative paths inside the file are taken from the file's own folder.
+
+    Raises:
+        ConfigError: unreadable or invalid; one line per problem.
+    """
+    name = str(path) if path else "configuration"
+    values = _read_yaml(path) if path else {}
+    for override in overrides:
+        _apply(values, override)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: " + "; ".join(_problems(error))) from None
+    boxes = config.ingest.boxes
+    if path and boxes and not boxes.is_absolute():
+        ingest = config.ingest.model_copy(update={"boxes": path.parent / boxes})
+        config = config.model_copy(update={"ingest": ingest})
+    return config
+
+
+def update(section: Section, **changes: Any) -> Any:
+    """Return `section` with the changes that are not None, validated again.
+
+    Raises:
+        ConfigError: a changed value is invalid.
+    """
+    values = section.model_dump() | {key: value for key, value in changes.items() if value is not None}
+    try:
+        return type(section).model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("options: " + "; ".join(_problems(error))) from None
+
+
+def dump_config(config: Config) -> str:
+    """The configuration as YAML that `load_config` reads back to an equal one."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; ready ones are in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold `key: value` lines, not a {type(values).__name__}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: write it as key.sub=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML; quote it") from None
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override}: `{parent}` has no keys of its own")
+    values[last] = value
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, p['loc'])) or 'value'}: {p['msg']}" for p in error.errors()]

@@ -1,0 +1,170 @@
+"""The Records table: one row per record, as CSV with image paths or as Parquet with the crops inside.
+
+A record may lack its image or its text. It is still a record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from linkage.errors import InputError
+from linkage.tables import read_table, require_columns
+from linkage.text import clean
+
+WORD = pa.struct(
+    [("text", pa.string()), ("confidence", pa.float32())] + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
+)
+SCHEMA = pa.schema(
+    [pa.field("record_id", pa.string(), nullable=False), ("source", pa.string()), ("source_sha256", pa.string()), ("page", pa.int32())]
+    + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
+    + [("direction", pa.string()), ("text", pa.string()), ("text_raw", pa.string()), ("ocr_engine", pa.string())]
+    + [("ocr_confidence", pa.float32()), ("words", pa.list_(WORD)), ("crop", pa.binary())]
+)  # fmt: skip
+"""What ingest writes: `words` are the engine's words with confidence 0..1 and page pixels, `crop` an encoded image."""
+
+PROVENANCE = ("source", "source_sha256", "page", "x0", "y0", "x1", "y1", "direction", "ocr_engine", "ocr_confidence")
+LABELS = ("entity_id", "split", "role")
+_TEXT_COLUMNS = ("record_id", "source", "source_sha256", "direction", "text", "text_raw", "ocr_engine", *LABELS)
+
+
+def record_id(source_sha256: str, page: int, region: str) -> str:
+    """Derive a stable id from the source's content hash, the page (from 1) and the region's description."""
+    return "r" + hashlib.sha256(f"{source_sha256}:{page}:{region}".encode()).hexdigest()[:16]
+
+
+class Records:
+    """The records of one CSV or Parquet file.
+
+    Attributes:
+        path: the file.
+        frame: one row per record, index 0..n-1, without `crop` and `words`. `record_id` is unique; `text`,
+            `entity_id`, `split`, `role` and `source` always exist (text columns hold "" where empty).
+        failures: (record_id, reason) of images that could not be found; the record is kept without its image.
+    """
+
+    def __init__(
+        self, path: Path, frame: pd.DataFrame, failures: list[tuple[str, str]], rows: np.ndarray | None = None
+    ) -> None:
+        self.path = path
+        self.frame = frame
+        self.failures = failures
+        self._rows = rows  # rows of the file that these records are; None: all of them
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def open(cls, path: Path) -> Records:
+        """Open and check a records table; crops stay on disk.
+
+        Raises:
+            InputError: missing, unreadable, no `record_id`, duplicate ids, or an image path that leaves the
+                folder of the CSV.
+        """
+        if path.suffix == ".parquet":
+            frame, failures = _open_parquet(path), []
+        else:
+            frame = read_table(path)
+            require_columns(frame, ("record_id",), path)
+            failures = _check_images(frame, path)
+            frame["text_raw"] = frame.get("text", "")
+        frame = _complete(frame)
+        _check_ids(frame["record_id"], path)
+        return cls(path, frame, failures)
+
+    def take(self, rows: np.ndarray) -> Records:
+        """The records at some rows (integers), in that order."""
+        kept = rows if self._rows is None else self._rows[rows]
+        return Records(self.path, self.frame.iloc[rows].reset_index(drop=True), self.failures, kept)
+
+    def crop(self, row: int) -> bytes | None:
+        """Encoded image of one record, or None where it has none.
+
+        Raises:
+            OSError: the image file of a CSV record cannot be read.
+        """
+        if self._images is not None:
+            name = self._images[row]
+            return (self.path.parent / name).read_bytes() if name else None
+        row = row if self._rows is None else int(self._rows[row])
+        return self._crops[row].as_py() if self._crops is not None else None
+
+    def batches(self, size: int) -> Iterator[tuple[int, list[bytes | None]]]:
+        """Yield (first row, encoded images) for every `size` rows in order, reading the file as it goes."""
+        if self._images is not None or self._rows is not None:
+            for start in range(0, len(self), size):
+                yield start, [self.crop(row) for row in range(start, min(start + size, len(self)))]
+            return
+        with pq.ParquetFile(self.path) as file:
+            start = 0
+            columns = ["crop"] if "crop" in file.schema_arrow.names else ["record_id"]
+            for batch in file.iter_batches(batch_size=size, columns=columns):
+                crops = batch.column(0).to_pylist() if columns == ["crop"] else [None] * len(batch)
+                yield start, crops
+                start += len(batch)
+
+    @cached_property
+    def _images(self) -> list[str] | None:
+        return None if self.path.suffix == ".parquet" else self.frame["image"].tolist()
+
+    @cached_property
+    def _crops(self) -> pa.ChunkedArray | None:
+        if "crop" not in pq.read_schema(self.path).names:
+            return None
+        return pq.read_table(self.path, columns=["crop"], memory_map=True)["crop"]
+
+
+def _open_parquet(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        names = pq.read_schema(path).names
+        frame = pq.read_table(path, columns=[name for name in names if name not in ("crop", "words")]).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:200]})") from None
+    require_columns(frame, ("record_id",), path)
+    return frame
+
+
+def _complete(frame: pd.DataFrame) -> pd.DataFrame:
+    for name in ("text", "source", "image", *LABELS):
+        if name not in frame.columns:
+            frame[name] = ""
+    for name in {*_TEXT_COLUMNS, "image"} & set(frame.columns):
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
+    frame["text"] = [clean(str(text)) for text in frame["text"]]
+    return frame.reset_index(drop=True)
+
+
+def _check_ids(ids: pd.Series, path: Path) -> None:
+    if (ids == "").any():
+        raise InputError(f"{path}: row {int((ids == '').idxmax()) + 2} has no record_id; give every record one")
+    if ids.duplicated().any():
+        first = ids[ids.duplicated()].iloc[0]
+        raise InputError(f"{path}: record_id {first!r} stands {int((ids == first).sum())} times; ids must be unique")
+
+
+def _check_images(frame: pd.DataFrame, path: Path) -> list[tuple[str, str]]:
+    """Blank the images that are not there; refuse a path that leaves the CSV's folder."""
+    if "image" not in frame.columns:
+        return []
+    failures = []
+    root = path.parent.resolve()
+    for row, name in enumerate(frame["image"]):
+        if not name:
+            continue
+        inside = not PurePosixPath(name).is_absolute() and (root / name).resolve().is_relative_to(root)
+        if not inside:
+            raise InputError(f"{path}: image {name!r} of record {frame['record_id'][row]!r} leaves the folder of the CSV")
+        if not (root / name).is_file():
+            failures.append((str(frame["record_id"][row]), f"image {name} not found"))
+            frame.loc[row, "image"] = ""
+    return failures

@@ -1,0 +1,219 @@
+"""A run directory: its lock, its manifest, and stages that are redone only when something they depend on changed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from linkage import __version__
+from linkage.errors import ArtefactError, InputError
+from linkage.tables import replacing
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+_VERSIONS_OF = (
+    "torch open_clip_torch faiss-gpu faiss-cpu hdbscan numpy pandas pyarrow pillow pypdfium2 pytesseract rapidfuzz".split()
+)
+_SECONDS_BETWEEN_SAMPLES = 0.2
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON-like value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+class RunDirectory:
+    """The folder of one run, held by a lock while it is open (use it in a `with` statement).
+
+    Attributes:
+        path: the folder.
+        manifest: what `manifest.json` holds; written after every stage.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; give a folder for the run")
+        foreign = self.path.is_dir() and any(self.path.iterdir()) and not (self.path / ".lock").exists()
+        if foreign:
+            raise InputError(f"{self.path}: holds files but is no run directory; choose a new or empty folder")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / ".lock").open("a")
+        try:
+            # The kernel drops this lock when the process dies, however it dies.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise InputError(f"{self.path}: another run is at work here; wait for it or choose another --out") from None
+        self.manifest = read_manifest(self.path) if (self.path / MANIFEST).exists() else {"stages": {}}
+        self.manifest |= {"linkage": __version__, "started": _now(), "finished": None} | _environment()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
+
+    def stage(self, name: str, depends_on: Any, make: Callable[[Path], dict[str, Any]]) -> str:
+        """Run one stage unless its result is there already.
+
+        Args:
+            name: the stage and its folder.
+            depends_on: JSON-like value of all that the result depends on.
+            make: makes the folder whose path it is given and returns the counts for the manifest. That path, and
+                anything beside it, may hold what an interrupted call with the same `depends_on` left there.
+
+        Returns:
+            A digest of what the stage made, for the stages after it to depend on.
+        """
+        key = digest([__version__, depends_on])
+        folder = self.path / name
+        done = self.manifest["stages"].get(name, {})
+        if done.get("key") == key and _sizes(folder) == done.get("files"):
+            log.info("%s: unchanged, kept", name)
+            done["kept"] = True
+            return str(done["digest"])
+        log.info("%s ...", name)
+        work = self._work(name, key)
+        start = time.monotonic()
+        with peak_memory() as memory:
+            counts = make(work / name)
+        files = _sizes(work / name)
+        entry = {
+            "key": key,
+            "digest": digest({file: digest_file(work / name / file) for file in files}),
+            "files": files,
+            "counts": counts,
+            "seconds": round(time.monotonic() - start, 2),
+            "peak_memory_mb": memory(),
+            "kept": False,
+        }
+        self.drop(name)
+        (work / name).rename(folder)
+        shutil.rmtree(work)
+        self.manifest["stages"][name] = entry
+        self.save()
+        return str(entry["digest"])
+
+    def _work(self, name: str, key: str) -> Path:
+        """The folder to make a stage in; what calls with other keys left behind is removed."""
+        work = self.path / ".work" / f"{name}-{key[:12]}"
+        for stale in self.path.glob(f".work/{name}-*"):
+            if stale != work:
+                shutil.rmtree(stale)
+        work.mkdir(parents=True, exist_ok=True)
+        return work
+
+    def drop(self, name: str) -> None:
+        """Remove the result of a stage: the manifest first, so that a kill in between leaves no wrong entry."""
+        if self.manifest["stages"].pop(name, None) or (self.path / name).exists():
+            self.save()
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def save(self) -> None:
+        """Write the manifest atomically."""
+        with replacing(self.path / MANIFEST) as temporary:
+            temporary.write_text(json.dumps(self.manifest, indent=2, default=str) + "\n", encoding="utf-8")
+
+    def finish(self) -> None:
+        """Note in the manifest that the run came to its end."""
+        self.manifest["finished"] = _now()
+        self.save()
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """The manifest of a run directory.
+
+    Raises:
+        ArtefactError: there is none, or it is damaged.
+    """
+    try:
+        manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):
+            raise ValueError("no stages in it")
+    except FileNotFoundError:
+        raise ArtefactError(f"{run}: no {MANIFEST} here; make a run with `linkage run`") from None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{run / MANIFEST}: damaged ({error}); remove the folder and run again") from None
+    return manifest
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], float]]:
+    """Measure the peak memory of a block; yields a function that returns it in megabytes after the block.
+
+    It is the sum of the resident sets of this process and its workers, sampled five times a second.
+    """
+    import psutil
+
+    process = psutil.Process()
+    peak = 0
+    stop = threading.Event()
+
+    def sample() -> None:
+        nonlocal peak
+        while True:
+            total = 0
+            for one in (process, *process.children(recursive=True)):
+                try:
+                    total += one.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            peak = max(peak, total)
+            if stop.wait(_SECONDS_BETWEEN_SAMPLES):
+                return
+
+    thread = threading.Thread(target=sample, name="peak-memory", daemon=True)
+    thread.start()
+    try:
+        yield lambda: round(peak / 1e6, 1)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Size in bytes of every file below a folder; {} where there is no folder."""
+    return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _environment() -> dict[str, Any]:
+    versions = {}
+    for package in _VERSIONS_OF:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count(), "versions": versions}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,208 @@
+"""The one reader and writer of tables: CSV that survives spreadsheets, its Parquet twin, the data dictionary."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from linkage.errors import ArtefactError, InputError
+
+SCHEMA_VERSION = 1
+
+
+class Column(NamedTuple):
+    """One entry of the data dictionary."""
+
+    dtype: str  # text, integer, number or flag
+    meaning: str
+
+
+COLUMNS: dict[str, Column] = {
+    "record_id": Column("text", "id of the record; from scans: derived from file content, page and region"),
+    "source": Column("text", "file that the record was read from, relative to the input folder"),
+    "source_sha256": Column("text", "SHA-256 of that file's bytes"),
+    "page": Column("integer", "page of the source, counted from 1"),
+    "x0": Column("integer", "left edge of the region, pixels of the page at native resolution"),
+    "y0": Column("integer", "top edge of the region"),
+    "x1": Column("integer", "right edge of the region (exclusive)"),
+    "y1": Column("integer", "bottom edge of the region (exclusive)"),
+    "direction": Column("text", "horizontal or vertical: how the text runs"),
+    "text": Column("text", "reading of the region: NFC, white space collapsed"),
+    "text_raw": Column("text", "reading exactly as the engine gave it"),
+    "ocr_engine": Column("text", "engine and version that read the text; empty: the text was given"),
+    "ocr_confidence": Column("number", "mean word confidence of the engine, 0..1; empty: unknown"),
+    "image": Column("text", "CSV records: image file, relative to the CSV's folder"),
+    "split": Column("text", "train, val or test; entities never cross splits"),
+    "role": Column("text", "exemplar, query or query_nomatch, where the user said so"),
+    "entity_id": Column("text", "id of the entity; empty in links: no-match"),
+    "exemplar_id": Column("text", "record_id of the exemplar that stands for the entity"),
+    "rank": Column("integer", "place of the candidate among the query's candidates, from 1"),
+    "decision": Column("text", "match or no-match; candidates below rank 1 are always no-match"),
+    "probability": Column("number", "match probability 0..1, by the scorer named in the manifest"),
+    "score": Column("number", "cosine of the pooled embeddings, -1..1 = image_score + text_score + cross_score"),
+    "image_score": Column("number", "part of `score` that comes from picture against picture"),
+    "text_score": Column("number", "part of `score` that comes from text against text"),
+    "cross_score": Column("number", "part of `score` that comes from picture against text, both ways"),
+    "string_score": Column("number", "normalised Levenshtein similarity of the folded texts, 0..1; empty: a text is missing"),
+    "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
+    "threshold": Column("number", "match probability from which a candidate is a match (>=)"),
+    "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default"),
+    "exemplar_text": Column("text", "reading of the exemplar"),
+    "exemplar_source": Column("text", "file that the exemplar was read from"),
+    "exemplar_page": Column("integer", "page of that file"),
+    "origin": Column("text", "how the record came to its entity: exemplar, linked, clustered or singleton"),
+    "membership": Column("number", "strength of belonging 0..1: match probability, or HDBSCAN's; 1 for exemplars"),
+    "noise": Column("flag", "1: HDBSCAN left the record outside every cluster, so it is an entity of its own"),
+    "is_exemplar": Column("flag", "1: the record stands for its entity"),
+    "n_records": Column("integer", "records of the entity"),
+    "n_sources": Column("integer", "distinct source files of the entity's records"),
+    "min_score": Column("number", "lowest pooled cosine of a member to the exemplar; empty for one record"),
+    "reason": Column("text", "why the input was set aside"),
+}  # fmt: skip
+
+_ESCAPED = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def escape_cell(text: str) -> str:
+    """Make a cell harmless for spreadsheets: a leading ' before = + - @ tab, CR and '. Undone by `unescape_cell`."""
+    return "'" + text if text.startswith(_ESCAPED) else text
+
+
+def unescape_cell(text: str) -> str:
+    """Undo `escape_cell`."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_ESCAPED) else text
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
+    """Write a table atomically; the suffix decides: .parquet, else CSV with escaped cells.
+
+    Args:
+        table: text columns hold str or None; None and NaN become empty cells.
+        path: file to write or replace.
+        twin: also write the table as Parquet, unescaped, beside the CSV.
+    """
+    if path.suffix == ".parquet":
+        with replacing(path) as temporary:
+            table.to_parquet(temporary, index=False)
+        return
+    cells = table.copy()
+    for name in cells.columns:
+        if not pd.api.types.is_numeric_dtype(cells[name]):
+            cells[name] = [None if pd.isna(v) else escape_cell(str(v)) for v in cells[name]]
+    with replacing(path) as temporary:
+        cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
+    if twin:
+        write_table(table, path.with_suffix(".parquet"))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV or Parquet table; CSV cells are unescaped and typed by the data dictionary.
+
+    Unknown columns stay text, exactly as written ("001", "NA" and "null" included); empty text is "".
+
+    Raises:
+        InputError: missing, unreadable, or a typed column holds something else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    except (OSError, ValueError, csv.Error, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: not a readable table ({_one_line(error)})") from None
+    return table
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file, strict=True))
+    if not rows:
+        raise ValueError("it is empty")
+    header, *body = rows
+    if len(set(header)) < len(header):
+        raise ValueError("a column name stands twice in the header")
+    body = [row for row in body if row]
+    for number, row in enumerate(body, start=2):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")
+    table = pd.DataFrame(body, columns=header, dtype=object).map(unescape_cell)
+    for name in header:
+        known = COLUMNS.get(name)
+        if known and known.dtype != "text":
+            table[name] = _numbers(table[name], name)
+    return table
+
+
+def _numbers(cells: pd.Series, name: str) -> pd.Series:
+    try:
+        numbers = pd.to_numeric(cells.where(cells != "", None))
+    except (ValueError, TypeError):
+        raise ValueError(f"column {name} must hold numbers") from None
+    kind = COLUMNS[name].dtype
+    if kind == "number":
+        return numbers.astype(float)
+    try:
+        return numbers.astype("Int64")
+    except (TypeError, ValueError):
+        raise ValueError(f"column {name} must hold whole numbers") from None
+
+
+def require_columns(table: pd.DataFrame, names: tuple[str, ...], path: Path) -> None:
+    """Raise InputError naming every column of `names` that the table lacks."""
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: column {', '.join(missing)} is missing; it has {', '.join(table.columns)}")
+
+
+def write_dictionary(path: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """Write the data dictionary (`columns.md`) of the exported tables: every column that occurs, explained."""
+    lines = [
+        "# Data dictionary",
+        "",
+        f"Table schema version {SCHEMA_VERSION}. In the CSV files a cell that begins with one of `= + - @ '`, tab or",
+        "carriage return has an extra `'` in front, so that no spreadsheet runs it: drop that one character to get",
+        "the text back. The Parquet twins hold the text as it is.",
+    ]
+    for name, table in tables.items():
+        lines += ["", f"## {name} ({len(table)} rows)", "", "| column | type | meaning |", "|---|---|---|"]
+        for column in table.columns:
+            known = COLUMNS.get(column, Column("text", "the user's own column, untouched"))
+            lines.append(f"| `{column}` | {known.dtype} | {known.meaning} |")
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Memory-map an array written with `numpy.save`.
+
+    Raises:
+        ArtefactError: it is missing or not an array.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path}: not a readable array ({_one_line(error)}); make it again") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
