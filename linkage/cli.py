@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from linkage import __version__
-from linkage.errors import LinkageError, QualityGateError, UsageError
+from linkage.console import print_json, print_metrics, print_stages, print_summary
+from linkage.errors import LinkageError, UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from linkage.config import Config
 
 log = logging.getLogger("linkage")
 
+INTERRUPTED = 130
 EXIT_CODES = """
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 configuration invalid; 4 input invalid, or more set aside than
 allowed; 5 a program or device is missing; 6 a model, index or run is missing or stale; 7 a quality gate failed;
@@ -38,9 +39,14 @@ app = typer.Typer(
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="SCANS...", help="Image and PDF files, folders or globs.")]
 RecordsFile = Annotated[Path, typer.Argument(metavar="RECORDS", help="Records table: CSV or Parquet.")]
-Settings = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. link.k=3.")]
-ConfigFile = Annotated[Optional[Path], typer.Option("--config", metavar="YAML", help="Configuration; default: every default.")]
-Model = Annotated[Optional[str], typer.Option(help="Shipped model's name, model folder, or open_clip ARCH[:CHECKPOINT].")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. link.k=3.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="YAML", help="Configuration; default: every default.")
+]
+Model = Annotated[str | None, typer.Option(help="Shipped model's name, model folder, or open_clip ARCH[:CHECKPOINT].")]
+Embedded = Annotated[Path | None, typer.Option(help="Embeddings folder of `linkage embed`; default: embed now.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
@@ -64,7 +70,7 @@ def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML); ready ones are in configs/.")],
     input: Annotated[list[Path], typer.Option("--input", help="Scans: file, folder or glob; may be repeated.")],
     out: Annotated[Path, typer.Option(help="Run directory; an earlier run is continued.")],
-    labels: Annotated[Optional[Path], typer.Option(help="Table of known entities, to fit on and be measured by.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table of known entities, to fit on and be measured by.")] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -77,11 +83,11 @@ def run(
 
     result = run_pipeline(load_config(config, settings or ()), input, out, labels=labels)
     if as_json:
-        _print_json(result.manifest)
+        print_json(result.manifest)
         return
-    _print_stages(result.manifest)
+    print_stages(result.manifest)
     if len(result.metrics):
-        _print_metrics(result.metrics)
+        print_metrics(result.metrics)
     typer.echo(f"tables  {out / 'export'}\nreport  {out / 'report.html'}")
 
 
@@ -89,14 +95,18 @@ def run(
 def ingest(
     scans: Inputs,
     out: Annotated[Path, typer.Option(help="Records table to write (.parquet); a cut-off call is continued.")],
-    regions: Annotated[Optional[str], typer.Option(help="What becomes a record: page, lines, blocks, header or boxes.")] = None,
-    boxes: Annotated[Optional[Path], typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")] = None,
-    header_lines: Annotated[Optional[int], typer.Option(help="header: first N lines; 0 = first text block.")] = None,
-    engine: Annotated[Optional[str], typer.Option(help="OCR engine: tesseract or none.")] = None,
-    lang: Annotated[Optional[str], typer.Option(help="Tesseract languages, e.g. eng+jpn.")] = None,
-    psm: Annotated[Optional[int], typer.Option(help="Tesseract page segmentation mode.")] = None,
-    dpi: Annotated[Optional[int], typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
-    workers: Annotated[Optional[int], typer.Option(help="Worker processes; 0 = one per core.")] = None,
+    regions: Annotated[
+        str | None, typer.Option(help="What becomes a record: page, lines, blocks, header or boxes.")
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")
+    ] = None,
+    header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
+    engine: Annotated[str | None, typer.Option(help="OCR engine: tesseract or none.")] = None,
+    lang: Annotated[str | None, typer.Option(help="Tesseract languages, e.g. eng+jpn.")] = None,
+    psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
+    dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; 0 = one per core.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
@@ -121,7 +131,7 @@ def ingest(
         workers=workers,
     )
     summary = ingest_scans(scans, out, section, existing="overwrite" if overwrite else "resume")
-    _print_summary(
+    print_summary(
         {
             "sources": summary.sources,
             "pages": summary.pages,
@@ -147,16 +157,13 @@ def train(
 
     Example: linkage train records.parquet --out model/ --set train.align_epochs=5
     """
-    from linkage.config import load_config, update
     from linkage.encode.train import train as train_model
     from linkage.records import Records
 
-    loaded = load_config(config, settings or ())
+    loaded = _load(config, settings, model)
     _free(out, overwrite)
-    summary = train_model(
-        Records.open(records), out, loaded.train, update(loaded.encode, model=model), seed=loaded.seed
-    )
-    _print_summary(summary | {"out": str(out)}, as_json)
+    summary = train_model(Records.open(records), out, loaded.train, loaded.encode, seed=loaded.seed)
+    print_summary(summary | {"out": str(out)}, as_json)
 
 
 @app.command()
@@ -173,22 +180,143 @@ def embed(
 
     Example: linkage embed records.parquet --model base --out embeddings/
     """
-    from linkage.config import load_config, update
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import embed_records
     from linkage.records import Records
 
-    section = update(load_config(config, settings or ()).encode, model=model)
+    section = _load(config, settings, model).encode
     _free(out, overwrite)
     opened = Records.open(records)
     embeddings = embed_records(opened, BiEncoder.load(section.model, section.device), out, section)
-    _print_summary(embeddings.manifest | {"out": str(out)}, as_json)
+    print_summary(embeddings.manifest | {"out": str(out)}, as_json)
+
+
+@app.command()
+def index(
+    records: RecordsFile,
+    out: Annotated[Path, typer.Option(help="Index folder to write.")],
+    embeddings: Embedded = None,
+    model: Model = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the index of exemplars that queries are linked to; entity_id names their entities.
+
+    Example: linkage index exemplars.parquet --model base --out index/
+    """
+    from linkage.jobs import build_exemplar_index
+
+    loaded = _load(config, settings, model)
+    _free(out, overwrite)
+    print_summary(build_exemplar_index(records, out, loaded, embeddings) | {"out": str(out)}, as_json)
+
+
+@app.command()
+def link(
+    queries: RecordsFile,
+    index: Annotated[Path, typer.Option(help="Index folder.")],
+    out: Annotated[Path, typer.Option(help="Links table to write: .csv (with a Parquet twin) or .parquet.")],
+    embeddings: Embedded = None,
+    model: Annotated[str | None, typer.Option(help="Where the index's model is now, if it was moved.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Match probability from which a candidate matches.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Candidates reported per query.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Link records to the exemplars of an index, or to none.
+
+    Example: linkage link queries.csv --index index/ --out links.csv
+    """
+    from linkage.config import update
+    from linkage.jobs import link_queries
+
+    loaded = _load(config, settings, None)
+    loaded = loaded.model_copy(update={"link": update(loaded.link, threshold=threshold, k=k)})
+    _free(out, overwrite)
+    summary = link_queries(queries, index, out, loaded, model=model, embeddings=embeddings)
+    print_summary(summary | {"out": str(out)}, as_json)
+
+
+@app.command()
+def cluster(
+    records: RecordsFile,
+    out: Annotated[Path, typer.Option(help="Folder for members.csv, entities.csv and columns.md.")],
+    embeddings: Embedded = None,
+    model: Model = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Group records into entities where no exemplars exist.
+
+    Example: linkage cluster records.parquet --out clusters/
+    """
+    from linkage.jobs import cluster_records
+
+    loaded = _load(config, settings, model)
+    _free(out, overwrite)
+    print_summary(cluster_records(records, out, loaded, embeddings) | {"out": str(out)}, as_json)
+
+
+@app.command()
+def evaluate(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="links, members or records table.")],
+    truth: Annotated[Path, typer.Option(help="Known entities by record_id or source; or boxes with their text.")],
+    index: Annotated[Path | None, typer.Option(help="links: the index folder, if it was moved.")] = None,
+    split: Annotated[str | None, typer.Option(help="Score only this split of the truth.")] = None,
+    fail_under: Annotated[
+        list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Exit with 7 if Linkage's figure is lower.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures as a table.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a result against the truth, beside string baselines on the same text.
+
+    Example: linkage evaluate links.csv --truth truth.csv --split val --fail-under matched_accuracy=0.9
+    """
+    from linkage.evaluate.evaluate import check_gates
+    from linkage.evaluate.evaluate import evaluate as measure
+    from linkage.tables import write_table
+
+    loaded = _load(config, settings, None)
+    evaluation = measure(table, truth, loaded.evaluate, index=index, split=split, seed=loaded.seed)
+    if out:
+        _free(out, overwrite)
+        write_table(evaluation.metrics, out)
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        print_metrics(evaluation.metrics)
+        for note in evaluation.notes:
+            typer.echo(note)
+    check_gates(evaluation, fail_under or [])
+
+
+@app.command()
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
+) -> None:
+    """Write the report of a run again.
+
+    Example: linkage report runs/receipts
+    """
+    from linkage.run import write_run_report
+
+    typer.echo(f"report  {write_run_report(run_directory)}")
 
 
 @app.command()
 def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
-    input: Annotated[Optional[list[Path]], typer.Option("--input", help="Scans: file, folder or glob.")] = None,
+    input: Annotated[list[Path] | None, typer.Option("--input", help="Scans: file, folder or glob.")] = None,
     settings: Settings = None,
 ) -> None:
     """Validate a configuration and its inputs, and run nothing.
@@ -205,22 +333,29 @@ def check(
         typer.echo(f"# {len(find_sources(input))} sources")
 
 
+def _load(config: Path | None, settings: list[str] | None, model: str | None) -> Config:
+    from linkage.config import load_config, update
+
+    loaded = load_config(config, settings or ())
+    return loaded.model_copy(update={"encode": update(loaded.encode, model=model)})
+
+
+def _free(out: Path, overwrite: bool) -> None:
+    """Make room for a result, if asked to; nothing is overwritten otherwise."""
+    if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another --out")
+
+
 def main() -> None:
     """Run the command line; errors a user can meet become one line and their exit code."""
     try:
-        app(standalone_mode=False)
+        app()
     except LinkageError as error:
         _fail(error, str(error), error.exit_code)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted; the same command continues where it was", err=True)
-        sys.exit(130)
-    except typer.BadParameter as error:
-        error.show()
-        sys.exit(UsageError.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("linkage: interrupted; the same command goes on where it was", err=True)
+        raise
     except Exception as error:
         _fail(error, f"bug: {type(error).__name__}: {error} (run with -v for the traceback)", 1)
 

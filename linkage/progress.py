@@ -17,7 +17,8 @@ SECONDS_BETWEEN_LINES = 15.0
 class Advance(Protocol):
     """Tell the progress display that `n` more items are done."""
 
-    def __call__(self, n: int = 1) -> None: ...
+    def __call__(self, n: int = 1) -> None:
+        """Count `n` more."""
 
 
 @contextmanager

@@ -23,16 +23,37 @@ WORD = pa.struct(
     [("text", pa.string()), ("confidence", pa.float32())] + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
 )
 SCHEMA = pa.schema(
-    [pa.field("record_id", pa.string(), nullable=False), ("source", pa.string()), ("source_sha256", pa.string()), ("page", pa.int32())]
+    [pa.field("record_id", pa.string(), nullable=False), ("source", pa.string()), ("source_sha256", pa.string())]
+    + [("page", pa.int32())]
     + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
     + [("direction", pa.string()), ("text", pa.string()), ("text_raw", pa.string()), ("ocr_engine", pa.string())]
     + [("ocr_confidence", pa.float32()), ("words", pa.list_(WORD)), ("crop", pa.binary())]
 )  # fmt: skip
 """What ingest writes: `words` are the engine's words with confidence 0..1 and page pixels, `crop` an encoded image."""
 
-PROVENANCE = ("source", "source_sha256", "page", "x0", "y0", "x1", "y1", "direction", "ocr_engine", "ocr_confidence")
+PROVENANCE = (
+    "source",
+    "source_sha256",
+    "page",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+    "direction",
+    "ocr_engine",
+    "ocr_confidence",
+)
 LABELS = ("entity_id", "split", "role")
-_TEXT_COLUMNS = ("record_id", "source", "source_sha256", "direction", "text", "text_raw", "ocr_engine", *LABELS)
+_TEXT_COLUMNS = (
+    "record_id",
+    "source",
+    "source_sha256",
+    "direction",
+    "text",
+    "text_raw",
+    "ocr_engine",
+    *LABELS,
+)
 
 
 def record_id(source_sha256: str, page: int, region: str) -> str:
@@ -163,7 +184,9 @@ def _check_images(frame: pd.DataFrame, path: Path) -> list[tuple[str, str]]:
             continue
         inside = not PurePosixPath(name).is_absolute() and (root / name).resolve().is_relative_to(root)
         if not inside:
-            raise InputError(f"{path}: image {name!r} of record {frame['record_id'][row]!r} leaves the folder of the CSV")
+            raise InputError(
+                f"{path}: image {name!r} of record {frame['record_id'][row]!r} leaves the folder of the CSV"
+            )
         if not (root / name).is_file():
             failures.append((str(frame["record_id"][row]), f"image {name} not found"))
             frame.loc[row, "image"] = ""

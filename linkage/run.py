@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from linkage.config import Config, dump_config
+from linkage.config import Config, dump_config, load_config
 from linkage.errors import ArtefactError, InputError
+from linkage.jobs import export, model_scorer
 from linkage.records import LABELS, Records
-from linkage.rundir import RunDirectory, digest, digest_file, read_manifest
-from linkage.tables import read_table, replacing, write_dictionary, write_table
+from linkage.rundir import RunDirectory, digest_file, read_manifest
+from linkage.tables import read_table, replacing, write_table
+
+if TYPE_CHECKING:
+    from linkage.link.scorer import Scorer
 
 log = logging.getLogger(__name__)
-
-EXPORTED = ("links", "members", "entities")
 
 
 class RunResult(NamedTuple):
@@ -53,25 +55,24 @@ def run(config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | Non
         records = pipeline.labelled(ingested)
         trained = pipeline.train(records, ingested)
         embedded = pipeline.embed(records, ingested, trained)
-        entities = pipeline.entities(records, embedded)
-        metrics = pipeline.evaluate(entities)
-        pipeline.export()
-        pipeline.report(metrics)
+        linked = pipeline.link(records, embedded)
+        clustered = pipeline.cluster(records, embedded, linked)
+        pipeline.evaluate(linked, clustered)
         directory.finish()
-        tables = {name: read_table(out / "export" / f"{name}.parquet") for name in EXPORTED}
-        return RunResult(directory.manifest, tables, pipeline.metrics())
+        tables = result_tables(out)
+        export(tables, out / "export")
+        _write_report(out, directory.manifest, tables, config)
+        return RunResult(directory.manifest, tables, _metrics(out))
 
 
-def write_run_report(run_path: Path, config: Config) -> Path:
-    """Write `report.html` of a finished run again.
+def write_run_report(run_path: Path) -> Path:
+    """Write `report.html` of a finished run again, with the run's own configuration; returns its path.
 
     Raises:
-        ArtefactError: it is no run directory, or a stage is missing.
+        ArtefactError: it is no run directory, or the run did not finish.
     """
     manifest = read_manifest(run_path)
-    if "entities" not in manifest["stages"]:
-        raise ArtefactError(f"{run_path}: the run did not finish; run `linkage run` with the same arguments again")
-    return _write_report(run_path, manifest, config)
+    return _write_report(run_path, manifest, result_tables(run_path), load_config(run_path / "config.yaml"))
 
 
 class _Pipeline:
@@ -148,7 +149,9 @@ class _Pipeline:
             self.labels_digest,
         ]
         return self.directory.stage(
-            "train", depends_on, lambda folder: train(records, folder, config.train, config.encode, seed=config.seed)
+            "train",
+            depends_on,
+            lambda folder: train(records, folder, config.train, config.encode, seed=config.seed),
         )
 
     def embed(self, records: Records, ingested: str, trained: str | None) -> str:
@@ -183,19 +186,19 @@ class _Pipeline:
 
         def make_index(folder: Path) -> dict[str, Any]:
             rows = np.flatnonzero(exemplars)
-            index = build_index(records.take(rows), embeddings.take(rows), folder)
-            return {"exemplars": len(index)}
+            return {"exemplars": len(build_index(records.take(rows), embeddings, folder))}
 
         indexed = self.directory.stage("index", depends_on, make_index)
 
         def make_links(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
-            rows = np.flatnonzero(~exemplars)
+            queries = records.take(np.flatnonzero(~exemplars))
             index = Index.open(self.path / "index")
-            result = link(records.take(rows), embeddings.take(rows), index, config.link)
+            result = link(queries, embeddings, index, config.link, scorer=self.scorer())
             result.save(folder / "links.parquet", index=self.path / "index")
-            matches = result.links["decision"] == "match"
-            return {"queries": len(rows), "matched": int(matches.sum()), "threshold": result.threshold}
+            matched = int((result.links["decision"] == "match").sum())
+            counts = {"queries": len(queries), "matched": matched}
+            return counts | {"threshold": result.threshold, "threshold_source": result.threshold_source}
 
         return self.directory.stage("link", [config.link.model_dump(), indexed], make_links)
 
@@ -203,74 +206,107 @@ class _Pipeline:
         """Give every record its entity: its exemplar's where it was matched, else that of its cluster."""
         from linkage.cluster import cluster, entities_table, merge_members
         from linkage.encode.embed import Embeddings
+        from linkage.link.index import Index
 
         config = self.config
         depends_on = [config.cluster.model_dump(), config.seed, embedded, linked, self.labels_digest]
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
+            links = read_table(self.path / "link" / "links.parquet") if linked else None
+            exemplars = Index.open(self.path / "index").exemplars if linked else None
+            placed = _placed(links, exemplars)
+            rest = records.take(np.flatnonzero(~records.frame["record_id"].isin(placed)))
             embeddings = Embeddings.open(self.path / "embed")
-            links = self.links() if linked else None
-            members = merge_members(records, embeddings, links, config.cluster, config.seed)
-            raise NotImplementedError
+            result = cluster(
+                rest,
+                embeddings,
+                config.cluster,
+                scorer=self.scorer(),
+                seed=config.seed,
+                device=config.link.device,
+            )
+            members = merge_members(exemplars, links, result.members, records.frame)
+            entities = entities_table(members)
+            write_table(members, folder / "members.parquet")
+            write_table(entities, folder / "entities.parquet")
+            counts = {"records": len(members), "clustered": len(rest), "entities": len(entities)}
+            return counts | {"max_distance": result.max_distance, "max_distance_source": result.source}
 
         return self.directory.stage("cluster", depends_on, make)
 
-    def evaluate(self, entities: str) -> str | None:
+    def scorer(self) -> Scorer:
+        return model_scorer(str(self.path / "train") if self.config.train.enabled else self.config.encode.model)
+
+    def evaluate(self, linked: str | None, clustered: str) -> None:
+        """Figures against the labels, where the user gave some."""
         if not self.labels:
             self.directory.drop("evaluate")
-            return None
+            return
         from linkage.evaluate.evaluate import evaluate
 
-        labels, config, stage = self.labels, self.config, self.path / "entities"
+        labels, config = self.labels, self.config
+        tables = [self.path / "cluster" / "members.parquet"]
+        if linked:
+            tables.insert(0, self.path / "link" / "links.parquet")
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
-            rows = []
-            for name, index in (("links", stage / "index"), ("members", None)):
-                table = stage / f"{name}.parquet"
-                if len(read_table(table)):
-                    figures = evaluate(table, labels, config.evaluate, index=index, seed=config.seed)
-                    rows.append(figures.metrics)
-            metrics = pd.concat(rows, ignore_index=True)
+            parts = [evaluate(table, labels, config.evaluate, seed=config.seed).metrics for table in tables]
+            metrics = pd.concat(parts, ignore_index=True)
             write_table(metrics, folder / "metrics.csv", twin=True)
             return {"figures": len(metrics)}
 
-        depends_on = [config.evaluate.model_dump(), config.seed, entities, self.labels_digest]
-        return self.directory.stage("evaluate", depends_on, make)
-
-    def export(self) -> None:
-        """Write the exported tables with their data dictionary; cheap, so always done."""
-        tables = {name: read_table(self.path / "entities" / f"{name}.parquet") for name in EXPORTED}
-        folder = self.path / "export"
-        for name, table in tables.items():
-            write_table(table, folder / f"{name}.csv", twin=True)
-        write_dictionary(folder / "columns.md", tables)
-
-    def report(self, metrics: str | None) -> None:
-        _write_report(self.path, self.directory.manifest, self.config)
-
-    def metrics(self) -> pd.DataFrame:
-        path = self.path / "evaluate" / "metrics.parquet"
-        return read_table(path) if path.exists() else pd.DataFrame()
+        depends_on = [config.evaluate.model_dump(), config.seed, linked, clustered, self.labels_digest]
+        self.directory.stage("evaluate", depends_on, make)
 
 
-def _write_report(run_path: Path, manifest: dict[str, Any], config: Config) -> Path:
+def result_tables(run_path: Path) -> dict[str, pd.DataFrame]:
+    """The links, members and entities of a finished run (links: empty where there were no exemplars).
+
+    Raises:
+        ArtefactError: the run did not come that far.
+    """
+    folder = run_path / "cluster"
+    if not (folder / "entities.parquet").exists():
+        raise ArtefactError(f"{run_path}: no entities here yet; run `linkage run` with the same arguments again")
+    links = run_path / "link" / "links.parquet"
+    tables = {"links": read_table(links)} if links.exists() else {}
+    return tables | {name: read_table(folder / f"{name}.parquet") for name in ("members", "entities")}
+
+
+def _metrics(run_path: Path) -> pd.DataFrame:
+    path = run_path / "evaluate" / "metrics.parquet"
+    return read_table(path) if path.exists() else pd.DataFrame()
+
+
+def _write_report(run_path: Path, manifest: dict[str, Any], tables: dict[str, pd.DataFrame], config: Config) -> Path:
     from linkage.report.report import write_report
 
-    tables = {name: read_table(run_path / "entities" / f"{name}.parquet") for name in EXPORTED}
-    metrics = run_path / "evaluate" / "metrics.parquet"
+    path = run_path / "report.html"
     write_report(
-        run_path / "report.html",
+        path,
         records=Records.open(run_path / "ingest" / "records.parquet"),
+        links=tables.get("links", pd.DataFrame()),
+        members=tables["members"],
+        entities=tables["entities"],
         failures=read_table(run_path / "failures.csv"),
-        metrics=read_table(metrics) if metrics.exists() else pd.DataFrame(),
+        metrics=_metrics(run_path),
         manifest=manifest,
         config=config.report,
         seed=config.seed,
-        **tables,
     )
-    return run_path / "report.html"
+    return path
+
+
+def _placed(links: pd.DataFrame | None, exemplars: pd.DataFrame | None) -> set[str]:
+    """Records that have an entity already: the exemplars, and the queries that matched one."""
+    placed: set[str] = set()
+    if exemplars is not None:
+        placed |= set(exemplars["record_id"])
+    if links is not None:
+        placed |= set(links.loc[links["decision"] == "match", "record_id"])
+    return placed
 
 
 def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
@@ -285,5 +321,5 @@ def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
 
 def _signature(path: Path) -> list[int]:
     """What tells a changed file from an unchanged one without reading it."""
-    stat = os.stat(path)
+    stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 _VERSIONS_OF = (
-    "torch open_clip_torch faiss-gpu faiss-cpu hdbscan numpy pandas pyarrow pillow pypdfium2 pytesseract rapidfuzz".split()
+    "torch open_clip_torch faiss-gpu faiss-cpu hdbscan numpy pandas pyarrow pillow pypdfium2 rapidfuzz".split()
 )
 _SECONDS_BETWEEN_SAMPLES = 0.2
 
@@ -180,7 +180,9 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 
     def sample() -> None:
         nonlocal peak
-        while True:
+        stopped = False
+        while not stopped:
+            stopped = stop.wait(_SECONDS_BETWEEN_SAMPLES)
             total = 0
             for one in (process, *process.children(recursive=True)):
                 try:
@@ -188,8 +190,6 @@ def peak_memory() -> Iterator[Callable[[], float]]:
                 except psutil.NoSuchProcess:
                     continue
             peak = max(peak, total)
-            if stop.wait(_SECONDS_BETWEEN_SAMPLES):
-                return
 
     thread = threading.Thread(target=sample, name="peak-memory", daemon=True)
     thread.start()
@@ -212,7 +212,12 @@ def _environment() -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count(), "versions": versions}
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+    }
 
 
 def _now() -> str:

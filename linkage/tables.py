@@ -51,7 +51,7 @@ COLUMNS: dict[str, Column] = {
     "image_score": Column("number", "part of `score` that comes from picture against picture"),
     "text_score": Column("number", "part of `score` that comes from text against text"),
     "cross_score": Column("number", "part of `score` that comes from picture against text, both ways"),
-    "string_score": Column("number", "normalised Levenshtein similarity of the folded texts, 0..1; empty: a text is missing"),
+    "string_score": Column("number", "normalised Levenshtein similarity of the folded texts 0..1; empty: one is missing"),
     "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
     "threshold": Column("number", "match probability from which a candidate is a match (>=)"),
     "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default"),
@@ -88,7 +88,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -109,8 +109,11 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
     for name in cells.columns:
         if not pd.api.types.is_numeric_dtype(cells[name]):
             cells[name] = [None if pd.isna(v) else escape_cell(str(v)) for v in cells[name]]
+    # Python's writer leaves a lone carriage return unquoted, and readers then see a new row.
+    returns = any("\r" in cell for name in cells for cell in cells[name] if isinstance(cell, str))
+    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(path) as temporary:
-        cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g")
+        cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g", quoting=quoting)
     if twin:
         write_table(table, path.with_suffix(".parquet"))
 

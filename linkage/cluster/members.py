@@ -1,0 +1,59 @@
+"""The members table (one row per record) and the entities table (one row per entity)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from linkage.records import LABELS, PROVENANCE
+
+MEMBER_COLUMNS = ("record_id", "entity_id", "origin", "membership", "noise", "is_exemplar", "score")
+_LEFT_OUT = {"text_raw", "image", *LABELS}
+
+
+def member_columns(members: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """Add text, provenance and the user's own columns of `frame` (same records, any order), sorted by record_id."""
+    own = [name for name in frame.columns if name not in {*MEMBER_COLUMNS, "text", *PROVENANCE, *_LEFT_OUT}]
+    provenance = [name for name in PROVENANCE if name in frame.columns]
+    taken = frame[["record_id", "text", *provenance, *own]]
+    table = members[list(MEMBER_COLUMNS)].merge(taken, on="record_id", how="left", validate="one_to_one")
+    return table.sort_values("record_id", kind="stable", ignore_index=True)
+
+
+def merge_members(
+    exemplars: pd.DataFrame | None, links: pd.DataFrame | None, clustered: pd.DataFrame, frame: pd.DataFrame
+) -> pd.DataFrame:
+    """Put exemplars, matched records and clustered records into one members table.
+
+    Args:
+        exemplars: `Index.exemplars`; None where nothing was linked. The first exemplar of an entity by record_id
+            stands for it.
+        links: the links table; only its rows of decision match count.
+        clustered: `ClusterResult.members` of the records that matched nothing.
+        frame: the records, for text, provenance and the user's own columns.
+    """
+    parts = [clustered[list(MEMBER_COLUMNS)]]
+    if exemplars is not None:
+        first = ~exemplars.sort_values("record_id", kind="stable")["entity_id"].duplicated()
+        parts.append(
+            exemplars[["record_id", "entity_id"]].assign(
+                origin="exemplar", membership=1.0, noise=0, is_exemplar=first.astype(int), score=float("nan")
+            )
+        )
+    if links is not None:
+        matched = links[links["decision"] == "match"].rename(columns={"probability": "membership"})
+        matched = matched.assign(origin="linked", noise=0, is_exemplar=0)
+        parts.append(matched[list(MEMBER_COLUMNS)])
+    parts = [part for part in parts if len(part)] or parts[:1]
+    return member_columns(pd.concat(parts, ignore_index=True), frame)
+
+
+def entities_table(members: pd.DataFrame) -> pd.DataFrame:
+    """One row per entity: entity_id, exemplar_id, text (the exemplar's), n_records, n_sources, min_score."""
+    exemplars = members[members["is_exemplar"] == 1]
+    groups = members.groupby("entity_id", sort=True)
+    table = pd.DataFrame({"n_records": groups.size()})
+    table["n_sources"] = groups["source"].nunique() if "source" in members else 0
+    table["min_score"] = groups["score"].min()
+    table = exemplars[["entity_id", "record_id", "text"]].merge(table, on="entity_id", validate="one_to_one")
+    table = table.rename(columns={"record_id": "exemplar_id"}).sort_values("entity_id", ignore_index=True)
+    return table[["entity_id", "exemplar_id", "text", "n_records", "n_sources", "min_score"]]

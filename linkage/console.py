@@ -1,0 +1,56 @@
+"""What the commands print: results to stdout, as tables for people or as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def print_summary(summary: dict[str, Any], as_json: bool) -> None:
+    """Print what a command did: a name and a value a line, or JSON."""
+    if as_json:
+        print_json(summary)
+        return
+    width = max(map(len, summary))
+    for name, value in summary.items():
+        typer.echo(f"{name:{width}}  {value}")
+
+
+def print_stages(manifest: dict[str, Any]) -> None:
+    """Print the stages of a run with their time, memory and counts."""
+    rows = [("stage", "seconds", "peak MB", "counts")]
+    for name, stage in manifest["stages"].items():
+        counts = ", ".join(f"{key} {_short(value)}" for key, value in stage["counts"].items())
+        seconds = "kept" if stage["kept"] else f"{stage['seconds']:.1f}"
+        rows.append((name, seconds, f"{stage['peak_memory_mb']:.0f}", counts))
+    _print_rows(rows)
+
+
+def print_metrics(metrics: pd.DataFrame) -> None:
+    """Print figures with their 95 % intervals."""
+    rows = [("split", "measure", "system", "value", "95 % interval", "n")]
+    for row in metrics.itertuples():
+        interval = f"{row.low:.3f}-{row.high:.3f}" if row.low == row.low else ""
+        rows.append((str(row.split), str(row.measure), str(row.system), f"{row.value:.3f}", interval, str(row.n)))
+    _print_rows(rows)
+
+
+def _print_rows(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Figures against a truth table: metrics with intervals, string baselines, quality of regions and readings."""

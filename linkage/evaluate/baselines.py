@@ -1,0 +1,202 @@
+"""String baselines: what the readings alone give, on the same folded texts and by the same rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from linkage.cluster import best_cut
+from linkage.cluster.tree import Edges
+from linkage.progress import progress
+from linkage.text import fold
+
+NGRAMS = (2, 4)
+"""Lengths of the character n-grams within words that TF-IDF counts."""
+
+MOST_DENSE = 5000
+"""More texts than this are clustered by components of a neighbour graph, not by average linkage."""
+
+DEFAULT_CUT = {"exact text": 0.0, "Levenshtein": 0.25, "Jaro-Winkler": 0.12, "TF-IDF": 0.45}
+"""Distance of the cut where no labels fit one: readings of one name with a few wrong characters still meet."""
+
+_CELLS_AT_A_TIME = 20_000_000
+_NEIGHBOURS = 20
+
+
+class Ranking(NamedTuple):
+    """The best entities of each query by one system.
+
+    Attributes:
+        entities: object (q, k), entity ids best first; "" where there is none.
+        score: float64 (q,), similarity of the best one; NaN where there is none.
+    """
+
+    entities: np.ndarray
+    score: np.ndarray
+
+
+def rank_by_strings(queries: Sequence[str], texts: Sequence[str], entities: Sequence[str], k: int) -> dict[str, Ranking]:
+    """Rank the entities for each query by the similarity of their exemplars' texts.
+
+    Every query is compared with every exemplar. An entity counts with its best exemplar; ties go to the smaller
+    entity id. Queries without a text have no candidates.
+
+    Args:
+        queries: readings (q,).
+        texts: readings of the exemplars (e,).
+        entities: entity of each exemplar (e,).
+        k: candidates kept.
+
+    Returns:
+        Rankings by name of the system.
+    """
+    asked, known = [fold(text) for text in queries], [fold(text) for text in texts]
+    kept = [row for row in np.argsort(np.asarray(entities, dtype=str), kind="stable") if known[row]]
+    known = [known[row] for row in kept]
+    ids = np.array([entities[row] for row in kept], dtype=object)
+    return {
+        name: _rank(name, similar, asked, ids, k) for name, similar in similarities(asked, known).items()
+    }
+
+
+def similarities(left: Sequence[str], right: Sequence[str]) -> dict[str, Callable[[slice], np.ndarray]]:
+    """The string similarities, each a function from a slice of `left` to float32 (rows, len(right)), 0..1."""
+    tfidf = _tfidf(left, right)
+    known = np.array(right, dtype=object)
+    return {
+        "exact text": lambda rows: np.array([known == text for text in left[rows]], dtype=np.float32),
+        "Levenshtein": lambda rows: _edit(left[rows], right, "Levenshtein"),
+        "Jaro-Winkler": lambda rows: _edit(left[rows], right, "JaroWinkler"),
+        "TF-IDF": lambda rows: np.asarray((tfidf[0][rows] @ tfidf[1].T).todense(), dtype=np.float32),
+    }
+
+
+def _edit(left: Sequence[str], right: Sequence[str], name: str) -> np.ndarray:
+    from rapidfuzz import distance
+    from rapidfuzz.process import cdist
+
+    return np.asarray(cdist(left, right, scorer=getattr(distance, name).normalized_similarity, dtype=np.float32))
+
+
+def _tfidf(left: Sequence[str], right: Sequence[str]) -> tuple[Any, Any]:
+    """Unit rows of character n-gram weights, sparse (n, features) each."""
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=NGRAMS, lowercase=False, dtype=np.float32)
+    try:
+        vectorizer.fit([*left, *right])
+    except ValueError:  # no text at all: nothing is similar to anything
+        return csr_matrix((len(left), 1)), csr_matrix((len(right), 1))
+    return vectorizer.transform(left), vectorizer.transform(right)
+
+
+def _rank(
+    name: str, similar: Callable[[slice], np.ndarray], asked: list[str], ids: np.ndarray, k: int
+) -> Ranking:
+    """Best entities per query; `ids` are sorted, so that exemplars of one entity stand together."""
+    starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.empty(0, np.int64)
+    k = min(k, len(starts))
+    found = np.full((len(asked), max(k, 1)), "", dtype=object)
+    score = np.full(len(asked), np.nan)
+    step = max(1, _CELLS_AT_A_TIME // max(len(ids), 1))
+    with progress(f"baseline {name}", len(asked)) as advance:
+        for start in range(0, len(asked) if k else 0, step):
+            rows = slice(start, min(start + step, len(asked)))
+            best = np.maximum.reduceat(similar(rows), starts, axis=1)
+            order = _first(best, k)
+            found[rows, :k] = ids[starts][order]
+            score[rows] = np.take_along_axis(best, order[:, :1], axis=1)[:, 0]
+            advance(rows.stop - rows.start)
+    silent = np.array([not text for text in asked], dtype=bool)
+    found[silent], score[silent] = "", np.nan
+    return Ranking(found, score)
+
+
+def _first(scores: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k highest scores per row, highest first, ties by column."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
+def cluster_by_strings(texts: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Cluster readings by average linkage on string distances (beyond MOST_DENSE texts: components).
+
+    The cut is fitted for the best B-cubed F1 on the labelled texts; without labels it is DEFAULT_CUT.
+
+    Args:
+        texts: readings (n,).
+        labels: entity of the texts that the cut may be fitted on, "" elsewhere (n,).
+
+    Yields:
+        Name of the system, cluster of each text int64 (n,), and "fitted" or "default" for its cut. Texts that are
+        empty are clusters of their own.
+    """
+    folded = [fold(text) for text in texts]
+    exact = np.unique([text or f"\0{row}" for row, text in enumerate(folded)], return_inverse=True)[1]
+    yield "exact text", exact.astype(np.int64), "none"
+    rows = [row for row, text in enumerate(folded) if text]
+    known = [folded[row] for row in rows]
+    counts = [Counter([labels[row]]) if labels[row] else Counter[str]() for row in rows]
+    dense = len(known) <= MOST_DENSE
+    for name, similar in similarities(known, known).items():
+        if name == "exact text" or not (dense or name == "TF-IDF"):
+            continue
+        merges = _average_linkage(similar) if dense else _neighbour_merges(known)
+        cut, origin = _cut(name, counts, merges)
+        clusters = np.arange(len(folded)) + len(folded)  # numbers of their own, for those without text
+        clusters[rows] = _components(merges, len(rows), cut)
+        yield f"{name}, {'average linkage' if dense else 'components'}", clusters, origin
+
+
+def _cut(name: str, counts: list[Counter[str]], merges: Edges) -> tuple[float, str]:
+    labelled = Counter(label for count in counts for label in count)
+    if not len(merges.a) or not labelled or max(labelled.values()) < 2:
+        return DEFAULT_CUT[name], "default"
+    return best_cut([count.copy() for count in counts], merges), "fitted"
+
+
+def _average_linkage(similar: Callable[[slice], np.ndarray]) -> Edges:
+    """The merges of the dendrogram, ascending, each as an edge between two of the texts that it joins."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    distance = 1.0 - np.clip(similar(slice(None)), 0.0, 1.0)
+    n = len(distance)
+    if n < 2:
+        return Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    distance = np.minimum(distance, distance.T)
+    np.fill_diagonal(distance, 0.0)
+    tree = linkage(squareform(distance, checks=False), method="average")
+    one_of = np.concatenate([np.arange(n), np.zeros(len(tree), dtype=np.int64)])
+    for step, (left, _) in enumerate(tree[:, :2].astype(np.int64)):
+        one_of[n + step] = one_of[left]
+    return Edges(one_of[tree[:, 0].astype(np.int64)], one_of[tree[:, 1].astype(np.int64)], tree[:, 2])
+
+
+def _neighbour_merges(known: list[str]) -> Edges:
+    """Edges to the nearest texts by TF-IDF, ascending by distance."""
+    left, _ = _tfidf(known, [])
+    step = max(1, _CELLS_AT_A_TIME // len(known))
+    a, b, weight = [], [], []
+    for start in range(0, len(known), step):
+        scores = np.asarray((left[start : start + step] @ left.T).todense())
+        order = _first(scores, _NEIGHBOURS)
+        a.append(np.repeat(np.arange(start, start + len(scores)), order.shape[1]))
+        b.append(order.ravel())
+        weight.append(1.0 - np.take_along_axis(scores, order, axis=1).ravel())
+    edges = Edges(np.concatenate(a), np.concatenate(b), np.clip(np.concatenate(weight), 0.0, 1.0))
+    order = np.lexsort((edges.b, edges.a, edges.weight))
+    order = order[edges.a[order] != edges.b[order]]
+    return Edges(edges.a[order], edges.b[order], edges.weight[order])
+
+
+def _components(edges: Edges, n: int, cut: float) -> np.ndarray:
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    kept = edges.weight <= cut
+    graph = coo_matrix((np.ones(kept.sum()), (edges.a[kept], edges.b[kept])), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

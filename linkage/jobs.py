@@ -1,0 +1,149 @@
+"""One function per command that works on records: files in, files out. A run directory calls the stages itself."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from linkage.config import Config, EncodeConfig
+from linkage.errors import ArtefactError
+from linkage.records import Records
+from linkage.tables import read_table, write_dictionary, write_table
+
+if TYPE_CHECKING:
+    from linkage.encode.biencoder import BiEncoder
+    from linkage.encode.embed import Embeddings
+    from linkage.link.scorer import Scorer
+
+
+def build_exemplar_index(records: Path, out: Path, config: Config, embeddings: Path | None = None) -> dict[str, Any]:
+    """Write the index folder `out` of exemplar records; returns its manifest.
+
+    Args:
+        records: exemplars, CSV or Parquet.
+        out: folder to write.
+        config: its `encode` section names the model.
+        embeddings: folder of `linkage embed`; default: embed them now.
+    """
+    from linkage.link.index import build_index
+
+    exemplars = Records.open(records)
+    with _embedded(exemplars, config.encode, embeddings) as vectors:
+        _note_failures(vectors, out.with_name(f"{out.name}.failures.csv"))
+        return build_index(exemplars, vectors, out).manifest
+
+
+def link_queries(
+    queries: Path,
+    index: Path,
+    out: Path,
+    config: Config,
+    *,
+    model: str | None = None,
+    embeddings: Path | None = None,
+) -> dict[str, Any]:
+    """Link query records to the exemplars of an index and write the links table; returns counts.
+
+    Args:
+        queries: records, CSV or Parquet; labelled ones (`entity_id`, `split`) fit scorer and threshold.
+        index: folder of `linkage index`.
+        out: links table, .csv (with a Parquet twin) or .parquet.
+        config: `link` and `encode` sections.
+        model: where the index's model is now, if it was moved.
+        embeddings: folder of `linkage embed`; default: embed the queries now.
+    """
+    from linkage.link.index import Index
+    from linkage.link.link import link
+
+    opened = Index.open(index)
+    encode = config.encode.model_copy(
+        update={"model": model or opened.manifest["model"], "image_weight": opened.image_weight}
+    )
+    records = Records.open(queries)
+    with _embedded(records, encode, embeddings) as vectors:
+        result = link(records, vectors, opened, config.link, scorer=model_scorer(encode.model))
+        failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
+    result.save(out, index=index)
+    return {
+        "queries": len(records),
+        "matched": int((result.links["decision"] == "match").sum()),
+        "threshold": round(result.threshold, 4),
+        "threshold_source": result.threshold_source,
+        "set_aside": failures,
+    }
+
+
+def cluster_records(records: Path, out: Path, config: Config, embeddings: Path | None = None) -> dict[str, Any]:
+    """Group records into entities; writes members.csv, entities.csv, their twins and columns.md; returns counts."""
+    from linkage.cluster import cluster, entities_table
+
+    opened = Records.open(records)
+    with _embedded(opened, config.encode, embeddings) as vectors:
+        scorer = model_scorer(str(vectors.manifest["model"]))
+        result = cluster(opened, vectors, config.cluster, scorer=scorer, seed=config.seed, device=config.link.device)
+        failures = _note_failures(vectors, out / "failures.csv")
+    tables = {"members": result.members, "entities": entities_table(result.members)}
+    export(tables, out)
+    return {
+        "records": len(opened),
+        "entities": len(tables["entities"]),
+        "singletons": int((tables["entities"]["n_records"] == 1).sum()),
+        "max_distance": round(result.max_distance, 4),
+        "max_distance_source": result.source,
+        "set_aside": failures,
+    }
+
+
+def export(tables: dict[str, pd.DataFrame], folder: Path) -> None:
+    """Write tables as CSV with Parquet twins, and the data dictionary beside them."""
+    for name, table in tables.items():
+        write_table(table, folder / f"{name}.csv", twin=True)
+    write_dictionary(folder / "columns.md", tables)
+
+
+def model_scorer(model: str) -> Scorer:
+    """The scorer that came with a model, or the default one."""
+    from linkage.encode.biencoder import model_folder
+    from linkage.link.scorer import DEFAULT_SCORER, Scorer
+
+    folder = model_folder(model)
+    return Scorer.of_model(folder) if folder else DEFAULT_SCORER
+
+
+def load_encoder(config: EncodeConfig) -> BiEncoder:
+    """The bi-encoder that a configuration names."""
+    from linkage.encode.biencoder import BiEncoder
+
+    return BiEncoder.load(config.model, config.device)
+
+
+@contextmanager
+def _embedded(records: Records, config: EncodeConfig, folder: Path | None) -> Iterator[Embeddings]:
+    """Embeddings of the records: those in `folder`, or made now and gone after the block."""
+    from linkage.encode.embed import Embeddings, embed_records
+
+    if folder is not None:
+        embeddings = Embeddings.open(folder)
+        missing = ~records.frame["record_id"].isin(set(embeddings.record_ids))
+        if missing.any():
+            raise ArtefactError(
+                f"{folder}: {int(missing.sum())} records of {records.path} have no embedding; embed again"
+            )
+        yield embeddings
+        return
+    with tempfile.TemporaryDirectory(prefix="linkage-") as temporary:
+        yield embed_records(records, load_encoder(config), Path(temporary) / "embeddings", config)
+
+
+def _note_failures(embeddings: Embeddings, path: Path) -> int:
+    """Keep the list of pictures that could not be read, if there are any; returns how many."""
+    listed = embeddings.folder / "failures.csv"
+    failures = read_table(listed) if listed.exists() else pd.DataFrame()
+    if len(failures):
+        write_table(failures, path)
+    return len(failures)

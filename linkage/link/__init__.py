@@ -1,0 +1,1 @@
+"""Queries to exemplars: exact index, candidates, match probability, no-match."""

@@ -1,0 +1,106 @@
+"""The command line as its users meet it: help, examples, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from linkage.cli import app
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+HEAVY = {"torch", "pandas", "numpy", "faiss", "hdbscan", "open_clip", "sklearn", "scipy", "altair", "pyarrow"}
+
+
+def linkage(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "linkage", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['linkage', '--help']\n"
+        "from linkage.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print('LOADED', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: linkage" in done.stdout
+    assert not HEAVY & set(done.stdout.partition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"]).stdout
+    assert f"Example: linkage {command} " in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_stands_in_the_readme(command: str) -> None:
+    assert f"linkage {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+CASES = {
+    "no such command": (2, ["bogus"]),
+    "option missing": (2, ["link", "a.csv"]),
+    "result exists": (2, ["cluster", "good.csv", "--out", "."]),
+    "wrong key": (3, ["check", "wrong.yaml"]),
+    "wrong value": (3, ["check", "good.yaml", "--set", "link.k=0"]),
+    "unknown model": (3, ["embed", "good.csv", "--out", "new", "--model", "no-such-model"]),
+    "records missing": (4, ["cluster", "missing.csv", "--out", "new"]),
+    "no record_id": (4, ["cluster", "noid.csv", "--out", "new"]),
+    "duplicate record_id": (4, ["cluster", "double.csv", "--out", "new"]),
+    "path that climbs": (4, ["cluster", "climbs.csv", "--out", "new"]),
+    "empty folder": (4, ["ingest", "empty", "--out", "new.parquet"]),
+    "no index": (6, ["link", "good.csv", "--index", "empty", "--out", "new.csv"]),
+    "no model folder": (6, ["embed", "good.csv", "--out", "new", "--model", "./empty"]),
+    "no run": (6, ["report", "empty"]),
+}
+
+
+@pytest.mark.parametrize(("code", "arguments"), CASES.values(), ids=CASES.keys())
+def test_a_mistake_gives_one_line_and_its_exit_code(tmp_path: Path, code: int, arguments: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    files = {
+        "good.csv": "record_id,text\na,one\nb,two\n",
+        "noid.csv": "id,text\na,one\n",
+        "double.csv": "record_id,text\na,one\na,two\n",
+        "climbs.csv": "record_id,image\na,../../secret.png\n",
+        "good.yaml": "seed: 1\n",
+        "wrong.yaml": "ingest: {region: lines}\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    done = linkage(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    if code > 2:
+        assert done.stderr.startswith("linkage: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*files, "empty"])
+
+
+def test_check_prints_the_resolved_configuration(tmp_path: Path) -> None:
+    done = linkage("check", ROOT / "configs" / "receipts.yaml", "--set", "link.k=3")
+    assert done.returncode == 0
+    assert "  k: 3\n" in done.stdout
+
+
+def test_records_without_pictures_are_clustered_and_the_summary_is_json(tmp_path: Path) -> None:
+    texts = ["Dupont & Fils, quincailliers", "Dupont & Fils, quincaillers", "Moreau, boulanger", "=1+1"]
+    rows = "".join(f'r{n},"{text}",{n}\n' for n, text in enumerate(texts))
+    (tmp_path / "records.csv").write_text(f"record_id,text,shelf\n{rows}")
+    done = linkage("cluster", tmp_path / "records.csv", "--out", tmp_path / "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["records"] == 4
+    members = (tmp_path / "out" / "members.csv").read_text()
+    assert "shelf" in members.splitlines()[0]
+    assert "'=1+1" in members
+    assert (tmp_path / "out" / "columns.md").exists()

@@ -1,0 +1,65 @@
+"""Configuration: defaults that work, typos refused, every problem reported at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkage.config import Config, dump_config, load_config
+from linkage.errors import ConfigError
+
+SHIPPED = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid(path: Path) -> None:
+    load_config(path)
+
+
+def test_a_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
+    config = load_config(
+        None, ["link.exemplars='1898/*'", "train.align_lr=1e-5", "ingest.languages=[jpn, eng]"]
+    )
+    assert config.train.align_lr == 1e-5
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+
+
+def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("ingest: {dpii: 300, psm: 99}\nlinks: {}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    for part in (str(path), "ingest.dpii", "ingest.psm", "links"):
+        assert part in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+def test_boxes_are_taken_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("ingest: {regions: boxes, boxes: mine.csv}")
+    assert load_config(path).ingest.boxes == tmp_path / "mine.csv"
+    with pytest.raises(ConfigError, match="go together"):
+        load_config(None, ["ingest.regions=boxes"])
+
+
+@pytest.mark.parametrize("override", ["", "seed", "=1", "seed.deeper=1", "ingest=[", "seed=-1"])
+def test_a_bad_override_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(None, ["seed=0", override])
+
+
+@given(st.text(max_size=40))
+def test_no_yaml_text_gets_past_as_anything_but_a_config_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("yaml") / "c.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    try:
+        assert isinstance(load_config(path), Config)
+    except ConfigError as error:
+        assert "\n" not in str(error)

@@ -1,0 +1,91 @@
+"""Tables survive a round trip through CSV and through a spreadsheet's temper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkage.errors import InputError
+from linkage.tables import COLUMNS, escape_cell, read_table, unescape_cell, write_dictionary, write_table
+
+CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
+
+
+@given(CELL)
+def test_escaping_is_harmless_and_can_be_undone(text: str) -> None:
+    escaped = escape_cell(text)
+    assert not escaped.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert unescape_cell(escaped) == text
+
+
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=5))
+def test_any_text_survives_csv(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    written = pd.DataFrame(rows, columns=["text", "of the user"], dtype=object)
+    write_table(written, path)
+    assert read_table(path).to_numpy().tolist() == written.to_numpy().tolist()
+
+
+@pytest.mark.parametrize(
+    "cell", ["001", "NA", "null", "nan", "None", "東京", 'a "quoted", b', "two\nlines", "=1+1", "'x"]
+)
+def test_ids_and_awkward_cells_stay_text(tmp_path: Path, cell: str) -> None:
+    write_table(pd.DataFrame({"record_id": [cell], "text": [cell]}), tmp_path / "t.csv", twin=True)
+    for suffix in (".csv", ".parquet"):
+        assert read_table(tmp_path / f"t{suffix}")["text"].tolist() == [cell]
+
+
+def test_a_formula_is_text_to_a_spreadsheet(tmp_path: Path) -> None:
+    write_table(pd.DataFrame({"text": ['=HYPERLINK("http://x")', "-1+1"]}), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text().splitlines()[1:] == ['"\'=HYPERLINK(""http://x"")"', "'-1+1"]
+
+
+def test_numbers_and_empty_cells_are_typed_by_the_dictionary(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("record_id,page,score,noise\na,1,-0.5,1\nb,,,\n")
+    table = read_table(tmp_path / "t.csv")
+    assert table["page"].tolist() == [1, pd.NA]
+    assert table["score"].isna().tolist() == [False, True]
+    assert table["score"][0] == -0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty"),
+        (b"a,b\n1\n", "row 2 has 1 cells"),
+        (b"a,a\n1,2\n", "twice"),
+        (b"page\nx\n", "column page must hold numbers"),
+        (b"page\n1.5\n", "whole numbers"),
+        (b"a\n\xff\xfe\n", "not a readable table"),
+        (b'a\n"open', "not a readable table"),
+    ],
+)
+def test_a_bad_table_is_one_line_that_names_the_file(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_table(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    write_table(pd.DataFrame({"text": ["old"]}), path)
+    with pytest.raises(UnicodeEncodeError):
+        write_table(pd.DataFrame({"text": ["\ud800"]}), path)
+    assert read_table(path)["text"].tolist() == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_the_dictionary_explains_every_column(tmp_path: Path) -> None:
+    write_dictionary(
+        tmp_path / "columns.md", {"links": pd.DataFrame(columns=["record_id", "score", "my column"])}
+    )
+    text = (tmp_path / "columns.md").read_text()
+    assert COLUMNS["score"].meaning in text
+    assert "`my column` | text | the user's own column" in text

@@ -1,0 +1,29 @@
+"""Normalisation: what both sides of every comparison go through."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkage.text import clean, fold
+
+ANY = st.text(st.characters(), max_size=60)
+
+
+@given(ANY)
+def test_clean_and_fold_are_idempotent(text: str) -> None:
+    assert clean(clean(text)) == clean(text)
+    assert fold(fold(text)) == fold(text)
+
+
+@given(ANY)
+def test_cleaned_text_can_be_written_as_utf8_on_one_line(text: str) -> None:
+    cleaned = clean(text)
+    cleaned.encode("utf-8")
+    assert len(cleaned.splitlines()) <= 1
+    assert cleaned == cleaned.strip()
+
+
+def test_width_case_and_white_space_do_not_tell_texts_apart() -> None:
+    assert fold("ＡＢＣ　商会\n") == fold("abc 商会")
+    assert fold("Straße  &\tSöhne") == fold("STRASSE & SO\u0308HNE")
