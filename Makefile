@@ -54,7 +54,7 @@ format: setup ## format the code
 	$(BIN)/ruff check --fix .
 
 bench: setup ## measure speed and memory beside named peers
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python benchmarks/bench.py
 
 model: setup ## train the shipped model again, from nothing (CPU, under an hour)
 	$(BIN)/python scripts/train_base.py

@@ -89,30 +89,39 @@ class _Pipeline:
         directory.manifest |= {"seed": config.seed, "labels_sha256": self.labels_digest}
 
     def ingest(self, inputs: Sequence[Path]) -> str:
+        """Scans, or one table of records, to `ingest/records.parquet`."""
         from linkage.ingest.ingest import ingest
         from linkage.ingest.pages import find_sources
+        from linkage.ingest.table import import_records, is_table
 
-        sources = find_sources(inputs)
-        seen = [(source.name, _signature(source.path)) for source in sources]
-        boxes = self.config.ingest.boxes
-        settings = self.config.ingest.model_dump(mode="json", exclude={"workers"})
-        depends_on = [settings, seen, digest_file(boxes) if boxes else None]
+        config = self.config.ingest
+        tables = [path for path in inputs if is_table(path)]
+        if tables and len(inputs) > 1:
+            raise InputError(f"{tables[0]}: a table of records must be the only input")
+        seen = [
+            digest_file(path)
+            if is_table(path)
+            else [[source.name, _signature(source.path)] for source in find_sources([path])]
+            for path in inputs
+        ]
+        settings = config.model_dump(mode="json", exclude={"workers"})
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
+            out = folder / "records.parquet"
             try:
-                summary = ingest(inputs, folder / "records.parquet", self.config.ingest)
-            finally:
+                if tables:
+                    n, failures = import_records(tables[0], out, config)
+                    return {"records": n, "set_aside": len(failures)}
+                summary = ingest(inputs, out, config)
+            finally:  # also when too much was set aside: the list says what
                 if (folder / "failures.csv").exists():
                     write_table(read_table(folder / "failures.csv"), self.path / "failures.csv")
-            return {
-                "sources": summary.sources,
-                "pages": summary.pages,
-                "records": summary.records,
-                "set_aside": len(summary.failures),
-            }
+            counts = {"sources": summary.sources, "pages": summary.pages, "records": summary.records}
+            return counts | {"set_aside": len(summary.failures)}
 
-        return self.directory.stage("ingest", depends_on, make)
+        boxes = digest_file(config.boxes) if config.boxes else None
+        return self.directory.stage("ingest", [settings, seen, boxes], make)
 
     def labelled(self, ingested: str) -> Records:
         """The ingested records with the labels that the user gave."""

@@ -42,16 +42,16 @@ COLUMNS: dict[str, Column] = {
     "image": Column("text", "CSV records: image file, relative to the CSV's folder"),
     "split": Column("text", "train, val or test; entities never cross splits"),
     "role": Column("text", "exemplar, query or query_nomatch, where the user said so"),
-    "entity_id": Column("text", "id of the entity; empty in links: no-match"),
+    "entity_id": Column("text", "id of the entity; in links: of the candidate, linked or not (see decision)"),
     "exemplar_id": Column("text", "record_id of the exemplar that stands for the entity"),
     "rank": Column("integer", "place of the candidate among the query's candidates, from 1"),
     "decision": Column("text", "match or no-match; candidates below rank 1 are always no-match"),
     "probability": Column("number", "match probability 0..1, by the scorer named in the manifest"),
-    "score": Column("number", "cosine of the pooled embeddings, -1..1 = image_score + text_score + cross_score"),
+    "score": Column("number", "cosine of the pooled embeddings of record and exemplar, -1..1; the sum of its parts"),
     "image_score": Column("number", "part of `score` that comes from picture against picture"),
     "text_score": Column("number", "part of `score` that comes from text against text"),
     "cross_score": Column("number", "part of `score` that comes from picture against text, both ways"),
-    "string_score": Column("number", "normalised Levenshtein similarity of the folded texts 0..1; empty: one is missing"),
+    "string_score": Column("number", "normalised Levenshtein similarity of the folded texts 0..1; empty: none"),
     "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
     "threshold": Column("number", "match probability from which a candidate is a match (>=)"),
     "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default"),
@@ -59,8 +59,8 @@ COLUMNS: dict[str, Column] = {
     "exemplar_source": Column("text", "file that the exemplar was read from"),
     "exemplar_page": Column("integer", "page of that file"),
     "origin": Column("text", "how the record came to its entity: exemplar, linked, clustered or singleton"),
-    "membership": Column("number", "strength of belonging 0..1: match probability, or HDBSCAN's; 1 for exemplars"),
-    "noise": Column("flag", "1: HDBSCAN left the record outside every cluster, so it is an entity of its own"),
+    "membership": Column("number", "match probability 0..1 of the record with the exemplar of its entity; 1 for exemplars"),
+    "noise": Column("flag", "1: clustering found nothing like the record, so it is an entity of its own"),
     "is_exemplar": Column("flag", "1: the record stands for its entity"),
     "n_records": Column("integer", "records of the entity"),
     "n_sources": Column("integer", "distinct source files of the entity's records"),
@@ -203,7 +203,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise ArtefactError(f"{path}: not a readable array ({_one_line(error)}); make it again") from None
 
 

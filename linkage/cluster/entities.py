@@ -5,29 +5,34 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from linkage.cluster.fit import (
+    DEFAULT_PROBABILITY,
+    DEFAULT_RESOLUTION,
+    RESOLUTIONS,
+    best_cut,
+    labels_by_node,
+)
 from linkage.cluster.members import member_columns
 from linkage.cluster.tree import (
-    Distance,
     Edges,
     cut,
     flat_clusters,
     inner_edges,
     medoids,
     mutual_reachability,
-    neighbour_graph,
+    neighbour_pairs,
     spanning_tree,
 )
 from linkage.config import ClusterConfig, Device
 from linkage.link.candidates import string_similarity
 from linkage.link.index import choose_device, rows_of
-from linkage.link.scorer import DEFAULT_SCORER, Scorer
+from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, fit_scorer
 from linkage.records import Records
 from linkage.text import fold
 
@@ -35,12 +40,6 @@ if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
 
 log = logging.getLogger(__name__)
-
-MIN_LABELLED = 30
-"""Fewer labelled records than this do not fit the cut."""
-
-DEFAULT_PROBABILITY = 0.5
-"""Without labels the cut is the distance at which the scorer gives this match probability."""
 
 _PAIRS_AT_A_TIME = 100_000
 
@@ -53,11 +52,15 @@ class ClusterResult:
         members: one row per record, ordered by record_id (see the data dictionary).
         max_distance: the cut, in the scorer's fused distance 0..1, inclusive.
         source: where the cut comes from.
+        scorer: the scorer behind the distance.
+        resolution: distance below which records counted as equally near (see `tree.flat_clusters`).
     """
 
     members: pd.DataFrame
     max_distance: float
     source: Literal["given", "fitted", "default"]
+    resolution: float
+    scorer: Scorer
 
 
 def cluster(
@@ -91,71 +94,97 @@ def cluster(
     frame = records.frame.sort_values("record_id", kind="stable").reset_index(drop=True)
     vectors = embeddings.pooled()[rows_of(frame["record_id"], embeddings)].astype(np.float32)
     texts = np.array([fold(text) for text in frame["text"]], dtype=object)
-    node, first = _collapse(vectors, texts)
-    graph = _Graph(vectors[first], texts[first], scorer)
-    tree, labels = graph.cluster(config, choose_device(device), seed)
-    if config.max_distance is not None:
-        limit, source = config.max_distance, "given"
-    else:
-        limit, source = _fit_cut(frame, node, inner_edges(tree, labels), scorer)
-    log.info("cluster: %d records, cut at distance %.3f (%s)", len(frame), limit, source)
-    entity = cut(tree, labels, limit)[node] if len(frame) else np.empty(0, np.int64)
-    return ClusterResult(_members(frame, vectors, texts, entity, scorer), limit, source)  # type: ignore[arg-type]
+    entity = np.arange(len(frame)) + len(frame)  # a record with neither picture nor text stays by itself
+    present = np.flatnonzero(vectors.any(axis=1))
+    node, first = _collapse(vectors[present], texts[present])
+    counts = labels_by_node(frame.iloc[present], node)
+    graph = _Graph(vectors[present[first]], texts[present[first]], config, choose_device(device), seed)
+    scorer = graph.fit(counts, scorer) if counts else scorer
+    tree = graph.tree(scorer, config.min_samples)
+    chosen = _choose_cut(tree, len(first), config, scorer, counts)
+    log.info("cluster: %d records, cut at distance %.3f (%s)", len(frame), chosen.max_distance, chosen.source)
+    labels = flat_clusters(tree, len(first), config.min_cluster_size, chosen.resolution)
+    entity[present] = cut(tree, labels, chosen.max_distance)[node]
+    return ClusterResult(_members(frame, vectors, texts, entity, scorer), *chosen, scorer)
 
 
-def _collapse(vectors: np.ndarray, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _collapse(vectors: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Node of every record and first record of every node: equal vectors and texts are one node.
 
-    Copies at distance 0 have infinite density and would break every cluster that they are part of. A record with
-    neither picture nor text says nothing: it stays by itself.
+    Copies at distance 0 have infinite density and would break every cluster that they are part of.
     """
-    seen: dict[object, int] = {}
+    seen: dict[tuple[bytes, str], int] = {}
     node = np.empty(len(vectors), dtype=np.int64)
-    first = []
+    first: list[int] = []
     for row, (vector, text) in enumerate(zip(vectors, texts, strict=True)):
-        key: object = (hashlib.sha256(vector.tobytes()).digest(), text) if vector.any() else row
-        node[row] = seen.setdefault(key, len(seen))
+        node[row] = seen.setdefault((hashlib.sha256(vector.tobytes()).digest(), text), len(seen))
         if node[row] == len(first):
             first.append(row)
     return node, np.array(first, dtype=np.int64)
 
 
 class _Graph:
-    """The distinct records and the distances between them."""
+    """The distinct records, their neighbours, and how alike those are."""
 
-    def __init__(self, vectors: np.ndarray, texts: np.ndarray, scorer: Scorer) -> None:
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        texts: np.ndarray,
+        config: ClusterConfig,
+        device: Literal["cpu", "cuda"],
+        seed: int,
+    ) -> None:
         self.vectors = vectors
-        self.distance = fused_distance(vectors, texts, scorer)
+        self.texts = texts
+        self.a, self.b = neighbour_pairs(vectors, config.neighbours, device=device, seed=seed)
+        self.alike = self.similarities(self.a, self.b)
 
-    def cluster(
-        self, config: ClusterConfig, device: Literal["cpu", "cuda"], seed: int
-    ) -> tuple[Edges, np.ndarray]:
-        """Spanning tree over the nodes that have a vector, and flat cluster of every node (-1: noise)."""
-        labels = np.full(len(self.vectors), -1, dtype=np.int64)
-        kept = np.flatnonzero(self.vectors.any(axis=1))
-        vectors = self.vectors[kept]
+    def similarities(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`similarities` of nodes, a slice at a time."""
+        starts = range(0, max(len(a), 1), _PAIRS_AT_A_TIME)
+        parts = [slice(start, start + _PAIRS_AT_A_TIME) for start in starts]
+        found = [similarities(self.vectors, self.texts, a[part], b[part]) for part in parts]
+        return np.concatenate([cosine for cosine, _ in found]), np.concatenate(
+            [string for _, string in found]
+        )
 
-        def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-            return self.distance(kept[a], kept[b])
+    def fit(self, counts: list[Counter[str]], scorer: Scorer) -> Scorer:
+        """Fit the scorer on neighbours with labels, if enough of them match; else return `scorer`."""
+        label = np.array([count.most_common(1)[0][0] if count else "" for count in counts], dtype=object)
+        known = (label[self.a] != "") & (label[self.b] != "")
+        is_match = (label[self.a] == label[self.b])[known]
+        if is_match.sum() < MIN_POSITIVES or is_match.all():
+            return scorer
+        return fit_scorer(self.alike[0][known], self.alike[1][known], is_match)
 
-        graph = neighbour_graph(vectors, config.neighbours, distance, device=device, seed=seed)
-        graph = mutual_reachability(graph, len(kept), config.min_samples)
-        tree = spanning_tree(graph, vectors, distance)
-        labels[kept] = flat_clusters(tree, len(kept), config.min_cluster_size)
-        return Edges(kept[tree.a], kept[tree.b], tree.weight), labels
+    def tree(self, scorer: Scorer, min_samples: int) -> Edges:
+        """Spanning tree of the mutual reachability under the scorer's distance."""
+        edges = Edges(self.a, self.b, scorer.distance(*self.alike))
+        edges = mutual_reachability(edges, len(self.vectors), min_samples)
+        return spanning_tree(edges, self.vectors, lambda a, b: scorer.distance(*self.similarities(a, b)))
 
 
-def fused_distance(vectors: np.ndarray, texts: np.ndarray, scorer: Scorer) -> Distance:
-    """The scorer's distance between records, as a function of two arrays of row numbers."""
+class _Chosen(NamedTuple):
+    max_distance: float
+    source: Literal["given", "fitted", "default"]
+    resolution: float
 
-    def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        found = np.empty(len(a))
-        for start in range(0, len(a), _PAIRS_AT_A_TIME):
-            part = slice(start, start + _PAIRS_AT_A_TIME)
-            found[part] = scorer.distance(*similarities(vectors, texts, a[part], b[part]))
-        return found
 
-    return distance
+def _choose_cut(
+    tree: Edges, n: int, config: ClusterConfig, scorer: Scorer, counts: list[Counter[str]] | None
+) -> _Chosen:
+    """The cut and the resolution with the best B-cubed F1 on the labels; without labels, given or default."""
+    if config.max_distance is not None:
+        return _Chosen(config.max_distance, "given", DEFAULT_RESOLUTION * config.max_distance)
+    if counts is None:
+        limit = scorer.distance_at(DEFAULT_PROBABILITY)
+        return _Chosen(limit, "default", DEFAULT_RESOLUTION * limit)
+    fits = []
+    for resolution in RESOLUTIONS:
+        inner = inner_edges(tree, flat_clusters(tree, n, config.min_cluster_size, resolution))
+        fits.append((best_cut(counts, inner), resolution))
+    best, resolution = max(fits, key=lambda fit: fit[0].f1)  # the first of equals
+    return _Chosen(best.max_distance, "fitted", resolution)
 
 
 def similarities(
@@ -166,87 +195,27 @@ def similarities(
     return cosine, string_similarity(texts[a].tolist(), texts[b].tolist())
 
 
-def _fit_cut(
-    frame: pd.DataFrame, node: np.ndarray, inner: Edges, scorer: Scorer
-) -> tuple[float, Literal["fitted", "default"]]:
-    labelled = ((frame["entity_id"] != "") & frame["split"].isin(["train", "val", ""])).to_numpy()
-    truth = frame["entity_id"].to_numpy(dtype=object)
-    if (
-        labelled.sum() < MIN_LABELLED
-        or not frame.loc[labelled, "entity_id"].duplicated().any()
-        or not len(inner.a)
-    ):
-        return scorer.distance_at(DEFAULT_PROBABILITY), "default"
-    counts: list[Counter[str]] = [Counter() for _ in range(int(node.max()) + 1)]
-    for row in np.flatnonzero(labelled):
-        counts[node[row]][truth[row]] += 1
-    return best_cut(counts, inner), "fitted"
-
-
-def best_cut(counts: list[Counter[str]], inner: Edges) -> float:
-    """The cut with the best B-cubed F1 (Bagga and Baldwin 1998), by an exact scan of the edges' weights.
-
-    Args:
-        counts: how many labelled records of which entity each node holds; consumed.
-        inner: edges that may join nodes, in ascending order of weight.
-
-    Returns:
-        The midpoint between the last weight that should join and the first that should not.
-    """
-    size = Counter[str]()
-    for count in counts:
-        size.update(count)
-    total = sum(size.values())
-    parent = list(range(len(counts)))
-
-    def find(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = node = parent[parent[node]]
-        return node
-
-    def share(count: Counter[str]) -> tuple[float, float]:
-        n = sum(count.values())
-        squares = [(label, found * found) for label, found in count.items()]
-        return sum(s for _, s in squares) / max(n, 1), sum(s / size[label] for label, s in squares)
-
-    precision, recall = (sum(column) for column in zip(*(share(count) for count in counts), strict=True))
-    best, chosen = 2 * precision * recall / (precision + recall) / total, -1
-    for step, (a, b) in enumerate(zip(inner.a.tolist(), inner.b.tolist(), strict=True)):
-        one, two = sorted((find(a), find(b)), key=lambda node: len(counts[node]))
-        if counts[one]:
-            before = [x + y for x, y in zip(share(counts[one]), share(counts[two]), strict=True)]
-            counts[two].update(counts[one])
-            after = share(counts[two])
-            precision, recall = precision + after[0] - before[0], recall + after[1] - before[1]
-        parent[one] = two
-        last = step + 1 == len(inner.a) or inner.weight[step + 1] > inner.weight[step]
-        f1 = 2 * precision * recall / (precision + recall) / total
-        if last and f1 > best + 1e-12:
-            best, chosen = f1, step
-    if chosen < 0:
-        return float(inner.weight[0]) / 2
-    following = inner.weight[chosen + 1] if chosen + 1 < len(inner.weight) else 1.0
-    return float((inner.weight[chosen] + max(following, inner.weight[chosen])) / 2)
-
-
 def _members(
     frame: pd.DataFrame, vectors: np.ndarray, texts: np.ndarray, entity: np.ndarray, scorer: Scorer
 ) -> pd.DataFrame:
-    n = len(frame)
     entity = np.unique(entity, return_inverse=True)[1].astype(np.int64)
-    central = medoids(vectors, entity) if n else np.empty(0, np.int64)
-    exemplar = central[entity] if n else np.empty(0, np.int64)
-    alone = np.bincount(entity, minlength=1)[entity] == 1 if n else np.empty(0, bool)
+    rows = np.arange(len(frame))
+    exemplar = medoids(vectors, entity)[entity]
+    alone = np.bincount(entity, minlength=1)[entity] == 1
     ids = frame["record_id"].to_numpy(dtype=object)
-    score, string = similarities(vectors, texts, np.arange(n), exemplar)
-    is_exemplar = exemplar == np.arange(n)
-    columns = {
+    score, string = similarities(vectors, texts, rows, exemplar)
+    members = {
         "record_id": ids,
-        "entity_id": ["e" + hashlib.sha256(str(ids[row]).encode()).hexdigest()[:16] for row in exemplar],
+        "entity_id": [entity_id(str(ids[row])) for row in exemplar],
         "origin": np.where(alone, "singleton", "clustered"),
-        "membership": np.where(is_exemplar, 1.0, scorer.probability(score, string)),
+        "membership": np.where(exemplar == rows, 1.0, scorer.probability(score, string)),
         "noise": alone.astype(int),
-        "is_exemplar": is_exemplar.astype(int),
-        "score": np.where(is_exemplar, np.nan, score),
+        "is_exemplar": (exemplar == rows).astype(int),
+        "score": np.where(exemplar == rows, np.nan, score),
     }
-    return member_columns(pd.DataFrame(columns), frame)
+    return member_columns(pd.DataFrame(members), frame)
+
+
+def entity_id(exemplar_id: str) -> str:
+    """Id of a found entity, derived from its exemplar's record_id: stable while the exemplar is."""
+    return "e" + hashlib.sha256(exemplar_id.encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ _LEFT_OUT = {"text_raw", "image", *LABELS}
 
 
 def member_columns(members: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Add text, provenance and the user's own columns of `frame` (same records, any order), sorted by record_id."""
+    """Add text, provenance and the user's own columns from `frame`; sorted by record_id."""
     own = [name for name in frame.columns if name not in {*MEMBER_COLUMNS, "text", *PROVENANCE, *_LEFT_OUT}]
     provenance = [name for name in PROVENANCE if name in frame.columns]
     taken = frame[["record_id", "text", *provenance, *own]]
@@ -25,8 +25,8 @@ def merge_members(
     """Put exemplars, matched records and clustered records into one members table.
 
     Args:
-        exemplars: `Index.exemplars`; None where nothing was linked. The first exemplar of an entity by record_id
-            stands for it.
+        exemplars: `Index.exemplars`; None where nothing was linked. The first exemplar of an entity by
+            record_id stands for it.
         links: the links table; only its rows of decision match count.
         clustered: `ClusterResult.members` of the records that matched nothing.
         frame: the records, for text, provenance and the user's own columns.

@@ -1,7 +1,7 @@
 """HDBSCAN on a sparse graph: neighbours, spanning tree, condensed tree, flat clusters. Arrays in, arrays out.
 
-Campello, Moulavi and Sander 2013; the condensed tree and the excess of mass are hdbscan's own functions (they are
-not public: the version is pinned and a test compares the result with `hdbscan.HDBSCAN`).
+Campello, Moulavi and Sander 2013; the condensed tree and the excess of mass are hdbscan's own functions (they
+are not public: the version is pinned and a test compares the result with `hdbscan.HDBSCAN`).
 """
 
 from __future__ import annotations
@@ -32,21 +32,23 @@ Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Distances float64 (m,) of the node pairs (a (m,), b (m,))."""
 
 
-def neighbour_graph(
-    vectors: np.ndarray, k: int, distance: Distance, *, device: Literal["cpu", "cuda"] = "cpu", seed: int = 0
-) -> Edges:
-    """The k nearest neighbours by cosine of every node, each edge once, weighted with `distance`.
+def neighbour_pairs(
+    vectors: np.ndarray, k: int, *, device: Literal["cpu", "cuda"] = "cpu", seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest neighbours by cosine of every node, as distinct pairs a < b, in order.
 
     Args:
         vectors: unit rows float32 (n, D).
         k: neighbours per node.
-        distance: weight of the edges.
         device: where FAISS searches.
         seed: of the inverted file's centroids (used beyond EXACT_UP_TO nodes).
+
+    Returns:
+        int64 (m,) twice.
     """
     n = len(vectors)
     if n < 2:
-        return Edges(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        return np.empty(0, np.int64), np.empty(0, np.int64)
     search = ExactSearch(vectors, device).search if n <= EXACT_UP_TO else _inverted_file(vectors, seed)
     nodes, found = [], []
     for start in range(0, n, _QUERIES_AT_A_TIME):
@@ -55,12 +57,7 @@ def neighbour_graph(
         found.append(rows.ravel())
     a, b = np.concatenate(nodes), np.concatenate(found)
     real = (b >= 0) & (a != b)
-    a, b = _distinct(a[real], b[real], n)
-    return Edges(a, b, distance(a, b))
-
-
-def _distinct(a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    keys = np.unique(np.minimum(a, b) * n + np.maximum(a, b))
+    keys = np.unique(np.minimum(a[real], b[real]) * n + np.maximum(a[real], b[real]))
     return keys // n, keys % n
 
 
@@ -77,11 +74,11 @@ def _inverted_file(
     index.train(vectors)
     index.add(vectors)
     index.nprobe = _PROBES
-    return index.search  # type: ignore[no-any-return]
+    return index.search
 
 
 def mutual_reachability(edges: Edges, n: int, min_samples: int) -> Edges:
-    """Raise every weight to the distance of either end's `min_samples`-th neighbour (Campello et al., definition 2)."""
+    """Raise weights to the distance of either end's `min_samples`-th neighbour (Campello et al., def. 2)."""
     nodes = np.concatenate([edges.a, edges.b])
     weight = np.concatenate([edges.weight, edges.weight])
     order = np.lexsort((weight, nodes))
@@ -97,20 +94,22 @@ def mutual_reachability(edges: Edges, n: int, min_samples: int) -> Edges:
 def spanning_tree(edges: Edges, vectors: np.ndarray, distance: Distance) -> Edges:
     """Minimum spanning tree in ascending order of weight, ties by node numbers.
 
-    Where the graph falls apart, its parts are joined as in Boruvka's algorithm, a part being stood for by the node
-    nearest its mean: every round links each part to its nearest other part, at their real distance.
+    Where the graph falls apart, its parts are joined as in Boruvka's algorithm, a part being stood for by the
+    node nearest its mean: every round links each part to its nearest other part, at their real distance.
 
     Args:
         edges: the neighbour graph.
         vectors: unit rows (n, D), to find what joins the parts.
         distance: weight of the joining edges.
     """
+    if len(vectors) < 2:
+        return edges
     tree = _forest(edges, len(vectors))
     while len(tree.a) < len(vectors) - 1:
         part = _parts(tree, len(vectors))
-        medoids = _medoids(vectors, part)
-        joining = neighbour_graph(vectors[medoids], 1, lambda a, b, m=medoids: distance(m[a], m[b]))  # type: ignore[misc]
-        more = Edges(medoids[joining.a], medoids[joining.b], joining.weight)
+        central = medoids(vectors, part)
+        a, b = (central[nodes] for nodes in neighbour_pairs(vectors[central], 1))
+        more = Edges(a, b, distance(a, b))
         tree = _forest(Edges(*(np.concatenate(pair) for pair in zip(tree, more, strict=True))), len(vectors))
     return tree
 
@@ -135,10 +134,6 @@ def _parts(edges: Edges, n: int) -> np.ndarray:
     return np.asarray(connected_components(graph.tocsr(), directed=False)[1], dtype=np.int64)
 
 
-def _medoids(vectors: np.ndarray, group: np.ndarray) -> np.ndarray:
-    return medoids(vectors, group)
-
-
 def medoids(vectors: np.ndarray, group: np.ndarray) -> np.ndarray:
     """The node with the smallest summed cosine distance to its group; ties: the smallest number.
 
@@ -149,6 +144,8 @@ def medoids(vectors: np.ndarray, group: np.ndarray) -> np.ndarray:
     Returns:
         int64 (g,): a node of each group.
     """
+    if not len(group):
+        return np.empty(0, dtype=np.int64)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     sums = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
@@ -157,16 +154,20 @@ def medoids(vectors: np.ndarray, group: np.ndarray) -> np.ndarray:
     return best[np.flatnonzero(np.diff(group[best], prepend=-1))]
 
 
-def flat_clusters(tree: Edges, n: int, min_cluster_size: int) -> np.ndarray:
+def flat_clusters(tree: Edges, n: int, min_cluster_size: int, resolution: float = 0.0) -> np.ndarray:
     """HDBSCAN's flat clusters by excess of mass.
 
-    The root is never a cluster, so data that never splits in two would be all noise: it is returned as one cluster
-    instead, and left to the distance cut.
+    Density is 1 / distance, so near copies in a cluster are of near infinite density and would always be torn
+    out of it: distances below `resolution` count as `resolution`.
+
+    The root is never a cluster, so data that never splits in two would be all noise: it is returned as one
+    cluster instead, and left to the distance cut.
 
     Args:
         tree: minimum spanning tree, n - 1 edges in ascending order of weight.
         n: number of nodes.
         min_cluster_size: smallest group that counts as a cluster.
+        resolution: the distance within which records are equally near.
 
     Returns:
         int64 (n,): cluster number, -1 for noise.
@@ -176,7 +177,8 @@ def flat_clusters(tree: Edges, n: int, min_cluster_size: int) -> np.ndarray:
     from hdbscan._hdbscan_linkage import label
     from hdbscan._hdbscan_tree import compute_stability, condense_tree, get_clusters
 
-    hierarchy = label(np.column_stack([tree.a, tree.b, tree.weight]).astype(np.float64))
+    weight = np.maximum(tree.weight, resolution)
+    hierarchy = label(np.column_stack([tree.a, tree.b, weight]).astype(np.float64))
     condensed = condense_tree(hierarchy, min_cluster_size)
     labels = np.asarray(get_clusters(condensed, compute_stability(condensed), "eom")[0], dtype=np.int64)
     return labels if (labels >= 0).any() else np.zeros(n, dtype=np.int64)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linkage.cluster import best_cut
+from linkage.cluster.fit import MIN_LABELLED, best_cut
 from linkage.cluster.tree import Edges
 from linkage.progress import progress
 from linkage.text import fold
@@ -38,11 +38,14 @@ class Ranking(NamedTuple):
     score: np.ndarray
 
 
-def rank_by_strings(queries: Sequence[str], texts: Sequence[str], entities: Sequence[str], k: int) -> dict[str, Ranking]:
+def rank_by_strings(
+    queries: Sequence[str], texts: Sequence[str], entities: Sequence[str], k: int
+) -> dict[str, Ranking]:
     """Rank the entities for each query by the similarity of their exemplars' texts.
 
     Every query is compared with every exemplar. An entity counts with its best exemplar; ties go to the smaller
-    entity id. Queries without a text have no candidates.
+    entity id. What has nothing in common with the query, and everything for a query without a text, is no
+    candidate.
 
     Args:
         queries: readings (q,).
@@ -57,9 +60,7 @@ def rank_by_strings(queries: Sequence[str], texts: Sequence[str], entities: Sequ
     kept = [row for row in np.argsort(np.asarray(entities, dtype=str), kind="stable") if known[row]]
     known = [known[row] for row in kept]
     ids = np.array([entities[row] for row in kept], dtype=object)
-    return {
-        name: _rank(name, similar, asked, ids, k) for name, similar in similarities(asked, known).items()
-    }
+    return {name: _rank(name, similar, asked, ids, k) for name, similar in similarities(asked, known).items()}
 
 
 def similarities(left: Sequence[str], right: Sequence[str]) -> dict[str, Callable[[slice], np.ndarray]]:
@@ -94,9 +95,7 @@ def _tfidf(left: Sequence[str], right: Sequence[str]) -> tuple[Any, Any]:
     return vectorizer.transform(left), vectorizer.transform(right)
 
 
-def _rank(
-    name: str, similar: Callable[[slice], np.ndarray], asked: list[str], ids: np.ndarray, k: int
-) -> Ranking:
+def _rank(name: str, similar: Callable[[slice], np.ndarray], asked: list[str], ids: np.ndarray, k: int) -> Ranking:
     """Best entities per query; `ids` are sorted, so that exemplars of one entity stand together."""
     starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.empty(0, np.int64)
     k = min(k, len(starts))
@@ -108,17 +107,24 @@ def _rank(
             rows = slice(start, min(start + step, len(asked)))
             best = np.maximum.reduceat(similar(rows), starts, axis=1)
             order = _first(best, k)
-            found[rows, :k] = ids[starts][order]
-            score[rows] = np.take_along_axis(best, order[:, :1], axis=1)[:, 0]
+            value = np.take_along_axis(best, order, axis=1)
+            found[rows, :k] = np.where(value > 0, ids[starts][order], "")
+            score[rows] = value[:, 0]
             advance(rows.stop - rows.start)
-    silent = np.array([not text for text in asked], dtype=bool)
-    found[silent], score[silent] = "", np.nan
+    found[[not text for text in asked]] = ""
+    score[found[:, 0] == ""] = np.nan
     return Ranking(found, score)
 
 
 def _first(scores: np.ndarray, k: int) -> np.ndarray:
     """Columns of the k highest scores per row, highest first, ties by column."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    left = scores.copy()
+    rows = np.arange(len(left))
+    order = np.empty((len(left), min(k, left.shape[1])), dtype=np.int64)
+    for place in range(order.shape[1]):
+        order[:, place] = left.argmax(axis=1)
+        left[rows, order[:, place]] = -np.inf
+    return order
 
 
 def cluster_by_strings(texts: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[str, np.ndarray, str]]:
@@ -148,14 +154,16 @@ def cluster_by_strings(texts: Sequence[str], labels: Sequence[str]) -> Iterator[
         cut, origin = _cut(name, counts, merges)
         clusters = np.arange(len(folded)) + len(folded)  # numbers of their own, for those without text
         clusters[rows] = _components(merges, len(rows), cut)
-        yield f"{name}, {'average linkage' if dense else 'components'}", clusters, origin
+        yield f"{name} + {'average linkage' if dense else 'components'}", clusters, origin
 
 
 def _cut(name: str, counts: list[Counter[str]], merges: Edges) -> tuple[float, str]:
-    labelled = Counter(label for count in counts for label in count)
-    if not len(merges.a) or not labelled or max(labelled.values()) < 2:
+    labelled = Counter[str]()
+    for count in counts:
+        labelled.update(count)
+    if not len(merges.a) or labelled.total() < MIN_LABELLED or max(labelled.values()) < 2:
         return DEFAULT_CUT[name], "default"
-    return best_cut([count.copy() for count in counts], merges), "fitted"
+    return best_cut(counts, merges).max_distance, "fitted"
 
 
 def _average_linkage(similar: Callable[[slice], np.ndarray]) -> Edges:
@@ -177,20 +185,25 @@ def _average_linkage(similar: Callable[[slice], np.ndarray]) -> Edges:
 
 
 def _neighbour_merges(known: list[str]) -> Edges:
-    """Edges to the nearest texts by TF-IDF, ascending by distance."""
-    left, _ = _tfidf(known, [])
+    """Spanning forest of the graph of nearest texts by TF-IDF: its edges, ascending by distance."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    vectors = _tfidf(known, [])[0]
     step = max(1, _CELLS_AT_A_TIME // len(known))
-    a, b, weight = [], [], []
+    parts = []
     for start in range(0, len(known), step):
-        scores = np.asarray((left[start : start + step] @ left.T).todense())
+        scores = np.asarray((vectors[start : start + step] @ vectors.T).todense())
         order = _first(scores, _NEIGHBOURS)
-        a.append(np.repeat(np.arange(start, start + len(scores)), order.shape[1]))
-        b.append(order.ravel())
-        weight.append(1.0 - np.take_along_axis(scores, order, axis=1).ravel())
-    edges = Edges(np.concatenate(a), np.concatenate(b), np.clip(np.concatenate(weight), 0.0, 1.0))
-    order = np.lexsort((edges.b, edges.a, edges.weight))
-    order = order[edges.a[order] != edges.b[order]]
-    return Edges(edges.a[order], edges.b[order], edges.weight[order])
+        rows = np.repeat(np.arange(start, start + len(scores)), order.shape[1])
+        nearest = np.take_along_axis(scores, order, axis=1)
+        parts.append(np.stack([rows, order.ravel(), 1.0 - np.clip(nearest.ravel(), 0.0, 1.0)]))
+    a, b, weight = np.hstack(parts)
+    # scipy takes a weight of 0 for no edge, hence the 1.
+    graph = coo_matrix((weight + 1.0, (a.astype(int), b.astype(int))), shape=(len(known), len(known)))
+    forest = minimum_spanning_tree(graph.tocsr()).tocoo()
+    order = np.lexsort((forest.col, forest.row, forest.data))
+    return Edges(forest.row[order].astype(np.int64), forest.col[order].astype(np.int64), forest.data[order] - 1.0)
 
 
 def _components(edges: Edges, n: int, cut: float) -> np.ndarray:

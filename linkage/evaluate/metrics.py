@@ -36,9 +36,7 @@ class Figure(NamedTuple):
 NOTHING = Figure(np.nan, np.nan, np.nan, 0)
 
 
-def measure(
-    sums: np.ndarray, formulas: dict[str, Formula], n: int, *, bootstrap: int, seed: int
-) -> dict[str, Figure]:
+def measure(sums: np.ndarray, formulas: dict[str, Formula], n: int, *, bootstrap: int, seed: int) -> dict[str, Figure]:
     """Apply formulas to the totals, and to the totals of resampled entities.
 
     Args:
@@ -80,7 +78,13 @@ def share(right: np.ndarray, entities: np.ndarray, *, bootstrap: int, seed: int)
 
 
 def ratio(
-    above: np.ndarray, below: np.ndarray, entities: np.ndarray, *, bootstrap: int, seed: int, empty: float = np.nan
+    above: np.ndarray,
+    below: np.ndarray,
+    entities: np.ndarray,
+    *,
+    bootstrap: int,
+    seed: int,
+    empty: float = np.nan,
 ) -> Figure:
     """Sum of `above` over sum of `below` (n,), e.g. edits over characters; `empty` where the latter is 0."""
     if not len(entities):

@@ -113,7 +113,8 @@ def overlap(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     inner = np.clip(sides, 0, None).prod(-1)
     area = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - inner
-    return inner / np.maximum(area, 1e-12)
+    shared: np.ndarray = inner / np.maximum(area, 1e-12)
+    return shared
 
 
 def match_sources(wanted: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
@@ -177,7 +178,7 @@ def _corners(truth: pd.DataFrame, path: Path) -> None:
         cells = [cells[0], cells[1], cells[0] + cells[2], cells[1] + cells[3]]
     bad = (cells[2] <= cells[0]) | (cells[3] <= cells[1])
     if bad.any():
-        raise InputError(f"{path}: the box in row {int(bad.idxmax()) + 2} has no area")
+        raise InputError(f"{path}: the box in row {int(bad.to_numpy().argmax()) + 2} has no area")
     for name, values in zip(CORNERS, cells, strict=True):
         truth[name] = values
 

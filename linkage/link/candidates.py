@@ -50,11 +50,11 @@ class Pairs(NamedTuple):
 def pool(vectors: Vectors, image_weight: float) -> np.ndarray:
     """Pooled vectors float32 (n, D): normalise(w image + (1-w) text), a missing modality left out."""
     image, text = _weighted(vectors, image_weight)
-    return image + text
+    return np.asarray(image + text)
 
 
 def _weighted(vectors: Vectors, image_weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """The two summands of the pooled vector: they add up to a unit row (or zero), so dot products split exactly."""
+    """The two summands of the pooled vector: they add up to a unit row (or zero), so dot products split."""
     has_image, has_text = (part.any(axis=1, keepdims=True) for part in vectors)
     weight = np.where(has_image & has_text, image_weight, has_image).astype(np.float32)
     image, text = weight * vectors.image, (1 - weight) * vectors.text
@@ -65,7 +65,7 @@ def _weighted(vectors: Vectors, image_weight: float) -> tuple[np.ndarray, np.nda
 def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tuple[np.ndarray, ...]:
     """Split the pooled cosine of n pairs into what comes from where.
 
-    With q = a_q + b_q (its image and text summands) the cosine q.e is a_q.a_e + b_q.b_e + (a_q.b_e + b_q.a_e).
+    With q = a_q + b_q (its image and text summands) the cosine is a_q.a_e + b_q.b_e + (a_q.b_e + b_q.a_e).
 
     Returns:
         score, image, text, cross: float64 (n,) each; score = image + text + cross.
@@ -79,7 +79,7 @@ def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tu
 
 def _dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     # Rounded, so that equal pairs stay equal whatever their place in memory does to the order of a sum.
-    return np.einsum("ij,ij->i", left, right).astype(np.float64).round(6)
+    return np.asarray(np.einsum("ij,ij->i", left, right), dtype=np.float64).round(6)
 
 
 def string_similarity(left: Sequence[str], right: Sequence[str]) -> np.ndarray:
@@ -107,7 +107,7 @@ def candidate_pairs(
     neighbours: int,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> Iterator[Pairs]:
-    """The union of the nearest exemplars by pooled, image and text vectors, for some hundred queries at a time.
+    """The union of the nearest exemplars by pooled, image and text vectors, some hundred queries at a time.
 
     Args:
         vectors: embeddings of the queries.
@@ -131,14 +131,11 @@ def candidate_pairs(
             index.search(queries.text, k, by="text", device=device)[1],
         ]
         query, exemplar = _union(np.hstack(found), len(index))
-        score = split_score(
-            Vectors(queries.image[query], queries.text[query]),
-            Vectors.of(index, exemplar),
-            index.image_weight,
-        )
+        asking = Vectors(queries.image[query], queries.text[query])
+        score, image, text, cross = split_score(asking, Vectors.of(index, exemplar), index.image_weight)
         asked = [fold(text) for text in texts[part]]
         string = string_similarity([asked[row] for row in query], [folded[row] for row in exemplar])
-        yield Pairs(query + start, exemplar, *score, string)
+        yield Pairs(query + start, exemplar, score, image, text, cross, string)
 
 
 def _union(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The exemplar index: a folder with a FAISS index over pooled vectors, both modalities' vectors, and who they are."""
+"""The exemplar index: a folder with a FAISS index of pooled vectors, both modalities' vectors, and names."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Index:
     """Exemplars to search, ordered by record_id.
 
     Attributes:
-        exemplars: one row each: record_id, entity_id (the record_id where the user gave none), text, provenance.
+        exemplars: one row each: record_id, entity_id (the record_id where none was given), text, provenance.
         image, text: float16 (n, D), unit rows, zero where the exemplar has none.
         pooled: float32 (n, D).
         manifest: model, model_sha256, dim, image_weight, n, entities, metric.
@@ -162,7 +162,7 @@ class Index:
     def search(
         self, vectors: np.ndarray, k: int, *, by: Modality = "pooled", device: Literal["cpu", "cuda"] = "cpu"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest exemplars of each vector (q, D) in one of the three spaces; see `ExactSearch.search`."""
+        """The k nearest exemplars of each vector (q, D) in one of three spaces; see `ExactSearch.search`."""
         key = (by, device)
         if key not in self._searches:
             if by == "pooled":
@@ -266,6 +266,7 @@ def rows_of(record_ids: pd.Series, embeddings: Embeddings) -> np.ndarray:
     if (rows < 0).any():
         missing = record_ids.iloc[int((rows < 0).argmax())]
         raise ArtefactError(
-            f"embeddings: {int((rows < 0).sum())} records have none, the first is {missing!r}; run `linkage embed` again"
+            f"embeddings: {int((rows < 0).sum())} records have none, the first is {missing!r}; "
+            "run `linkage embed` again"
         )
-    return rows.astype(np.int64)
+    return np.asarray(rows, dtype=np.int64)

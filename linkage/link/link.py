@@ -32,9 +32,10 @@ MIN_VALIDATION = 20
 
 _FIT_QUERIES = 10_000  # more labelled queries do not move three coefficients
 _COLUMNS = (
-    "record_id entity_id exemplar_id rank decision probability score image_score text_score cross_score string_score "
-    "margin threshold threshold_source text exemplar_text exemplar_source exemplar_page"
-).split()
+    *("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"),
+    *("score", "image_score", "text_score", "cross_score", "string_score", "margin"),
+    *("threshold", "threshold_source", "text", "exemplar_text", "exemplar_source", "exemplar_page"),
+)
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ def link(
 ) -> LinkResult:
     """Link every query to the entities of an index, or to none.
 
-    Queries with a non-empty `entity_id` are labelled. Those of split train (or none) fit the scorer, those of split
-    val the threshold (where there are fewer than MIN_VALIDATION of them, those of train do); rows of split test are
-    never looked at. Neither the order of the queries nor that of the exemplars changes the result.
+    Queries with a non-empty `entity_id` are labelled. Those of split train (or none) fit the scorer, those of
+    split val the threshold (where there are fewer than MIN_VALIDATION of them, those of train help out); rows of
+    split test are never looked at. Neither the order of queries nor that of exemplars changes the result.
 
     Args:
         queries: records to link; crops are not read.
@@ -193,7 +194,7 @@ class _Job:
         passed = (table["rank"] == 1) & (table["probability"] >= threshold)
         table["decision"] = np.where(passed.to_numpy(dtype=bool), "match", "no-match")
         table["threshold"], table["threshold_source"] = threshold, source
-        table = table[_COLUMNS]
+        table = table[list(_COLUMNS)]
         for name in PROVENANCE:
             if name in self.frame.columns:
                 table[name] = self.frame[name].to_numpy()[query]
@@ -215,7 +216,7 @@ _RANKED = {
 
 
 def _rank(pairs: Pairs, scorer: Scorer, codes: np.ndarray, k: int) -> pd.DataFrame:
-    """Rank pairs within their query by logit, then score, then exemplar_id; keep the best exemplar per entity."""
+    """Rank a query's pairs by logit, then score, then exemplar_id; keep the best exemplar per entity."""
     logit = scorer.logit(pairs.score, pairs.string).round(9)
     probability = scorer.probability(pairs.score, pairs.string)
     order = np.lexsort((pairs.exemplar, -pairs.score, -logit, pairs.query))

@@ -1,7 +1,7 @@
 """The match scorer: one calibrated probability from the embedding and the string, and the threshold on it.
 
-A pair of records is a match with probability sigmoid(logit), the logit being linear in the pooled cosine and in the
-string similarity (platt scaling of two similarities). A second pair of coefficients serves pairs that lack a text.
+A pair of records is a match with probability sigmoid(logit), the logit being linear in the pooled cosine and
+in the string similarity (logistic regression). A second set of coefficients serves pairs that lack a text.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class Scorer:
     def distance(self, score: np.ndarray, string_score: np.ndarray) -> np.ndarray:
         """Fused distance 0..1: the logit, turned round and scaled.
 
-        0 where both similarities are 1; 1 where both are 0 (or below). Pairs without a text lie on the same scale,
-        because their logit does.
+        0 where both similarities are 1; 1 where both are 0 (or below). Pairs without a text lie on the same
+        scale, because their logit does.
         """
         best = self.intercept + self.score + self.string
         return np.clip((best - self.logit(score, string_score)) / (self.score + self.string), 0.0, 1.0)
 
     def distance_at(self, probability: float) -> float:
-        """The fused distance at which the match probability is `probability` (0 < probability < 1), within 0..1."""
+        """The fused distance 0..1 at which the match probability is `probability` (between 0 and 1)."""
         logit = np.log(probability / (1.0 - probability))
         best = self.intercept + self.score + self.string
         return float(np.clip((best - logit) / (self.score + self.string), 0.0, 1.0))
@@ -128,8 +128,8 @@ def fit_scorer(score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray
     """Fit a scorer on labelled candidate pairs by logistic regression.
 
     Every pair counts once, so that the probability is that of a pair among candidates and needs no prior
-    correction. A similarity whose coefficient comes out negative is noise on this sample: it is left out and the
-    other is fitted alone.
+    correction. A similarity whose coefficient comes out negative is noise on this sample: it is left out and
+    the other is fitted alone.
 
     Args:
         score: pooled cosines (n,).
@@ -139,38 +139,35 @@ def fit_scorer(score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray
     Raises:
         InputError: fewer than MIN_POSITIVES true pairs, or no false one.
     """
-    cosine, string, truth = (
-        np.asarray(values, dtype=np.float64) for values in (score, string_score, is_match)
-    )
-    truth = truth > 0
-    if truth.sum() < MIN_POSITIVES or truth.all():
+    cosine, string = np.asarray(score, dtype=np.float64), np.asarray(string_score, dtype=np.float64)
+    truth = np.asarray(is_match, dtype=bool)
+    if not _enough(truth):
         raise InputError(
             f"scorer: {int(truth.sum())} true and {int((~truth).sum())} false labelled pairs; "
             f"at least {MIN_POSITIVES} true ones and one false one are needed"
         )
     has_text = ~np.isnan(string)
-    with_text = truth & has_text
-    without = (
-        ~has_text
-        if (truth & ~has_text).sum() >= MIN_POSITIVES and (~truth & ~has_text).any()
-        else slice(None)
-    )
-    intercept_alone, alone = _logistic(cosine[without, None], truth[without])
-    if with_text.sum() >= MIN_POSITIVES and (~truth & has_text).any():
+    alone = ~has_text if _enough(truth[~has_text]) else np.ones(len(truth), dtype=bool)
+    intercept_alone, weights_alone = _logistic(cosine[alone, None], truth[alone])
+    if _enough(truth[has_text]):
         both = np.column_stack([cosine, string])[has_text]
         intercept, weights = _logistic(both, truth[has_text])
-    else:  # too few pairs with texts: the string then counts as in the default, on top of nothing learned
-        intercept, weights = intercept_alone, np.array([alone[0], 0.0])
+    else:  # hardly any pair has texts: nothing is known of what they say
+        intercept, weights = intercept_alone, np.array([weights_alone[0], 0.0])
     return Scorer(
         intercept=intercept,
         score=float(weights[0]),
         string=float(weights[1]),
         intercept_alone=intercept_alone,
-        score_alone=float(alone[0]),
+        score_alone=float(weights_alone[0]),
         origin="fitted",
         pairs=len(truth),
         positives=int(truth.sum()),
     )
+
+
+def _enough(truth: np.ndarray) -> bool:
+    return bool(truth.sum() >= MIN_POSITIVES and not truth.all())
 
 
 def _logistic(features: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
@@ -192,8 +189,8 @@ def _logistic(features: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarra
 def fit_threshold(probability: np.ndarray, is_correct: np.ndarray, is_matchable: np.ndarray) -> float:
     """The threshold with the highest no-match accuracy, by an exact scan of the sorted probabilities.
 
-    A query is answered rightly when its best candidate is correct and passes (>=), or when it has no match in the
-    index and does not pass (Arora et al. 2023, section on no-matches). Candidates for the threshold are the
+    A query is answered rightly when its best candidate is correct and passes (>=), or when it has no match in
+    the index and does not pass (the measure of Arora et al., arXiv 2304.03464). Thresholds tried are the
     midpoints between neighbouring probabilities; among equally good ones the nearest to 0.5 is taken.
 
     Args:

@@ -1,0 +1,92 @@
+"""Speed and memory beside named peers, measured in the same run: `make bench`.
+
+Read the ratios, not the seconds: machines differ, and the peer ran on the same one a moment before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
+import numpy as np
+import pandas as pd
+
+from linkage.config import ClusterConfig, IngestConfig
+from linkage.rundir import peak_memory
+
+
+def measured(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds and peak megabytes of a call."""
+    start = time.perf_counter()
+    with peak_memory() as memory:
+        call()
+    return time.perf_counter() - start, memory()
+
+
+def report(what: str, n: int, ours: tuple[float, float], peer: str, theirs: tuple[float, float]) -> None:
+    print(
+        f"{what:34} n={n:<7} linkage {ours[0]:8.2f} s {ours[1]:6.0f} MB   {peer} {theirs[0]:8.2f} s {theirs[1]:6.0f} MB"
+        f"   {theirs[0] / ours[0]:6.1f}x as fast"
+    )
+
+
+def crops(n: int, folder: Path) -> None:
+    """Batched OCR against one pytesseract call per crop."""
+    import pytesseract
+
+    from linkage.ingest.images import decode_crop
+    from linkage.ingest.ocr import TesseractEngine
+    from linkage.records import Records
+    from linkage.synth.records import synth_records
+
+    synth_records(folder / "crops.parquet", entities=n // 2, views=2, seed=0)
+    records = Records.open(folder / "crops.parquet")
+    images = [decode_crop(crop) for _, batch in records.batches(256) for crop in batch if crop][:n]
+    engine = TesseractEngine(IngestConfig())
+    ours = measured(lambda: engine.read_crops(images))
+    theirs = measured(lambda: [pytesseract.image_to_string(image, config="--psm 7") for image in images])
+    report("OCR of crops", len(images), ours, "pytesseract per crop", theirs)
+
+
+def clustering(n: int, folder: Path) -> None:
+    """The kNN-graph route against hdbscan on all pairs."""
+    import hdbscan
+
+    from linkage.cluster.entities import cluster
+    from linkage.encode.embed import Embeddings
+    from linkage.records import Records
+
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 8, n)
+    entity = np.repeat(np.arange(n), sizes)[:n]
+    vectors = rng.normal(size=(n, 64))[entity] + 0.35 * rng.normal(size=(n, 64))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = [f"r{row:06}" for row in range(n)]
+    (folder / "records.csv").write_text("record_id\n" + "\n".join(ids) + "\n")
+    records = Records.open(folder / "records.csv")
+    embeddings = Embeddings.write(folder / "embeddings", ids, vectors, np.zeros_like(vectors))
+    ours = measured(lambda: cluster(records, embeddings, ClusterConfig()))
+    theirs = measured(lambda: hdbscan.HDBSCAN(min_cluster_size=2, min_samples=1, core_dist_n_jobs=1).fit(vectors))
+    report("clustering", n, ours, "hdbscan.HDBSCAN", theirs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crops", type=int, default=200)
+    parser.add_argument("--records", type=int, nargs="+", default=[2_000, 10_000])
+    arguments = parser.parse_args()
+    pd.set_option("display.width", 200)
+    with tempfile.TemporaryDirectory() as folder:
+        crops(arguments.crops, Path(folder))
+        for n in arguments.records:
+            clustering(n, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""The bi-encoder in use: load by name, embed pictures and texts, pool, save."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from linkage.config import Device
+from linkage.encode import towers
+from linkage.encode.crops import fit
+from linkage.encode.tokenizer import CharTokenizer
+from linkage.errors import ArtefactError, ConfigError, DependencyError
+from linkage.text import fold
+
+log = logging.getLogger(__name__)
+
+SHIPPED = Path(__file__).parents[1] / "models"
+CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "open_clip_config.json", "model.safetensors", "vocab.txt"
+_AT_A_TIME = 64
+
+
+class OpenClipTokenizer:
+    """The tokenizer that open_clip has for one of its architectures.
+
+    Attributes:
+        architecture: whose.
+    """
+
+    def __init__(self, architecture: str) -> None:
+        self.architecture = architecture
+        self._tokenize = open_clip.get_tokenizer(architecture)
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """Ids of texts, int64 (n, context length)."""
+        return np.asarray(self._tokenize([fold(text) for text in texts]), dtype=np.int64)
+
+
+def model_folder(name: str) -> Path | None:
+    """The folder of a model given by name or path, or None where the name is an open_clip architecture's."""
+    if (SHIPPED / name / CONFIG_FILE).is_file() and Path(name).name == name:
+        return SHIPPED / name
+    return Path(name) if Path(name).is_dir() else None
+
+
+def choose_device(device: Device) -> torch.device:
+    """The device to compute on; `auto` takes a GPU when torch sees one.
+
+    Raises:
+        DependencyError: `cuda` was asked for and torch sees none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DependencyError("encode.device: cuda was asked for, but torch sees no GPU; use auto or cpu")
+    chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    log.info("encode: %s (%s)", chosen, "asked for" if device != "auto" else "auto")
+    return torch.device(chosen)
+
+
+class BiEncoder:
+    """An open_clip model with its tokenizer and its way to see a crop.
+
+    Attributes:
+        name: as it was asked for.
+        model: the open_clip model; `visual` and text tower.
+        tokenize: its tokenizer.
+        model_cfg: open_clip's configuration of it.
+        device: where it computes.
+    """
+
+    def __init__(
+        self, name: str, model: nn.Module, tokenize: CharTokenizer | OpenClipTokenizer, model_cfg: dict[str, Any], device: torch.device
+    ) -> None:
+        self.name = name
+        self.model = model.to(device).eval()
+        self.tokenize = tokenize
+        self.model_cfg = model_cfg
+        self.device = device
+        self.ink = towers.reads_lines(model)
+        size = model.visual.image_size
+        self.height, self.width = (size, size) if isinstance(size, int) else size
+
+    @classmethod
+    def load(cls, name: str, device: Device = "auto") -> BiEncoder:
+        """Load a model.
+
+        Args:
+            name: a shipped model (`base`), a folder that `train` wrote, or an open_clip architecture, alone (random
+                weights) or with a local checkpoint: `ViT-B-32:weights.safetensors`. Nothing is ever downloaded.
+            device: `auto`, `cpu` or `cuda`.
+
+        Raises:
+            ConfigError: no such architecture, or one whose parts would come from a hub.
+            ArtefactError: the folder or checkpoint is missing, damaged or of another architecture.
+            DependencyError: the device is not there.
+        """
+        chosen = choose_device(device)
+        folder = model_folder(name)
+        if folder is not None:
+            return _from_folder(name, folder, chosen)
+        architecture, _, checkpoint = name.partition(":")
+        cfg = _known(architecture)
+        with _quiet_open_clip():
+            model = towers.build(architecture)
+        tokenize: CharTokenizer | OpenClipTokenizer
+        tokenize = CharTokenizer() if architecture == towers.ARCHITECTURE else OpenClipTokenizer(architecture)
+        if checkpoint:
+            _load_weights(model, Path(checkpoint))
+        else:
+            log.warning("%s: no checkpoint given, so its weights are random; train it before use", architecture)
+        return cls(name, model, tokenize, cfg, chosen)
+
+    @property
+    def dim(self) -> int:
+        """Length D of an embedding."""
+        return int(self.model_cfg["embed_dim"])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of configuration and weights: equal exactly where the embeddings are comparable."""
+        total = hashlib.sha256(json.dumps(self.model_cfg, sort_keys=True).encode())
+        for key, tensor in sorted(self.model.state_dict().items()):
+            total.update(key.encode())
+            total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """A crop as the image tower takes it: uint8 (C, H, W)."""
+        return fit(image, self.height, self.width, ink=self.ink)
+
+    def encode_image(self, images: Sequence[Image.Image | None]) -> np.ndarray:
+        """Embed pictures: float32 unit rows (n, D), a row of zeros where there is no picture."""
+        return self._encode(images, [image is not None for image in images], self._embed_images)
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts: float32 unit rows (n, D), a row of zeros where a text is empty."""
+        return self._encode(texts, [bool(text.strip()) for text in texts], self._embed_texts)
+
+    def _embed_images(self, images: list[Image.Image]) -> torch.Tensor:
+        pixels = torch.from_numpy(np.stack([self.pixels(image) for image in images]))
+        return towers.image_features(self.model, pixels.to(self.device))
+
+    def _embed_texts(self, texts: list[str]) -> torch.Tensor:
+        return towers.text_features(self.model, torch.as_tensor(self.tokenize(texts)).to(self.device))
+
+    def _encode(
+        self, items: Sequence[Any], present: list[bool], embed: Callable[[list[Any]], torch.Tensor]
+    ) -> np.ndarray:
+        vectors = np.zeros((len(items), self.dim), dtype=np.float32)
+        rows = np.flatnonzero(present)
+        with torch.inference_mode():
+            for start in range(0, len(rows), _AT_A_TIME):
+                some = rows[start : start + _AT_A_TIME]
+                vectors[some] = embed([items[row] for row in some]).cpu().numpy()
+        return vectors
+
+    def save(self, folder: Path) -> None:
+        """Write the model into a folder (made if need be), in the layout of open_clip's `local-dir:`, 16-bit weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        visual = self.model.visual
+        config: dict[str, Any] = {
+            "model_cfg": self.model_cfg,
+            "preprocess_cfg": {"mean": list(visual.image_mean), "std": list(visual.image_std)},
+        }
+        if isinstance(self.tokenize, CharTokenizer):
+            vocabulary = self.tokenize.path.read_text(encoding="utf-8")
+            (folder / VOCABULARY_FILE).write_text(vocabulary, encoding="utf-8", newline="\n")
+        else:
+            config["tokenizer"] = self.tokenize.architecture
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        save_file(
+            {
+                key: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
+                for key, tensor in self.model.state_dict().items()
+            },
+            folder / WEIGHTS_FILE,
+        )
+
+
+def pool(image: np.ndarray, text: np.ndarray, weight: float) -> np.ndarray:
+    """Pooled embeddings: normalise(w image + (1-w) text) (CLIPPINGS, section 3).
+
+    Args:
+        image, text: unit rows (n, D); a row of zeros is a missing modality and is left out.
+        weight: w, 0..1.
+
+    Returns:
+        float32 (n, D): unit rows, zero where both are missing.
+    """
+    image, text = np.asarray(image, dtype=np.float32), np.asarray(text, dtype=np.float32)
+    has_image, has_text = image.any(axis=1, keepdims=True), text.any(axis=1, keepdims=True)
+    share = np.where(has_image & has_text, np.float32(weight), has_image.astype(np.float32))
+    pooled = share * image + (1 - share) * text
+    length = np.linalg.norm(pooled, axis=1, keepdims=True)
+    return np.asarray(pooled / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def _known(architecture: str) -> dict[str, Any]:
+    if architecture == towers.ARCHITECTURE:
+        return dict(json.loads(towers.CONFIG.read_text(encoding="utf-8")))
+    cfg = open_clip.get_model_config(architecture)
+    if cfg is None:
+        if "/" in architecture or "\\" in architecture:
+            raise ArtefactError(f"{architecture}: no such model folder; train one with `linkage train`")
+        shipped = [path.name for path in SHIPPED.glob("*/")]
+        near = difflib.get_close_matches(architecture, [*shipped, towers.ARCHITECTURE, *open_clip.list_models()])
+        raise ConfigError(
+            f"encode.model: no model, folder or architecture {architecture!r}"
+            + (f"; near: {', '.join(near)}" if near else "; see `python -c 'import open_clip; print(open_clip.list_models())'`")
+        )
+    return _without_hub(cfg, architecture)
+
+
+def _without_hub(cfg: dict[str, Any], name: str) -> dict[str, Any]:
+    """Refuse configurations whose tokenizer or towers open_clip would fetch."""
+    text, vision = cfg.get("text_cfg", {}), cfg.get("vision_cfg", {})
+    if text.get("hf_model_name") or text.get("hf_tokenizer_name") or ":" in str(vision.get("timm_model_name") or ""):
+        raise ConfigError(f"encode.model: {name} needs files from a hub, which is never asked; choose another")
+    return cfg
+
+
+def _from_folder(name: str, folder: Path, device: torch.device) -> BiEncoder:
+    remedy = "train it again, or point --model at a folder that `linkage train` wrote"
+    path = folder / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        cfg = _without_hub(dict(config["model_cfg"]), str(folder))
+        with _quiet_open_clip():
+            model = towers.build(f"local-dir:{folder}")
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder}: no model here ({CONFIG_FILE} is missing); {remedy}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
+        raise ArtefactError(f"{path}: damaged ({_one_line(error)}); {remedy}") from None
+    tokenize: CharTokenizer | OpenClipTokenizer
+    if "tokenizer" in config:
+        tokenize = OpenClipTokenizer(str(config["tokenizer"]))
+    else:
+        tokenize = CharTokenizer(folder / VOCABULARY_FILE, int(cfg["text_cfg"]["context_length"]))
+    _load_weights(model, folder / WEIGHTS_FILE)
+    return BiEncoder(name, model, tokenize, cfg, device)
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model from a safetensors file: any other format may run code when it is opened."""
+    if path.suffix != ".safetensors":
+        raise ArtefactError(f"{path}: only .safetensors checkpoints are opened; convert it first")
+    if not path.is_file():
+        raise ArtefactError(f"{path}: no such checkpoint")
+    try:
+        with _quiet_open_clip():
+            open_clip.load_checkpoint(model, str(path))
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ArtefactError(f"{path}: damaged, or of another architecture ({_one_line(error)})") from None
+
+
+@contextmanager
+def _quiet_open_clip() -> Iterator[None]:
+    """Drop what open_clip logs straight to the root logger (that weights are random, before we fill them in)."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

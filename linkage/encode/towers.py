@@ -1,0 +1,167 @@
+"""The shipped architecture: a compact encoder of text lines for open_clip's factory, and how its towers are called."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from timm.models import register_model
+from torch import nn
+
+ARCHITECTURE = "linkage_base"
+CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
+HEIGHT, WIDTH = 48, 512
+_COLUMNS = WIDTH // 8
+
+
+class _ConvNorm(nn.Sequential):
+    """Convolution without bias, batch norm, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int], size: int = 3) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class _Residual(nn.Module):
+    """Two convolutions round a shortcut (He et al. 2016, figure 2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _ConvNorm(channels, channels, (1, 1))
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x + self.norm(self.second(self.first(x))))
+
+
+class _Context(nn.Module):
+    """What stands left and right of each column: a convolution along the line round a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 5, padding=2, bias=False)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + F.relu(self.norm(self.conv(x)))
+
+
+class LineEncoder(nn.Module):
+    """Picture of a text line to one vector: convolutions squeeze the height away, attention runs along the line.
+
+    Input (B, 3, 48, 512); only the mean over the channels is used, since ink has no colour worth the time. Output
+    (B, width): the mean over columns, weighted by a learned gate so that blank paper does not count.
+    """
+
+    def __init__(self, channels: tuple[int, int, int, int], width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        a, b, c, d = channels
+        self.stages = nn.Sequential(
+            _ConvNorm(1, a, (2, 2), 5),  # (a, 24, 256)
+            _ConvNorm(a, b, (2, 2)),  # (b, 12, 128)
+            _ConvNorm(b, c, (2, 2)),  # (c, 6, 64)
+            _Residual(c),
+            _ConvNorm(c, d, (2, 1)),  # (d, 3, 64)
+        )
+        self.columns = nn.Conv2d(d, width, (HEIGHT // 16, 1))
+        self.context = nn.Sequential(_Context(width), _Context(width))
+        self.positions = nn.Parameter(torch.randn(_COLUMNS, width) * 0.02)
+        block = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.line = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+        self.gate = nn.Linear(width, 1)
+        self.num_features = width
+        self.default_cfg: dict[str, Any] = {"input_size": (3, HEIGHT, WIDTH)}
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "") -> None:
+        """Part of timm's contract; there is no classifier, and pooling is the gate's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 48, 512) -> (B, width)."""
+        x = x.mean(dim=1, keepdim=True).contiguous(memory_format=torch.channels_last)
+        x = self.columns(self.stages(x)).squeeze(2)  # (B, width, 64)
+        x = self.context(x).transpose(1, 2)
+        x = self.norm(self.line(x + self.positions))
+        weights = self.gate(x).float().softmax(dim=1)
+        return (weights * x).sum(dim=1)
+
+
+@register_model
+def linkage_line(pretrained: bool = False, **_: Any) -> LineEncoder:
+    """The image tower under timm's name `linkage_line`; there are no weights to fetch."""
+    return LineEncoder(channels=(32, 64, 128, 192), width=256, layers=1, heads=4)
+
+
+def build(name: str) -> nn.Module:
+    """Let open_clip build an architecture (ours, any of its own, or `local-dir:FOLDER`), in float32 on the CPU."""
+    if ARCHITECTURE not in open_clip.list_models():
+        open_clip.add_model_config(CONFIG)
+    model: nn.Module = open_clip.create_model(name, load_weights=False)
+    return adapt(model)
+
+
+def adapt(model: nn.Module) -> nn.Module:
+    """Set what open_clip's configuration has no key for: texts do not attend to their padding."""
+    if _mean_pooled(model):
+        model.text.use_pad_mask = True
+    return model
+
+
+def reads_lines(model: nn.Module) -> bool:
+    """Whether the image tower is ours, made for ink on paper, rather than one for photographs."""
+    return isinstance(getattr(model.visual, "trunk", None), LineEncoder)
+
+
+def image_features(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """Embed pictures.
+
+    Args:
+        model: any open_clip model.
+        pixels: uint8 (B, C, H, W), C = 1 or 3, on the model's device.
+
+    Returns:
+        float32 unit rows (B, D).
+    """
+    mean, std = (
+        torch.tensor(values, device=pixels.device).view(1, -1, 1, 1)
+        for values in (model.visual.image_mean, model.visual.image_std)
+    )
+    scaled = ((pixels / 255.0).expand(-1, 3, -1, -1) - mean) / std
+    return F.normalize(model.encode_image(scaled).float(), dim=-1)
+
+
+def text_features(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """Embed texts.
+
+    Args:
+        model: any open_clip model.
+        tokens: int64 (B, L), as its tokenizer gives them, on the model's device.
+
+    Returns:
+        float32 unit rows (B, D); for our tower the mean over the tokens that are not padding.
+    """
+    if not _mean_pooled(model):
+        return F.normalize(model.encode_text(tokens).float(), dim=-1)
+    lengths = (tokens != 0).sum(dim=1)
+    order = torch.argsort(lengths, stable=True)
+    parts = []
+    for rows in order.split(max(len(tokens) // 4, 16)):  # texts of like length together: padding costs time
+        part = tokens[rows][:, : int(lengths[rows].max())]
+        real = (part != 0).unsqueeze(-1)
+        states = model.encode_text(part).float()  # (b, l, D)
+        parts.append((states * real).sum(dim=1) / real.sum(dim=1))
+    return F.normalize(torch.cat(parts)[torch.argsort(order)], dim=-1)
+
+
+def _mean_pooled(model: nn.Module) -> bool:
+    return getattr(getattr(model, "text", None), "pool_type", "") == "none"

@@ -1,0 +1,182 @@
+"""Find sources and read their pages one at a time: PDF, multi-page TIFF and single images."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from linkage.errors import InputError
+from linkage.ingest.images import check_size, decode, opened
+
+SUFFIXES = frozenset(
+    ".pdf .png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split()
+)
+POINTS_PER_INCH = 72.0
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """One file with pages.
+
+    Attributes:
+        name: path relative to the folder that all inputs share, with "/" on every system.
+        path: where it is.
+    """
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Page:
+    """One decoded page.
+
+    Attributes:
+        image: mode "RGB" or "L", upright.
+        pixels_per_point: scale of a rendered PDF page; None for images, which have no points.
+    """
+
+    image: Image.Image
+    pixels_per_point: float | None = None
+
+
+def find_sources(inputs: Sequence[Path]) -> list[Source]:
+    """List the files to read, sorted by name, each once.
+
+    Folders are searched through all levels for files with the suffix of an image or PDF; hidden files and folders
+    are passed over. A file that is named itself is taken whatever its suffix. `*`, `?` and `[` in an input that is
+    no existing path make it a glob (`**` for all levels).
+
+    Raises:
+        InputError: an input does not exist, or nothing is found.
+    """
+    named = [match for entry in inputs for match in _matches(entry)]
+    if not named:
+        raise InputError("no input was given; name files or folders with scans")
+    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in named]))
+    found = {path for entry in named for path in (_walk(entry) if entry.is_dir() else [entry])}
+    if not found:
+        raise InputError(f"{', '.join(map(str, inputs))}: no scan found; looked for {' '.join(sorted(SUFFIXES))}")
+    return sorted(Source(_name(path.relative_to(root)), path) for path in found)
+
+
+def count_pages(path: Path) -> int:
+    """Number of pages of a source, at least 1; nothing is decoded.
+
+    A TIFF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
+
+    Raises:
+        InputError: not a page source, damaged, encrypted or without pages.
+    """
+    if _is_pdf(path):
+        with _pdf(path) as document:
+            if len(document) < 1:
+                raise InputError("the PDF has no pages")
+            return len(document)
+    with opened(path) as image:
+        return _count_frames(image) if image.format == "TIFF" else 1
+
+
+def read_page(path: Path, number: int, *, dpi: int, max_megapixels: float) -> Page:
+    """Decode or render one page.
+
+    Args:
+        path: the source.
+        number: page, from 1.
+        dpi: resolution for PDF pages; images keep their own pixels.
+        max_megapixels: larger pages are refused before they are decoded or rendered.
+
+    Raises:
+        InputError: the reason why this page cannot be had.
+    """
+    if _is_pdf(path):
+        with _pdf(path) as document:
+            return _render(document, number, dpi, max_megapixels)
+    with opened(path) as image:
+        if number > 1:
+            image.seek(number - 1)
+        return Page(decode(image, max_megapixels))
+
+
+def _matches(entry: Path) -> list[Path]:
+    if entry.exists():
+        return [Path(os.path.abspath(entry))]
+    if not glob.has_magic(str(entry)):
+        raise InputError(f"{entry}: no such file or folder")
+    matches = sorted(glob.glob(str(entry), recursive=True))
+    if not matches:
+        raise InputError(f"{entry}: nothing matches this pattern")
+    # As in a folder: what a pattern happens to catch is taken by suffix, not by force.
+    paths = [Path(os.path.abspath(match)) for match in matches]
+    return [path for path in paths if path.is_dir() or path.suffix.lower() in SUFFIXES]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    unlisted: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=unlisted.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(place, name)
+            if not name.startswith(".") and path.suffix.lower() in SUFFIXES:
+                yield path
+    # A folder that cannot be listed is a source that cannot be read: it will be set aside with its reason.
+    yield from (Path(error.filename) for error in unlisted)
+
+
+def _name(path: Path) -> str:
+    # File names are bytes; those that are not UTF-8 must not break the tables.
+    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _is_pdf(path: Path) -> bool:
+    if not path.is_file():  # reading a pipe or device would wait for ever
+        raise InputError("not a regular file that can be read")
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})") from None
+    if not head:
+        raise InputError("the file is empty")
+    return b"%PDF-" in head
+
+
+def _count_frames(image: Image.Image) -> int:
+    count = 1
+    while True:
+        try:
+            image.seek(count)
+        except EOFError:
+            return count
+        except Exception:  # the list of pages is damaged here
+            return count + 1
+        count += 1
+
+
+@contextmanager
+def _pdf(path: Path) -> Iterator[Any]:
+    import pypdfium2
+
+    try:
+        with pypdfium2.PdfDocument(path) as document:
+            yield document
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise InputError("the PDF is encrypted; save it without its password") from None
+        raise InputError(f"damaged or unreadable PDF ({error})") from None
+
+
+def _render(document: Any, number: int, dpi: int, max_megapixels: float) -> Page:
+    scale = dpi / POINTS_PER_INCH
+    page = document[number - 1]
+    width, height = page.get_size()
+    check_size(round(width * scale), round(height * scale), max_megapixels)
+    image = page.render(scale=scale).to_pil().convert("RGB")
+    return Page(image, scale)

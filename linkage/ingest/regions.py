@@ -1,0 +1,182 @@
+"""Cut a page into regions: its lines, blocks or header as the OCR engine found them, or given boxes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+from linkage.config import IngestConfig
+from linkage.errors import InputError
+from linkage.ingest.boxes import GivenBox
+from linkage.ingest.columns import split_at_gutters
+from linkage.ingest.ocr import Box, Engine, Word
+from linkage.ingest.pages import Page
+from linkage.text import clean
+
+HEADER_MIN_LINES, HEADER_MAX_LINES = 2, 3
+"""A header block of one line is often a stamp or a logo: the next line belongs to it. The name stands on top."""
+
+_SURE = 0.4  # word confidence from which a reading is believed
+_WORD_LETTERS = 3  # letters in a row that make a real word
+# Scripts that write no spaces between words: kana, Han, full-width forms.
+_UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a page that becomes a record.
+
+    Attributes:
+        box: pixels of the page, inside the page, not empty.
+        text_raw: the reading as the engine gave it, words joined by spaces; or the given text.
+        words: the engine's words, in pixels of the page.
+        confidence: mean confidence of the words, 0..1; None without words.
+        vertical: whether the text runs from top to bottom.
+        given: the box of the user's table, where there was one.
+    """
+
+    box: Box
+    text_raw: str = ""
+    words: list[Word] = field(default_factory=list)
+    confidence: float | None = None
+    vertical: bool = False
+    given: GivenBox | None = None
+
+    @property
+    def text(self) -> str:
+        """The reading for comparing by eye: NFC, single spaces, none inside scripts that write none."""
+        return _close_up(clean(self.text_raw))
+
+
+def find_regions(page: Page, config: IngestConfig, engine: Engine) -> list[Region]:
+    """Regions of one page in reading order; but for a whole page, each holds at least one letter or digit.
+
+    Args:
+        page: decoded page.
+        config: `regions` (not "boxes", see `given_regions`) and what belongs to it.
+        engine: reads the page once.
+
+    Raises:
+        InputError: the engine failed or took too long.
+    """
+    words = engine.read_page(page.image)
+    width, height = page.image.size
+    if config.regions == "page":
+        return [_region(words, _vertical_language(config), (0, 0, width, height))]
+    find: Callable[[list[Word]], list[list[Word]]] = {
+        "lines": lambda found: split_at_gutters(lines_of(found)),
+        "blocks": blocks_of,
+        "header": lambda found: header_of(found, config.header_lines),
+    }[config.regions]
+    regions = [_region(group, _vertical_language(config)) for group in find(words)]
+    return [region for region in regions if has_letters(region.text_raw)]
+
+
+def given_regions(page: Page, engine: Engine, given: Sequence[GivenBox]) -> tuple[list[Region], list[str]]:
+    """Regions of one page for the user's boxes, in the table's order, all read in one batch.
+
+    Returns:
+        The regions, and the reasons why some boxes have none.
+
+    Raises:
+        InputError: the engine failed or took too long.
+    """
+    inside: list[tuple[GivenBox, Box]] = []
+    reasons = []
+    for row in given:
+        try:
+            inside.append((row, row.pixels(page)))
+        except InputError as error:
+            reasons.append(str(error))
+    readings = engine.read_crops([page.image.crop(box) for _, box in inside])
+    regions = []
+    for (row, box), words in zip(inside, readings, strict=True):
+        moved = [_moved(word, box[0], box[1]) for word in words]
+        text = " ".join(word.text for word in moved) if engine.name else row.text
+        confidence = float(np.mean([word.confidence for word in moved])) if moved else None
+        regions.append(Region(box, text, moved, confidence, row.direction == "vertical", row))
+    return regions, reasons
+
+
+def lines_of(words: Sequence[Word]) -> list[list[Word]]:
+    """Words by the engine's lines, in its order."""
+    return [list(group) for _, group in groupby(words, key=lambda word: (word.block, word.paragraph, word.line))]
+
+
+def blocks_of(words: Sequence[Word]) -> list[list[Word]]:
+    """Words by the engine's blocks, in its order."""
+    return [list(group) for _, group in groupby(words, key=lambda word: word.block)]
+
+
+def header_of(words: Sequence[Word], count: int = 0) -> list[list[Word]]:
+    """The words at the head of a page: none, or one group.
+
+    Lines without a real word (`holds_words`) are noise, logos or rules and do not count.
+
+    Args:
+        words: words of the page.
+        count: this many lines from the top; 0: those of the first block, at least HEADER_MIN_LINES and at most
+            HEADER_MAX_LINES.
+    """
+    lines = [line for line in lines_of(words) if holds_words(line)]
+    lines.sort(key=lambda line: min(word.box[1] for word in line))
+    if not count:
+        block = [line for line in lines if line[0].block == lines[0][0].block]
+        count = min(max(len(block), HEADER_MIN_LINES), HEADER_MAX_LINES)
+    header = [word for line in lines[:count] for word in line]
+    return [header] if header else []
+
+
+def holds_words(line: Sequence[Word]) -> bool:
+    """Whether a line holds a word of letters that the engine is halfway sure of; any CJK character is a word."""
+    return any(
+        word.confidence >= _SURE
+        and (sum(map(str.isalpha, word.text)) >= _WORD_LETTERS or _UNSPACED.search(word.text))
+        for word in line
+    )
+
+
+def has_letters(text: str) -> bool:
+    """Whether a text holds any letter or digit of any script."""
+    return any(unicodedata.category(character)[0] in "LN" for character in text)
+
+
+def _region(words: Sequence[Word], vertical_language: bool, box: Box | None = None) -> Region:
+    around = box or _hull(words)
+    taller = around[3] - around[1] > 1.5 * (around[2] - around[0])
+    return Region(
+        box=around,
+        text_raw=" ".join(word.text for word in words),
+        words=list(words),
+        confidence=float(np.mean([word.confidence for word in words])) if words else None,
+        vertical=vertical_language and taller,
+    )
+
+
+def _moved(word: Word, x: int, y: int) -> Word:
+    x0, y0, x1, y1 = word.box
+    box = (x0 + x, y0 + y, x1 + x, y1 + y)
+    return Word(word.text, word.confidence, box, word.block, word.paragraph, word.line)
+
+
+def _hull(words: Sequence[Word]) -> Box:
+    left, top, right, bottom = zip(*(word.box for word in words), strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
+def _vertical_language(config: IngestConfig) -> bool:
+    return config.psm == 5 or any(language.endswith("_vert") for language in config.languages)
+
+
+def _close_up(text: str) -> str:
+    pieces = text.split(" ")
+    joined = pieces[0]
+    for piece in pieces[1:]:
+        tight = joined and piece and _UNSPACED.match(joined[-1]) and _UNSPACED.match(piece[0])
+        joined += piece if tight else " " + piece
+    return joined

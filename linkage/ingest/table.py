@@ -1,0 +1,115 @@
+"""Records that the user already has, as a table of texts and pictures: checked, read where text is missing, packed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from linkage.config import IngestConfig
+from linkage.errors import InputError
+from linkage.ingest.images import open_image
+from linkage.ingest.ocr import Engine, Word, make_engine
+from linkage.progress import progress
+from linkage.records import SCHEMA, Records
+from linkage.tables import replacing, write_table
+from linkage.text import clean
+
+_ROWS = 256  # records read, and written as one row group, at a time
+
+
+def is_table(path: Path) -> bool:
+    """Whether an input is a table of records rather than a scan."""
+    return path.suffix.lower() in (".csv", ".parquet")
+
+
+def import_records(path: Path, out: Path, config: IngestConfig) -> tuple[int, pd.DataFrame]:
+    """Write a records table with the pictures inside; `failures.csv` beside it lists pictures that are no pictures.
+
+    A record whose picture cannot be read is kept without it. With an OCR engine, records that have a picture and no
+    text are read.
+
+    Args:
+        path: records, CSV or Parquet; further columns travel through as text.
+        out: Parquet file to write.
+        config: engine and size limit.
+
+    Returns:
+        The number of records and the failures (source, page, reason).
+
+    Raises:
+        InputError: the table is invalid (see `Records.open`).
+        DependencyError: the engine is not installed.
+    """
+    records = Records.open(path)
+    engine = make_engine(config)
+    own = [name for name in records.frame.columns if name not in {*SCHEMA.names, "image"}]
+    schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in own)])
+    failures = [(record, "", reason) for record, reason in records.failures]
+    with replacing(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for rows in _packed(records, engine, config, failures):
+            writer.write_table(pa.Table.from_pylist([{**row, **_own(row, own)} for row in rows], schema=schema))
+    table = pd.DataFrame(failures, columns=["source", "page", "reason"])
+    write_table(table, out.with_name("failures.csv"))
+    return len(records), table
+
+
+def _packed(
+    records: Records, engine: Engine, config: IngestConfig, failures: list[tuple[str, str, str]]
+) -> Iterator[list[dict[str, Any]]]:
+    with progress("import", len(records)) as advance:
+        for start in range(0, len(records), _ROWS):
+            rows = records.frame.iloc[start : start + _ROWS].replace({np.nan: None}).to_dict("records")
+            unread = []
+            for number, row in enumerate(rows, start=start):
+                row |= {
+                    "direction": row.get("direction") or "horizontal",
+                    "text_raw": row.get("text_raw") or row["text"],
+                }
+                image = _picture(records, number, row, config, failures)
+                if image is not None and not row["text"] and engine.name:
+                    unread.append((row, image))
+            for (row, _), words in zip(unread, engine.read_crops([image for _, image in unread]), strict=True):
+                _put_reading(row, words, engine.name)
+            yield rows
+            advance(len(rows))
+
+
+def _picture(
+    records: Records, number: int, row: dict[str, Any], config: IngestConfig, failures: list[tuple[str, str, str]]
+) -> Any:
+    """Put the crop and where it came from into a row; returns the decoded picture, None where there is none."""
+    row["crop"] = None
+    try:
+        data = records.crop(number)
+        if data is None:
+            return None
+        image = open_image(data, config.max_megapixels)
+    except (InputError, OSError) as error:
+        failures.append((row.get("image") or row["record_id"], "1", f"{error}; the record is kept without it"))
+        return None
+    row["crop"] = data
+    row["source"] = row["source"] or row.get("image") or ""
+    row["source_sha256"] = row.get("source_sha256") or hashlib.sha256(data).hexdigest()
+    return image
+
+
+def _put_reading(row: dict[str, Any], words: list[Word], engine: str) -> None:
+    raw = " ".join(word.text for word in words)
+    row |= {"text": clean(raw), "text_raw": raw, "ocr_engine": engine}
+    if words:
+        row["ocr_confidence"] = float(np.mean([word.confidence for word in words]))
+    edges = ("x0", "y0", "x1", "y1")
+    row["words"] = [
+        {"text": word.text, "confidence": word.confidence, **dict(zip(edges, word.box, strict=True))} for word in words
+    ]
+
+
+def _own(row: dict[str, Any], names: list[str]) -> dict[str, str | None]:
+    return {name: None if row[name] is None else str(row[name]) for name in names}

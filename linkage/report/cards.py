@@ -1,0 +1,153 @@
+"""What is shown of single links and entities: crops, readings and scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from linkage.config import ReportConfig
+from linkage.report.charts import histogram
+from linkage.report.pictures import Marked, Pictures, mark_differences, shorten
+
+_NEAR = 0.1
+_TIED = 0.05
+
+
+def decisions(links: pd.DataFrame, pictures: Pictures, config: ReportConfig) -> dict[str, Any] | None:
+    """The histogram of match probabilities and the links nearest to the threshold, or None without links."""
+    best = links[(links["rank"] == 1) & links["probability"].notna()] if len(links) else links
+    if not len(best):
+        return None
+    threshold = float(best["threshold"].iloc[0])
+    probability = best["probability"].to_numpy(dtype=float)
+    is_match = (best["decision"] == "match").to_numpy()
+    nearest = np.argsort(np.abs(probability - threshold), kind="stable")[: config.entities]
+    second = links[links["rank"] == 2].set_index("record_id")
+    rows = [best.iloc[place] for place in nearest]
+    tied = int((is_match & (best["margin"].to_numpy(dtype=float) < _TIED)).sum())
+    return {
+        "threshold": threshold,
+        "source": str(best["threshold_source"].iloc[0]),
+        "chart": histogram(probability, is_match, threshold),
+        "near": int((np.abs(probability - threshold) < _NEAR).sum()),
+        "tied": tied,
+        "doubtful": [_pair(row, second, pictures) for row in rows],
+    }
+
+
+def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures) -> dict[str, Any]:
+    text, other = _text(row["text"]), _text(row["exemplar_text"])
+    runner_up = second.loc[row["record_id"]] if row["record_id"] in second.index else None
+    parts = [("picture", row["image_score"]), ("text", row["text_score"]), ("cross", row["cross_score"])]
+    return {
+        "decision": row["decision"],
+        "probability": float(row["probability"]),
+        "score": float(row["score"]),
+        "string": None if pd.isna(row["string_score"]) else float(row["string_score"]),
+        "parts": [{"name": name, "value": float(value)} for name, value in parts],
+        "sides": [
+            _side(
+                "query",
+                row["record_id"],
+                mark_differences(text, other),
+                row.get("source"),
+                row.get("page"),
+                pictures,
+            ),
+            _side(
+                "exemplar",
+                row["exemplar_id"],
+                mark_differences(other, text),
+                row.get("exemplar_source"),
+                row.get("exemplar_page"),
+                pictures,
+            ),
+        ],
+        "runner_up": None
+        if runner_up is None
+        else {
+            "text": shorten(_text(runner_up["exemplar_text"])),
+            "probability": float(runner_up["probability"]),
+        },
+    }
+
+
+def _side(name: str, record_id: str, marked: Marked, source: Any, page: Any, pictures: Pictures) -> dict[str, Any]:
+    return {
+        "name": name,
+        "record_id": record_id,
+        "picture": pictures.uri(record_id),
+        "marked": marked,
+        "place": _place(source, page),
+    }
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or pd.isna(value) else str(value)
+
+
+def _place(source: Any, page: Any) -> str:
+    if source is None or pd.isna(source) or source == "":
+        return ""
+    return f"{source}, page {int(page)}" if page is not None and pd.notna(page) and page > 1 else str(source)
+
+
+class EntityCards:
+    """Cards of entities with several records: the exemplar and some of the others."""
+
+    def __init__(self, members: pd.DataFrame, entities: pd.DataFrame, pictures: Pictures, config: ReportConfig) -> None:
+        self.members = members
+        self.shared = entities[entities["n_records"] > 1].sort_values(
+            ["n_records", "entity_id"], ascending=[False, True], kind="stable"
+        )
+        self.pictures = pictures
+        self.config = config
+
+    def largest(self) -> list[dict[str, Any]]:
+        """The entities with the most records."""
+        return self._cards(self.shared.head(self.config.entities))
+
+    def sample(self, seed: int) -> list[dict[str, Any]]:
+        """A random sample of those that are not among the largest."""
+        rest = self.shared.iloc[self.config.entities :]
+        n = min(self.config.entities, len(rest))
+        chosen = np.random.default_rng(seed).permutation(len(rest))[:n]
+        return self._cards(rest.iloc[chosen])
+
+    def _cards(self, chosen: pd.DataFrame) -> list[dict[str, Any]]:
+        inside = self.members[self.members["entity_id"].isin(chosen["entity_id"])]
+        groups = dict(iter(inside.groupby("entity_id")))
+        return [self._card(row, groups[row["entity_id"]]) for _, row in chosen.iterrows()]
+
+    def _card(self, entity: pd.Series, members: pd.DataFrame) -> dict[str, Any]:
+        """The weakest members come first: they are the ones to doubt."""
+        others = members[members["record_id"] != entity["exemplar_id"]].sort_values(
+            ["membership", "record_id"], kind="stable"
+        )
+        text = _text(entity["text"])
+        exemplar = members[members["record_id"] == entity["exemplar_id"]]
+        return {
+            "entity_id": entity["entity_id"],
+            "text": shorten(text),
+            "n_records": int(entity["n_records"]),
+            "n_sources": int(entity["n_sources"]),
+            "more": max(0, len(others) - self.config.crops),
+            "exemplar": {
+                "picture": self.pictures.uri(entity["exemplar_id"]),
+                "place": _place(exemplar["source"].iloc[0], exemplar["page"].iloc[0] if "page" in exemplar else None)
+                if len(exemplar) and "source" in exemplar
+                else "",
+            },
+            "crops": [
+                {
+                    "picture": self.pictures.uri(row["record_id"]),
+                    "marked": mark_differences(_text(row.get("text")), text),
+                    "place": _place(row.get("source"), row.get("page")),
+                    "origin": row["origin"],
+                    "membership": float(row["membership"]),
+                }
+                for _, row in others.head(self.config.crops).iterrows()
+            ],
+        }

@@ -1,0 +1,1 @@
+"""Training data without labels: names, renders, paper and OCR degradation, drawn trade directories."""

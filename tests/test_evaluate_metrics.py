@@ -1,0 +1,88 @@
+"""Metrics against their definitions, counted record by record and pair by pair."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
+
+from linkage.evaluate.metrics import NOTHING, clustering, ratio, share
+
+QUICK = {"bootstrap": 100, "seed": 0}
+PARTITIONS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=25)
+
+
+@given(PARTITIONS)
+def test_clustering_metrics_equal_their_definitions(pairs: list[tuple[int, int]]) -> None:
+    truth, predicted = np.array(pairs).T
+    figures = {name: figure.value for name, figure in clustering(truth, predicted, **QUICK).items()}
+
+    together = [(truth[a] == truth[b], predicted[a] == predicted[b]) for a, b in combinations(range(len(pairs)), 2)]
+    both = sum(t and p for t, p in together)
+    true, called = sum(t for t, _ in together), sum(p for _, p in together)
+    precision, recall = both / called if called else 1.0, both / true if true else 1.0
+    assert figures["pairwise precision"] == pytest.approx(precision)
+    assert figures["pairwise recall"] == pytest.approx(recall)
+    assert figures["pairwise F1"] == pytest.approx(2 * precision * recall / ((precision + recall) or 1))
+
+    shared = np.array([((truth == t) & (predicted == p)).sum() for t, p in pairs])
+    precision = np.mean(shared / [(predicted == p).sum() for _, p in pairs])
+    recall = np.mean(shared / [(truth == t).sum() for t, _ in pairs])
+    assert figures["B-cubed precision"] == pytest.approx(precision)
+    assert figures["B-cubed recall"] == pytest.approx(recall)
+    assert figures["B-cubed F1"] == pytest.approx(2 * precision * recall / (precision + recall))
+    assert figures["adjusted Rand index"] == pytest.approx(adjusted_rand_score(truth, predicted))
+
+
+@given(PARTITIONS, st.randoms(use_true_random=False))
+def test_names_of_clusters_and_order_of_records_do_not_matter(pairs, random) -> None:
+    truth, predicted = (np.array(side) for side in zip(*pairs, strict=True))
+    random.shuffle(pairs)
+    shuffled, renamed = (np.array(side) for side in zip(*pairs, strict=True))
+    one = clustering(truth, predicted, **QUICK)
+    other = clustering(shuffled, np.char.add("cluster ", renamed.astype(str)), **QUICK)
+    for name in one:
+        assert one[name] == pytest.approx(other[name], nan_ok=True)
+
+
+def test_a_perfect_clustering_has_no_width() -> None:
+    truth = np.array(["a", "a", "b", "b", "b", "c"])
+    for figure in clustering(truth, truth, **QUICK).values():
+        assert tuple(figure) == (1.0, 1.0, 1.0, 6)
+
+
+def test_all_singletons_and_one_record_are_defined() -> None:
+    truth = np.array(["a", "a", "b"])
+    figures = clustering(truth, np.arange(3), **QUICK)
+    assert figures["pairwise precision"].value == 1.0
+    assert figures["pairwise recall"].value == figures["pairwise F1"].value == 0.0
+    assert figures["adjusted Rand index"].value == 0.0
+    for figure in clustering(np.array(["a"]), np.array(["x"]), **QUICK).values():
+        assert figure.value == 1.0
+    for figure in clustering(np.arange(4), np.arange(4), **QUICK).values():
+        assert figure.value == 1.0
+
+
+def test_nothing_to_measure_is_not_a_number() -> None:
+    empty = np.array([], dtype=object)
+    assert str(share(empty.astype(bool), empty, **QUICK)) == str(NOTHING)
+    assert all(figure.n == 0 and np.isnan(figure.value) for figure in clustering(empty, empty, **QUICK).values())
+    assert np.isnan(ratio(np.zeros(2), np.zeros(2), np.array(["a", "b"]), **QUICK).value)
+
+
+def test_the_interval_resamples_entities_not_records() -> None:
+    right = np.tile([True, False], 500)
+    by_record = share(right, np.arange(1000), bootstrap=500, seed=1)
+    by_entity = share(right, np.arange(1000) // 2 % 2 * 2 + np.tile([0, 1], 500), bootstrap=500, seed=1)
+    assert by_record.value == by_entity.value == 0.5
+    assert by_record.high - by_record.low < 0.08 < 0.5 < by_entity.high - by_entity.low
+
+
+def test_equal_seeds_give_equal_intervals() -> None:
+    right, entities = np.arange(40) % 3 > 0, np.arange(40) // 2
+    assert share(right, entities, bootstrap=200, seed=5) == share(right, entities, bootstrap=200, seed=5)
+    assert share(right, entities, bootstrap=200, seed=5)[1:3] != share(right, entities, bootstrap=200, seed=6)[1:3]

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from linkdata import people, save, unit
+
+from linkage.config import LinkConfig
+from linkage.errors import ArtefactError
+from linkage.link.candidates import Vectors, candidate_pairs, pool, split_score, string_similarity
+from linkage.link.index import Index, build_index
+from linkage.link.link import LinkResult, link
+from linkage.link.scorer import DEFAULT_SCORER
+from linkage.tables import COLUMNS, read_table
+
+CONFIG = LinkConfig(device="cpu")
+
+
+def linked(
+    folder: Path,
+    frame: pd.DataFrame,
+    image: np.ndarray,
+    text: np.ndarray,
+    *,
+    seed: int | None = None,
+    config: LinkConfig = CONFIG,
+) -> LinkResult:
+    """Link all queries of a labelled table to its exemplars, rows shuffled by `seed`."""
+    order = np.arange(len(frame)) if seed is None else np.random.default_rng(seed).permutation(len(frame))
+    frame = frame.iloc[order].reset_index(drop=True)
+    records, embeddings = save(folder, frame, image[order], text[order])
+    is_exemplar = (frame["role"] == "exemplar").to_numpy()
+    index = build_index(records.take(np.flatnonzero(is_exemplar)), embeddings, folder / "index")
+    return link(records.take(np.flatnonzero(~is_exemplar)), embeddings, index, config)
+
+
+def unlabelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same records, the queries' labels taken away."""
+    return frame.assign(entity_id=frame["entity_id"].where(frame["role"] == "exemplar", ""))
+
+
+def test_every_query_finds_its_entity(tmp_path: Path) -> None:
+    frame, image, text = people(0, 40, 3)
+    result = linked(tmp_path, unlabelled(frame), image, text)
+    links = result.links
+    assert (result.threshold_source, result.scorer) == ("default", DEFAULT_SCORER)
+    first = links[links["rank"] == 1]
+    truth = frame.set_index("record_id")["entity_id"][first["record_id"]]
+    assert (first["entity_id"].to_numpy() == truth.to_numpy()).mean() > 0.98
+    assert (first["decision"] == "match").mean() > 0.9
+    assert set(links["record_id"].value_counts()) == {5}
+    assert (links["decision"][links["rank"] > 1] == "no-match").all()
+    assert first["exemplar_page"].tolist() == [1] * 80
+    assert first["source"].tolist() == ["page_1.png", "page_2.png"] * 40
+    assert set(links.columns) <= set(COLUMNS)
+    grouped = links.groupby("record_id")
+    assert grouped["probability"].is_monotonic_decreasing.all()
+    assert not links.duplicated(["record_id", "entity_id"]).any()
+    rest = links["score"] - links["image_score"] - links["text_score"] - links["cross_score"]
+    assert rest.abs().max() <= 1e-5
+    second = links[links["rank"] == 2]["probability"].to_numpy()
+    assert first["margin"].to_numpy() == pytest.approx(first["probability"].to_numpy() - second)
+
+
+VECTOR = st.lists(st.floats(-1, 1, width=16), min_size=4, max_size=4)
+
+
+@given(st.lists(VECTOR, min_size=4, max_size=4), st.floats(0, 1))
+def test_the_parts_add_up_to_the_pooled_cosine(rows: list[list[float]], weight: float) -> None:
+    parts = [unit(np.array([row])).astype(np.float32) for row in rows]
+    query, exemplar = Vectors(*parts[:2]), Vectors(*parts[2:])
+    one, two = pool(query, weight), pool(exemplar, weight)
+    if any(0 < np.linalg.norm(pooled) < 0.999 for pooled in (one, two)):
+        return  # picture and text cancel each other out: there is no direction to compare
+    score, *split = split_score(query, exemplar, weight)
+    assert score == pytest.approx(np.sum(one * two), abs=1e-4)
+    assert sum(split) == pytest.approx(score, abs=1e-5)
+
+
+def test_a_missing_modality_is_left_out(tmp_path: Path) -> None:
+    frame, image, text = people(0, 12, 3)
+    image[1::3] = 0  # the first query of each entity has no picture, the second no text
+    text[2::3] = 0
+    frame.loc[2::3, "text"] = ""
+    links = linked(tmp_path, unlabelled(frame), image, text).links
+    first = links[links["rank"] == 1].reset_index(drop=True)
+    no_text = first["record_id"].str.endswith("_2")
+    assert (first["entity_id"] == "entity " + first["record_id"].str[1:4]).all()
+    assert (first["string_score"].isna() == no_text).all()
+    assert (first["image_score"][~no_text] == 0).all()
+    assert (first["text_score"][no_text] == 0).all()
+
+
+def test_a_record_with_neither_picture_nor_text_is_a_no_match(tmp_path: Path) -> None:
+    frame, image, text = people(0, 6, 2)
+    image[1] = text[1] = 0
+    frame.loc[1, "text"] = ""
+    links = linked(tmp_path, unlabelled(frame), image, text).links
+    row = links[links["record_id"] == "r000_1"]
+    assert len(row) == 1
+    assert row.iloc[0][["decision", "entity_id", "exemplar_id", "rank"]].tolist() == ["no-match", "", "", 1]
+    assert row[["probability", "score", "margin", "exemplar_page"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_order_of_rows_does_not_matter(tmp_path: Path, labels: bool) -> None:
+    frame, image, text = people(3, 60, 3, noise=0.6)
+    image[10:30], text[10:30] = image[0], text[0]  # ties
+    frame.loc[10:29, "text"] = frame["text"][0]
+    frame = frame if labels else unlabelled(frame)
+    one = linked(tmp_path / "a", frame, image, text, config=LinkConfig(device="cpu", neighbours=7))
+    two = linked(tmp_path / "b", frame, image, text, seed=1, config=LinkConfig(device="cpu", neighbours=7))
+    pd.testing.assert_frame_equal(one.links, two.links, rtol=1e-9)
+    assert one.threshold == pytest.approx(two.threshold)
+
+
+def test_homonyms_are_shown_with_no_margin(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 2)
+    twin = frame["record_id"] == "r001_0"
+    image[2], text[2] = image[0], text[0]
+    frame.loc[twin, "text"] = frame["text"][0]
+    links = linked(tmp_path, unlabelled(frame), image, text).links
+    rows = links[links["record_id"] == "r000_1"]
+    assert rows["exemplar_id"].tolist()[:2] == ["r000_0", "r001_0"]
+    assert rows["margin"].tolist()[:2] == [0.0, 0.0]
+
+
+def test_one_candidate_per_entity_by_its_best_exemplar(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 4)
+    frame.loc[frame["record_id"].str.endswith("_3"), "role"] = "exemplar"
+    links = linked(tmp_path, unlabelled(frame), image, text).links
+    assert not links.duplicated(["record_id", "entity_id"]).any()
+    assert set(links["exemplar_id"].str[-2:]) == {"_0", "_3"}
+
+
+def test_labels_fit_scorer_and_threshold_but_never_those_of_test(tmp_path: Path) -> None:
+    frame, image, text = people(1, 90, 3, noise=0.7)
+    gone = (frame["role"] == "exemplar") & frame["entity_id"].str.endswith(("3", "4", "5"))
+    frame, image, text = frame[~gone].reset_index(drop=True), image[~gone], text[~gone]
+    result = linked(tmp_path / "a", frame, image, text)
+    assert (result.threshold_source, result.scorer.origin) == ("fitted", "fitted")
+    first = result.links[result.links["rank"] == 1].merge(frame[["record_id", "split"]], on="record_id")
+    matchable = ~first["record_id"].str[3].isin(["3", "4", "5"])
+    right = np.where(matchable, first["entity_id"].str[-3:] == first["record_id"].str[1:4], False)
+    answered = np.where(first["decision"] == "match", right, ~matchable)
+    assert answered[first["split"] == "test"].mean() > 0.9
+    swapped = frame.copy()
+    test_queries = (frame["split"] == "test") & (frame["role"] == "query")
+    swapped.loc[test_queries, "entity_id"] = swapped.loc[test_queries, "entity_id"].to_numpy()[::-1]
+    again = linked(tmp_path / "b", swapped, image, text)
+    pd.testing.assert_frame_equal(result.links, again.links)
+
+
+def test_a_given_threshold_is_inclusive(tmp_path: Path) -> None:
+    frame, image, text = people(0, 30, 2, noise=0.8)
+    frame = unlabelled(frame)
+    free = linked(tmp_path / "a", frame, image, text).links
+    first = free[free["rank"] == 1]
+    at = float(first["probability"].median())
+    at = float(first["probability"].iloc[(first["probability"] - at).abs().argmin()])
+    result = linked(tmp_path / "b", frame, image, text, config=LinkConfig(device="cpu", threshold=at))
+    matched = result.links[result.links["decision"] == "match"]["probability"]
+    assert matched.min() == at == result.threshold
+    assert set(result.links["threshold_source"]) == {"given"}
+
+
+def test_queries_of_another_model_are_refused(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 2)
+    build_index(*save(tmp_path / "a", frame, image, text), tmp_path / "index")
+    records, other = save(tmp_path / "b", frame, image, text, model="other")
+    with pytest.raises(ArtefactError, match="linkage index"):
+        link(records, other, Index.open(tmp_path / "index"), CONFIG)
+
+
+def test_candidates_are_the_union_over_the_three_spaces(tmp_path: Path) -> None:
+    frame, image, text = people(5, 60, 2, noise=0.5)
+    records, embeddings = save(tmp_path / "in", frame, image, text)
+    index = build_index(records.take(np.arange(0, 120, 2)), embeddings, tmp_path / "index")
+    rows = np.arange(1, 120, 2)
+    texts = frame["text"].iloc[rows].tolist()
+    (pairs,) = candidate_pairs(embeddings, rows, texts, index, neighbours=3)
+    queries, exemplars = Vectors.of(embeddings, rows), Vectors.of(index, np.arange(60))
+    expected = set()
+    for left, right in zip((pool(queries, 0.5), *queries), (pool(exemplars, 0.5), *exemplars), strict=True):
+        near = np.argsort(-(left @ right.T), axis=1)[:, :3]
+        expected |= {(query, row) for query in range(60) for row in near[query]}
+    assert set(zip(pairs.query.tolist(), pairs.exemplar.tolist(), strict=True)) == expected
+
+
+def test_string_similarity_is_over_folded_texts() -> None:
+    assert string_similarity(["abcd", "", "x"], ["abcx", "a", ""])[0] == 0.75
+    assert np.isnan(string_similarity(["abcd", "", "x"], ["abcx", "a", ""])[1:]).all()
+    assert len(string_similarity([], [])) == 0
+
+
+def test_texts_are_folded_on_both_sides(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 2)
+    frame.loc[:1, "text"] = ["Weiß  &  Söhne", "WEISS & SÖHNE"]
+    links = linked(tmp_path, unlabelled(frame), image, text).links
+    assert links[links["rank"] == 1]["string_score"].iloc[0] == 1.0
+
+
+def test_saved_links_read_back_and_name_their_index(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 2)
+    frame.loc[1, "text"] = "=SUM(A1)"
+    result = linked(tmp_path, unlabelled(frame), image, text)
+    result.save(tmp_path / "links.csv", index=tmp_path / "index")
+    again = read_table(tmp_path / "links.csv")
+    assert again["text"].iloc[0] == "=SUM(A1)"
+    pd.testing.assert_frame_equal(again, result.links, check_dtype=False, rtol=1e-4)
+    manifest = json.loads((tmp_path / "links.csv.manifest.json").read_text())
+    assert manifest["index"] == str(tmp_path / "index")
+    assert manifest["scorer"]["origin"] == "default"
+    assert (tmp_path / "links.parquet").exists()

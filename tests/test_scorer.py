@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkage.errors import ArtefactError, InputError
+from linkage.link.scorer import DEFAULT_SCORER, Scorer, fit_scorer, fit_threshold, sigmoid
+
+PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
+
+
+def pairs(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Similarities and labels drawn from a known scorer."""
+    rng = np.random.default_rng(seed)
+    score, string = rng.uniform(0, 1, n), rng.uniform(0, 1, n)
+    return score, string, rng.uniform(size=n) < sigmoid(-8 + 4 * score + 6 * string)
+
+
+def test_fit_finds_the_scorer_that_drew_the_labels() -> None:
+    score, string, truth = pairs(0, 40_000)
+    fitted = fit_scorer(score, string, truth)
+    assert (fitted.score, fitted.string) == pytest.approx((4, 6), rel=0.1)
+    probability = fitted.probability(score, string)
+    for low in (0.0, 0.2, 0.4, 0.6):
+        here = (probability >= low) & (probability < low + 0.2)
+        assert truth[here].mean() == pytest.approx(probability[here].mean(), abs=0.05)
+    assert (fitted.origin, fitted.pairs, fitted.positives) == ("fitted", 40_000, truth.sum())
+
+
+def test_missing_texts_have_their_own_coefficients() -> None:
+    score, string, truth = pairs(1)
+    string[::2] = np.nan
+    fitted = fit_scorer(score, string, truth)
+    alone = fitted.probability(score, np.full_like(string, np.nan))
+    assert np.isfinite(alone).all()
+    assert alone[truth].mean() > alone[~truth].mean()
+    nowhere = fit_scorer(score, np.full_like(string, np.nan), truth)
+    assert nowhere.string == 0.0
+
+
+def test_a_similarity_that_points_the_wrong_way_is_left_out() -> None:
+    score, string, truth = pairs(2)
+    fitted = fit_scorer(score, 1.0 - string, truth)
+    assert fitted.string == 0.0
+    assert fitted.score > 0
+
+
+@pytest.mark.parametrize("truth", [np.zeros(100, bool), np.ones(100, bool), np.arange(100) < 29])
+def test_too_few_labels_are_refused(truth: np.ndarray) -> None:
+    with pytest.raises(InputError, match="at least 30 true"):
+        fit_scorer(np.linspace(1, 0, 100), np.linspace(1, 0, 100), truth)
+
+
+def test_labels_against_every_similarity_are_refused() -> None:
+    with pytest.raises(InputError, match="check the labels"):
+        fit_scorer(np.linspace(0, 1, 100), np.linspace(0, 1, 100), np.arange(100) < 50)
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
+def test_probability_and_distance_follow_the_similarities(a: float, b: float, s: float, t: float) -> None:
+    low, high = np.array([min(a, b)]), np.array([max(a, b)])
+    worse, better = np.array([min(s, t)]), np.array([max(s, t)])
+    scorer = DEFAULT_SCORER
+    assert scorer.probability(low, worse) <= scorer.probability(high, better)
+    assert 0 <= scorer.distance(high, better) <= scorer.distance(low, worse) <= 1
+    assert scorer.distance(np.ones(1), np.ones(1)) == 0
+
+
+def test_distance_at_a_probability_is_where_the_probability_is() -> None:
+    score = np.linspace(0, 1, 50)
+    string = np.linspace(0.2, 1, 50)
+    string[::3] = np.nan
+    cut = DEFAULT_SCORER.distance_at(0.3)
+    near = DEFAULT_SCORER.distance(score, string) <= cut
+    assert (near == (DEFAULT_SCORER.probability(score, string) >= 0.3)).all()
+
+
+def test_extreme_logits_do_not_overflow() -> None:
+    with np.errstate(all="raise", under="ignore"):
+        assert sigmoid(np.array([-1e4, 0.0, 1e4])).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_saving_and_loading(tmp_path: Path) -> None:
+    DEFAULT_SCORER.save(tmp_path / "scorer.json")
+    assert Scorer.load(tmp_path / "scorer.json") == DEFAULT_SCORER
+    assert Scorer.of_model(tmp_path).origin == "model"
+    assert Scorer.of_model(tmp_path / "elsewhere") == DEFAULT_SCORER
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"intercept": 1}',
+        '{"intercept": "a", "score": 1, "string": 1, "intercept_alone": 1, "score_alone": 1}',
+        '{"intercept": 0, "score": -1, "string": 3, "intercept_alone": 0, "score_alone": 1}',
+        '{"intercept": NaN, "score": 1, "string": 1, "intercept_alone": 1, "score_alone": 1}',
+    ],
+)
+def test_what_is_no_scorer_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scorer.json").write_text(text)
+    with pytest.raises(ArtefactError, match=r"scorer\.json"):
+        Scorer.load(tmp_path / "scorer.json")
+
+
+def accuracy(threshold: float, rows: list[tuple[float, bool, bool]]) -> int:
+    """The measure in its plainest form."""
+    return sum(correct if p >= threshold else not matchable for p, correct, matchable in rows)
+
+
+@given(st.lists(st.tuples(PROBABILITIES, st.booleans(), st.booleans()), min_size=1, max_size=12))
+def test_threshold_is_the_best_there_is(rows: list[tuple[float, bool, bool]]) -> None:
+    rows = [(p, correct, correct or matchable) for p, correct, matchable in rows]
+    found = fit_threshold(*(np.array(column) for column in zip(*rows, strict=True)))
+    best = max(accuracy(threshold, rows) for threshold in [0.0, 2.0, *(p for p, _, _ in rows)])
+    assert accuracy(found, rows) == best
+
+
+def test_threshold_lies_between_scores_and_is_inclusive() -> None:
+    probability = np.array([0.9, 0.7, 0.4])
+    correct = np.array([True, True, False])
+    assert fit_threshold(probability, correct, correct) == pytest.approx(0.55)
+    touching = np.array([0.5, np.nextafter(0.5, 0)])
+    threshold = fit_threshold(touching, np.array([True, False]), np.array([True, False]))
+    assert (touching >= threshold).tolist() == [True, False]
+
+
+def test_queries_without_candidates_never_pass() -> None:
+    threshold = fit_threshold(np.array([np.nan, 0.8]), np.array([False, True]), np.array([False, True]))
+    assert 0 < threshold <= 0.8
+    assert fit_threshold(np.array([np.nan]), np.array([False]), np.array([False])) == 0.5
+    with pytest.raises(InputError, match="no labelled queries"):
+        fit_threshold(np.empty(0), np.empty(0, bool), np.empty(0, bool))
