@@ -138,9 +138,7 @@ def test_the_fitted_cut_is_the_best_of_all_cuts(seed: int) -> None:
     truth = [f"entity {g}" for g in group]
     n = len(vectors)
     a, b = neighbour_pairs(vectors, n)
-    tree = spanning_tree(
-        Edges(a, b, euclidean(vectors, a, b)), vectors, lambda a, b: euclidean(vectors, a, b)
-    )
+    tree = spanning_tree(Edges(a, b, euclidean(vectors, a, b)), vectors, lambda a, b: euclidean(vectors, a, b))
     one = np.zeros(n, dtype=np.int64)
     found = best_cut([Counter([name]) for name in truth], tree)
     scores = [b_cubed(truth, cut(tree, one, weight)) for weight in [0.0, *tree.weight]]

@@ -19,7 +19,9 @@ CONFIG = EvaluateConfig(bootstrap=100)
 FIRMS = {"A": "Atkinson & Sons", "B": "Baker Brothers", "C": "Carter, cooper", "D": "Dubois, drapier"}
 
 
-def link_rows(name: str, text: str, candidates: list[tuple[str, float]], threshold: float = 0.5) -> list[dict[str, object]]:
+def link_rows(
+    name: str, text: str, candidates: list[tuple[str, float]], threshold: float = 0.5
+) -> list[dict[str, object]]:
     """Rows of a links table for one query: candidates are entities with their probability."""
     return [
         {
@@ -159,7 +161,12 @@ def test_baselines_stand_empty_texts() -> None:
 def test_members_are_scored_beside_string_clusterings(tmp_path: Path) -> None:
     texts = ["Atkinson & Sons", "Atkinson & Sms", "Baker Brothers", "Baker Brothers", "Carter", ""]
     members = pd.DataFrame(
-        {"record_id": list("abcdef"), "entity_id": ["e1", "e1", "e2", "e2", "e2", "e3"], "origin": "clustered", "text": texts}
+        {
+            "record_id": list("abcdef"),
+            "entity_id": ["e1", "e1", "e2", "e2", "e2", "e3"],
+            "origin": "clustered",
+            "text": texts,
+        }
     )
     write_table(members, tmp_path / "members.csv")
     (tmp_path / "truth.csv").write_text("record_id,entity_id\na,A\nb,A\nc,B\nd,B\ne,C\n")
@@ -175,7 +182,9 @@ def test_the_cut_of_a_string_clustering_is_fitted_on_labels() -> None:
     rng = np.random.default_rng(0)
     names = ["".join(rng.choice(list("abcdefghij"), 10)) for _ in range(30)]
     texts = [name[:9] + ending for name in names for ending in "xy"]
-    found = {name: (clusters, origin) for name, clusters, origin in cluster_by_strings(texts, np.repeat(names, 2).tolist())}
+    found = {
+        name: (clusters, origin) for name, clusters, origin in cluster_by_strings(texts, np.repeat(names, 2).tolist())
+    }
     clusters, origin = found["Levenshtein + average linkage"]
     assert origin == "fitted"
     assert np.array_equal(clusters[::2], clusters[1::2])

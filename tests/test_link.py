@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from linkdata import people, save, unit
 
 from linkage.config import LinkConfig
+from linkage.encode.biencoder import pool
 from linkage.errors import ArtefactError
-from linkage.link.candidates import Vectors, candidate_pairs, pool, split_score, string_similarity
+from linkage.link.candidates import Vectors, candidate_pairs, split_score, string_similarity
 from linkage.link.index import Index, build_index
 from linkage.link.link import LinkResult, link
 from linkage.link.scorer import DEFAULT_SCORER
@@ -74,7 +75,7 @@ VECTOR = st.lists(st.floats(-1, 1, width=16), min_size=4, max_size=4)
 def test_the_parts_add_up_to_the_pooled_cosine(rows: list[list[float]], weight: float) -> None:
     parts = [unit(np.array([row])).astype(np.float32) for row in rows]
     query, exemplar = Vectors(*parts[:2]), Vectors(*parts[2:])
-    one, two = pool(query, weight), pool(exemplar, weight)
+    one, two = pool(*query, weight), pool(*exemplar, weight)
     if any(0 < np.linalg.norm(pooled) < 0.999 for pooled in (one, two)):
         return  # picture and text cancel each other out: there is no direction to compare
     score, *split = split_score(query, exemplar, weight)
@@ -105,6 +106,18 @@ def test_a_record_with_neither_picture_nor_text_is_a_no_match(tmp_path: Path) ->
     assert len(row) == 1
     assert row.iloc[0][["decision", "entity_id", "exemplar_id", "rank"]].tolist() == ["no-match", "", "", 1]
     assert row[["probability", "score", "margin", "exemplar_page"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_queries_that_are_none_or_say_nothing(tmp_path: Path, n: int) -> None:
+    frame, image, text = people(0, 6, 2)
+    order = [*range(0, 12, 2), *range(1, 1 + 2 * n, 2)]
+    image[1::2] = text[1::2] = 0
+    frame = unlabelled(frame).iloc[order].reset_index(drop=True)
+    links = linked(tmp_path, frame, image[order], text[order]).links
+    assert len(links) == n
+    assert (links["decision"] == "no-match").all()
+    assert {"record_id", "rank", "probability", "exemplar_page"} <= set(links)
 
 
 @pytest.mark.parametrize("labels", [True, False])
@@ -186,7 +199,7 @@ def test_candidates_are_the_union_over_the_three_spaces(tmp_path: Path) -> None:
     (pairs,) = candidate_pairs(embeddings, rows, texts, index, neighbours=3)
     queries, exemplars = Vectors.of(embeddings, rows), Vectors.of(index, np.arange(60))
     expected = set()
-    for left, right in zip((pool(queries, 0.5), *queries), (pool(exemplars, 0.5), *exemplars), strict=True):
+    for left, right in zip((pool(*queries, 0.5), *queries), (pool(*exemplars, 0.5), *exemplars), strict=True):
         near = np.argsort(-(left @ right.T), axis=1)[:, :3]
         expected |= {(query, row) for query in range(60) for row in near[query]}
     assert set(zip(pairs.query.tolist(), pairs.exemplar.tolist(), strict=True)) == expected

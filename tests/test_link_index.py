@@ -35,9 +35,7 @@ def test_the_folder_holds_exemplars_in_the_order_of_their_ids(folder: Path) -> N
         assert cosines[:, 0] == pytest.approx(1, abs=2e-3)
 
 
-@pytest.mark.parametrize(
-    "name", ["index.faiss", "image.npy", "text.npy", "exemplars.parquet", "manifest.json"]
-)
+@pytest.mark.parametrize("name", ["index.faiss", "image.npy", "text.npy", "exemplars.parquet", "manifest.json"])
 @pytest.mark.parametrize("kept", [None, 0, 40])
 def test_a_missing_or_cut_off_part_is_an_artefact_error(folder: Path, name: str, kept: int | None) -> None:
     part = folder / name

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.errors import ArtefactError, InputError
-from linkage.link.scorer import DEFAULT_SCORER, Scorer, fit_scorer, fit_threshold, sigmoid
+from linkage.link.scorer import DEFAULT_SCORER, Scorer, fit_scorer, fit_threshold, shares, sigmoid
 
 PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
 
@@ -20,9 +20,14 @@ def pairs(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return score, string, rng.uniform(size=n) < sigmoid(-8 + 4 * score + 6 * string)
 
 
+def each(values: np.ndarray) -> np.ndarray:
+    """Every pair a query of its own."""
+    return np.arange(len(values))
+
+
 def test_fit_finds_the_scorer_that_drew_the_labels() -> None:
     score, string, truth = pairs(0, 40_000)
-    fitted = fit_scorer(score, string, truth)
+    fitted = fit_scorer(score, string, truth, each(truth))
     assert (fitted.score, fitted.string) == pytest.approx((4, 6), rel=0.1)
     probability = fitted.probability(score, string)
     for low in (0.0, 0.2, 0.4, 0.6):
@@ -34,17 +39,17 @@ def test_fit_finds_the_scorer_that_drew_the_labels() -> None:
 def test_missing_texts_have_their_own_coefficients() -> None:
     score, string, truth = pairs(1)
     string[::2] = np.nan
-    fitted = fit_scorer(score, string, truth)
+    fitted = fit_scorer(score, string, truth, each(truth))
     alone = fitted.probability(score, np.full_like(string, np.nan))
     assert np.isfinite(alone).all()
     assert alone[truth].mean() > alone[~truth].mean()
-    nowhere = fit_scorer(score, np.full_like(string, np.nan), truth)
+    nowhere = fit_scorer(score, np.full_like(string, np.nan), truth, each(truth))
     assert nowhere.string == 0.0
 
 
 def test_a_similarity_that_points_the_wrong_way_is_left_out() -> None:
     score, string, truth = pairs(2)
-    fitted = fit_scorer(score, 1.0 - string, truth)
+    fitted = fit_scorer(score, 1.0 - string, truth, each(truth))
     assert fitted.string == 0.0
     assert fitted.score > 0
 
@@ -52,12 +57,12 @@ def test_a_similarity_that_points_the_wrong_way_is_left_out() -> None:
 @pytest.mark.parametrize("truth", [np.zeros(100, bool), np.ones(100, bool), np.arange(100) < 29])
 def test_too_few_labels_are_refused(truth: np.ndarray) -> None:
     with pytest.raises(InputError, match="at least 30 true"):
-        fit_scorer(np.linspace(1, 0, 100), np.linspace(1, 0, 100), truth)
+        fit_scorer(np.linspace(1, 0, 100), np.linspace(1, 0, 100), truth, each(truth))
 
 
 def test_labels_against_every_similarity_are_refused() -> None:
     with pytest.raises(InputError, match="check the labels"):
-        fit_scorer(np.linspace(0, 1, 100), np.linspace(0, 1, 100), np.arange(100) < 50)
+        fit_scorer(np.linspace(0, 1, 100), np.linspace(0, 1, 100), np.arange(100) < 50, np.arange(100))
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
@@ -77,6 +82,28 @@ def test_distance_at_a_probability_is_where_the_probability_is() -> None:
     cut = DEFAULT_SCORER.distance_at(0.3)
     near = DEFAULT_SCORER.distance(score, string) <= cut
     assert (near == (DEFAULT_SCORER.probability(score, string) >= 0.3)).all()
+
+
+def test_fit_knows_that_one_candidate_matches_at_most() -> None:
+    rng = np.random.default_rng(4)
+    query = np.repeat(np.arange(6000), rng.integers(1, 8, 6000))
+    score, string = rng.uniform(0, 1, (2, len(query)))
+    chance = shares(-6 + 5 * score + 4 * string, query)
+    truth = np.zeros(len(query), dtype=bool)
+    for rows in np.split(np.arange(len(query)), np.flatnonzero(np.diff(query)) + 1):
+        chosen = rng.choice(len(rows) + 1, p=[*chance[rows], 1 - chance[rows].sum()])
+        truth[rows[chosen : chosen + 1]] = True
+    fitted = fit_scorer(score, string, truth, query)
+    assert (fitted.intercept, fitted.score, fitted.string) == pytest.approx((-6, 5, 4), rel=0.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(-50, 50)), max_size=12))
+def test_shares_are_a_softmax_with_no_match_among_the_choices(rows: list[tuple[int, float]]) -> None:
+    rows = sorted(rows)
+    query, logit = np.array([q for q, _ in rows], dtype=int), np.array([x for _, x in rows], dtype=float)
+    found = shares(logit, query)
+    for q, x, share in zip(query, logit, found, strict=True):
+        assert share == pytest.approx(np.exp(x) / (1 + np.exp(logit[query == q]).sum()))
 
 
 def test_extreme_logits_do_not_overflow() -> None:

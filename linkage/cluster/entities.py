@@ -32,7 +32,7 @@ from linkage.cluster.tree import (
 from linkage.config import ClusterConfig, Device
 from linkage.link.candidates import string_similarity
 from linkage.link.index import choose_device, rows_of
-from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, fit_scorer
+from linkage.link.scorer import DEFAULT_SCORER, Scorer, refit
 from linkage.records import Records
 from linkage.text import fold
 
@@ -97,7 +97,8 @@ def cluster(
     entity = np.arange(len(frame)) + len(frame)  # a record with neither picture nor text stays by itself
     present = np.flatnonzero(vectors.any(axis=1))
     node, first = _collapse(vectors[present], texts[present])
-    counts = labels_by_node(frame.iloc[present], node)
+    given = config.max_distance is not None  # in the distance of the scorer that came with it: not to be refitted
+    counts = None if given else labels_by_node(frame.iloc[present], node)
     graph = _Graph(vectors[present[first]], texts[present[first]], config, choose_device(device), seed)
     scorer = graph.fit(counts, scorer) if counts else scorer
     tree = graph.tree(scorer, config.min_samples)
@@ -144,18 +145,15 @@ class _Graph:
         starts = range(0, max(len(a), 1), _PAIRS_AT_A_TIME)
         parts = [slice(start, start + _PAIRS_AT_A_TIME) for start in starts]
         found = [similarities(self.vectors, self.texts, a[part], b[part]) for part in parts]
-        return np.concatenate([cosine for cosine, _ in found]), np.concatenate(
-            [string for _, string in found]
-        )
+        return np.concatenate([cosine for cosine, _ in found]), np.concatenate([string for _, string in found])
 
     def fit(self, counts: list[Counter[str]], scorer: Scorer) -> Scorer:
         """Fit the scorer on neighbours with labels, if enough of them match; else return `scorer`."""
         label = np.array([count.most_common(1)[0][0] if count else "" for count in counts], dtype=object)
         known = (label[self.a] != "") & (label[self.b] != "")
         is_match = (label[self.a] == label[self.b])[known]
-        if is_match.sum() < MIN_POSITIVES or is_match.all():
-            return scorer
-        return fit_scorer(self.alike[0][known], self.alike[1][known], is_match)
+        each = np.arange(len(is_match))  # a record may match many: every pair is a question of its own
+        return refit(scorer, self.alike[0][known], self.alike[1][known], is_match, each)
 
     def tree(self, scorer: Scorer, min_samples: int) -> Edges:
         """Spanning tree of the mutual reachability under the scorer's distance."""
@@ -187,9 +185,7 @@ def _choose_cut(
     return _Chosen(best.max_distance, "fitted", resolution)
 
 
-def similarities(
-    vectors: np.ndarray, texts: np.ndarray, a: np.ndarray, b: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def similarities(vectors: np.ndarray, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pooled cosines and string similarities (NaN: a text is missing) of record pairs, float64 (m,) each."""
     cosine = np.einsum("ij,ij->i", vectors[a], vectors[b]).astype(np.float64).round(6)
     return cosine, string_similarity(texts[a].tolist(), texts[b].tolist())

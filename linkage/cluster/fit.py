@@ -103,9 +103,7 @@ class _Tally:
     def _shares(self, count: Counter[str]) -> tuple[float, float]:
         """What one group adds to the sums over records of precision and of recall."""
         squares = sum(found * found for found in count.values())
-        return squares / max(count.total(), 1), sum(
-            found**2 / self.size[name] for name, found in count.items()
-        )
+        return squares / max(count.total(), 1), sum(found**2 / self.size[name] for name, found in count.items())
 
     def _find(self, node: int) -> int:
         while self.parent[node] != node:

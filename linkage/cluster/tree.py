@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from linkage.link.index import ExactSearch
+from linkage.progress import progress
 
 EXACT_UP_TO = 200_000
 """Records up to which neighbours are exact; beyond, an inverted file is probed (recall about 0.95)."""
@@ -51,25 +52,23 @@ def neighbour_pairs(
         return np.empty(0, np.int64), np.empty(0, np.int64)
     search = ExactSearch(vectors, device).search if n <= EXACT_UP_TO else _inverted_file(vectors, seed)
     nodes, found = [], []
-    for start in range(0, n, _QUERIES_AT_A_TIME):
-        rows = search(vectors[start : start + _QUERIES_AT_A_TIME], min(k + 1, n))[1]
-        nodes.append(np.repeat(np.arange(start, start + len(rows), dtype=np.int64), rows.shape[1]))
-        found.append(rows.ravel())
+    with progress("neighbours", n) as advance:
+        for start in range(0, n, _QUERIES_AT_A_TIME):
+            rows = search(vectors[start : start + _QUERIES_AT_A_TIME], min(k + 1, n))[1]
+            nodes.append(np.repeat(np.arange(start, start + len(rows), dtype=np.int64), rows.shape[1]))
+            found.append(rows.ravel())
+            advance(len(rows))
     a, b = np.concatenate(nodes), np.concatenate(found)
     real = (b >= 0) & (a != b)
     keys = np.unique(np.minimum(a[real], b[real]) * n + np.maximum(a[real], b[real]))
     return keys // n, keys % n
 
 
-def _inverted_file(
-    vectors: np.ndarray, seed: int
-) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
+def _inverted_file(vectors: np.ndarray, seed: int) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
     import faiss
 
     lists = int(4 * np.sqrt(len(vectors)))
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], lists, faiss.METRIC_INNER_PRODUCT
-    )
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = seed
     index.train(vectors)
     index.add(vectors)
@@ -148,8 +147,9 @@ def medoids(vectors: np.ndarray, group: np.ndarray) -> np.ndarray:
         return np.empty(0, dtype=np.int64)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    sums = np.add.reduceat(vectors[order].astype(np.float64), starts, axis=0)
-    central = np.einsum("ij,ij->i", vectors, sums[group]).round(6)
+    mean = np.add.reduceat(vectors[order], starts, axis=0, dtype=np.float64)
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    central = np.einsum("ij,ij->i", vectors, mean.astype(np.float32)[group]).round(6)
     best = np.lexsort((np.arange(len(group)), -central, group))
     return best[np.flatnonzero(np.diff(group[best], prepend=-1))]
 

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 from PIL import Image, ImageFilter
 
-_LOOK_ALIKE = (
-    "rn m|l 1 i|o 0|e c|b h|n u|s 5|a o|t f|g q 9|v y|cl d|vv w|, .|z 2|B 8|ii u n|é e è|ä a|ö o|ü u|' |- |ri n|li h"
-)
-_SWAPS: dict[str, list[str]] = {}
-for _set in _LOOK_ALIKE.split("|"):
-    for _one in _set.split(" "):
-        _SWAPS.setdefault(_one, []).extend(other for other in _set.split(" ") if other != _one)
+from linkage.synth.noise import corrupt
+
+_LEVELS = (0.0, 0.0, 0.04, 0.1, 0.2)
 
 
 def augment_text(text: str, rng: np.random.Generator) -> str:
-    """Misread a few characters."""
-    rate = rng.choice([0.0, 0.04, 0.1, 0.2])
-    if not rate:
-        return text
-    out = []
-    for character in text:
-        if rng.random() >= rate:
-            out.append(character)
-            continue
-        draw = rng.random()
-        choices = _SWAPS.get(character.lower())
-        if choices and draw < 0.6:
-            out.append(choices[int(rng.integers(len(choices)))])
-        elif draw < 0.8:
-            continue
-        elif draw < 0.9:
-            out.append(character + " ")
-        else:
-            out.append("etaoinsrl.,'1"[int(rng.integers(13))])
-    return "".join(out).strip() or text
+    """Misread some characters; two texts in five stay as they are."""
+    level = _LEVELS[int(rng.integers(len(_LEVELS)))]
+    return corrupt(text, Random(int(rng.integers(2**32))), level)
 
 
 def augment_image(image: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from linkage.errors import ArtefactError
@@ -60,3 +60,14 @@ def read_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             moments.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
     return {k.removeprefix("extra."): v for k, v in tensors.items() if k.startswith("extra.")}
+
+
+def write_weights(path: Path, model: nn.Module) -> None:
+    """Write the model alone, atomically."""
+    with replacing(path) as temporary:
+        save_file({key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}, temporary)
+
+
+def read_weights(path: Path, model: nn.Module) -> None:
+    """Put the model back to what `write_weights` wrote."""
+    model.load_state_dict(load_file(path))

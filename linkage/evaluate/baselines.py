@@ -89,17 +89,17 @@ def _tfidf(left: Sequence[str], right: Sequence[str]) -> tuple[Any, Any]:
 
     vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=NGRAMS, lowercase=False, dtype=np.float32)
     try:
-        vectorizer.fit([*left, *right])
+        matrix = vectorizer.fit_transform([*left, *right]).tocsr()
     except ValueError:  # no text at all: nothing is similar to anything
         return csr_matrix((len(left), 1)), csr_matrix((len(right), 1))
-    return vectorizer.transform(left), vectorizer.transform(right)
+    return matrix[: len(left)], matrix[len(left) :]
 
 
 def _rank(name: str, similar: Callable[[slice], np.ndarray], asked: list[str], ids: np.ndarray, k: int) -> Ranking:
     """Best entities per query; `ids` are sorted, so that exemplars of one entity stand together."""
     starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.empty(0, np.int64)
+    found = np.full((len(asked), k), "", dtype=object)
     k = min(k, len(starts))
-    found = np.full((len(asked), max(k, 1)), "", dtype=object)
     score = np.full(len(asked), np.nan)
     step = max(1, _CELLS_AT_A_TIME // max(len(ids), 1))
     with progress(f"baseline {name}", len(asked)) as advance:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pandas as pd
 
@@ -76,19 +77,25 @@ class GivenBoxes:
     """The boxes of all sources.
 
     Attributes:
+        path: the table, for messages.
         by_source: rows in the table's order, by the name of the source in the table.
         columns: names of the user's own columns.
     """
 
+    path: Path
     by_source: dict[str, list[GivenBox]]
     columns: tuple[str, ...]
 
-    def assign(self, sources: Sequence[Source], path: Path) -> dict[str, list[GivenBox]]:
+    @property
+    def ids_given(self) -> bool:
+        """Whether the table names the records."""
+        return any(box.record_id for boxes in self.by_source.values() for box in boxes)
+
+    def assign(self, sources: Sequence[Source]) -> dict[str, list[GivenBox]]:
         """Boxes by `Source.name`: a row belongs to the file with its path, else to the one with its file name.
 
         Args:
             sources: the files at hand.
-            path: the table, for messages.
 
         Raises:
             InputError: no row means any file, or one means a file name that several files have.
@@ -102,15 +109,17 @@ class GivenBoxes:
         for given, boxes in self.by_source.items():
             same = [given] if given in names else by_file[PurePosixPath(given).name]
             if len(same) > 1:
-                raise InputError(f"{path}: source {given!r} could be {same[0]} or {same[1]}; write its relative path")
+                raise InputError(
+                    f"{self.path}: source {given!r} could be {same[0]} or {same[1]}; write its relative path"
+                )
             if not same:
                 missing.append(given)
                 continue
             assigned[same[0]] += boxes
         if missing and not assigned:
-            raise InputError(f"{path}: none of its sources is among the inputs, first {missing[0]!r}")
+            raise InputError(f"{self.path}: none of its sources is among the inputs, first {missing[0]!r}")
         if missing:
-            log.warning("%s: %d sources are not among the inputs, first %r", path, len(missing), missing[0])
+            log.warning("%s: %d sources are not among the inputs, first %r", self.path, len(missing), missing[0])
         return dict(assigned)
 
 
@@ -138,10 +147,10 @@ def read_boxes(path: Path) -> GivenBoxes:
         except ValueError as error:
             raise InputError(f"{path}: row {number}: {error}") from None
     _check_ids(by_source, path)
-    return GivenBoxes(dict(by_source), columns)
+    return GivenBoxes(path, dict(by_source), columns)
 
 
-def _given(row: dict[str, object], edges: tuple[str, ...], columns: tuple[str, ...]) -> GivenBox:
+def _given(row: dict[Hashable, Any], edges: tuple[str, ...], columns: tuple[str, ...]) -> GivenBox:
     a, b, c, d = (float(str(row[edge])) for edge in edges)
     corners = (a, b, c, d) if edges == _CORNERS else (a, b, a + c, b + d)
     if not all(map(math.isfinite, corners)) or corners[0] >= corners[2] or corners[1] >= corners[3]:

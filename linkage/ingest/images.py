@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from linkage.errors import InputError
 
@@ -49,7 +49,7 @@ def opened(data: bytes | Path) -> Iterator[Image.Image]:
             yield image
     except InputError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise InputError("not an image") from None
     except MemoryError:
         raise InputError("not enough memory to decode it") from None
@@ -75,9 +75,7 @@ def check_size(width: int, height: int, max_megapixels: float) -> None:
     if width < 1 or height < 1:
         raise InputError(f"{width} x {height} pixels: nothing to see")
     if width * height > max_megapixels * 1e6:
-        raise InputError(
-            f"{width} x {height} pixels are more than ingest.max_megapixels = {max_megapixels:g} allows"
-        )
+        raise InputError(f"{width} x {height} pixels are more than ingest.max_megapixels = {max_megapixels:g} allows")
 
 
 def encode_crop(image: Image.Image) -> bytes:

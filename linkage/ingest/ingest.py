@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,22 +25,27 @@ import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
-from linkage.ingest.boxes import GivenBox, read_boxes
-from linkage.ingest.merge import merge_parts
-from linkage.ingest.ocr import make_engine
+from linkage.ingest.boxes import read_boxes
+from linkage.ingest.merge import Merged, failures_path, merge_parts
+from linkage.ingest.ocr import Engine, make_engine
 from linkage.ingest.pages import Source, find_sources
-from linkage.ingest.pool import CrashedError, run_all
+from linkage.ingest.pool import CrashedError, Workers
 from linkage.ingest.work import Surveyed, Task, make_part, part_is_whole, survey, write_part
 from linkage.progress import progress
-from linkage.tables import read_table, write_table
+from linkage.tables import read_table
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised whenever the same page and settings would give other records."""
 
+CRASHED = "its reader crashed on it"
 _METADATA = b"linkage.ingest"
-_NOT_SETTINGS = {"workers", "max_failures", "boxes"}  # none of them changes a record; boxes count by their rows
+_NOT_SETTINGS = {
+    "workers",
+    "max_failures",
+    "boxes",
+}  # none of them changes a record; boxes count by their rows
 
 
 @dataclass(frozen=True)
@@ -90,89 +94,185 @@ def ingest(
         UsageError: `out` is no .parquet, holds something else than an ingest, or is being written by another one.
     """
     _check(out, config, existing)
-    job = _Job.of(inputs, out, config)
-    with job.alone():
-        if existing == "overwrite":
-            shutil.rmtree(job.parts, ignore_errors=True)
-        summary = _finished(job, out, "signature", job.signature) if existing == "resume" else None
-        summary = summary or _read_all(job, existing)
-        shutil.rmtree(job.folder, ignore_errors=True)
-    _check_failures(summary, out, config)
+    job = _Job(find_sources(inputs), out, config)
+    before = None if existing == "overwrite" else _facts(out)
+    signature = job.signature()
+    if before and before["signature"] == signature:
+        summary = _finished(before, out)
+    else:
+        with _alone(job.folder, out):
+            if existing == "overwrite":
+                shutil.rmtree(job.folder / "parts", ignore_errors=True)
+            summary = _read(job, before, signature)
+            shutil.rmtree(job.folder)
+    _check_share(summary, out, config)
     return summary
 
 
-@dataclass(frozen=True)
 class _Job:
-    sources: list[Source]
-    out: Path
-    config: IngestConfig
-    given: dict[str, list[GivenBox]]
-    columns: tuple[str, ...]
-    settings: str  # digest of all that changes a record but the content of the source and its boxes
+    """What is to be read, and the names that its results go by."""
 
-    @classmethod
-    def of(cls, inputs: Sequence[Path], out: Path, config: IngestConfig) -> _Job:
-        sources = find_sources(inputs)
+    def __init__(self, sources: list[Source], out: Path, config: IngestConfig) -> None:
+        self.sources = sources
+        self.out = out
+        self.config = config
+        self.folder = out.with_name(out.name + ".partial")
+        self.engine: Engine = make_engine(config)
         boxes = read_boxes(config.boxes) if config.boxes else None
-        given = boxes.assign(sources, config.boxes) if boxes and config.boxes else {}
-        columns = boxes.columns if boxes else ()
-        settings = config.model_dump(mode="json", exclude=_NOT_SETTINGS)
-        return cls(
-            sources, out, config, given, columns, _digest(VERSION, make_engine(config).name, settings, columns)
+        self.columns = boxes.columns if boxes else ()
+        self.ids_given = boxes is not None and boxes.ids_given
+        self._given = boxes.assign(sources) if boxes else {}
+        self._settings = _digest(
+            VERSION, self.engine.name, config.model_dump(mode="json", exclude=_NOT_SETTINGS), self.columns
         )
 
-    @property
-    def folder(self) -> Path:
-        return self.out.with_name(self.out.name + ".partial")
-
-    @property
-    def parts(self) -> Path:
-        return self.folder / "parts"
-
-    @property
-    def scratch(self) -> Path:
-        return self.folder / ".scratch"
-
-    @property
     def signature(self) -> str:
-        """Digest of names, sizes and times: equal means that nothing need be read to know that nothing changed."""
-        return _digest(self.settings, [(source.name, *_stat(source.path), self._boxes(source)) for source in self.sources])
+        """Digest of names, sizes and times: while it stays, nothing need be read to know that nothing changed."""
+        files = [(source.name, _stat(source.path), self._boxes(source)) for source in self.sources]
+        return _digest(self._settings, files)
 
-    def key(self, source: Source, sha256: str) -> str:
-        """Name of the parts of a source: its content and everything that decides on the records."""
-        return _digest(sha256, self.settings, self._boxes(source))
+    def content(self, surveyed: dict[Source, Surveyed]) -> str:
+        """Digest of names and contents."""
+        files = [(source.name, self._key(source, seen), seen.reason) for source, seen in surveyed.items()]
+        return _digest(self._settings, files)
 
-    def _boxes(self, source: Source) -> str:
-        return _digest([repr(box) for box in self.given.get(source.name, [])])
+    def tasks(self, source: Source, seen: Surveyed) -> Iterator[Task]:
+        """The pages of a source in order."""
+        key = self._key(source, seen)
+        for page in range(1, seen.pages + 1):
+            given = tuple(box for box in self._given.get(source.name, ()) if box.page == page)
+            part = self.folder / "parts" / key[:2] / f"{key}-{page}.parquet"
+            yield Task(source.path, seen.sha256, page, part, given)
 
-    def part(self, source: Source, sha256: str, page: int) -> Path:
-        key = self.key(source, sha256)
-        return self.parts / key[:2] / f"{key}-{page}.parquet"
+    def merged(self, source: Source, seen: Surveyed) -> Merged:
+        """The parts of a source, and what is wrong with it as a whole."""
+        parts = [task.part for task in self.tasks(source, seen)]
+        beyond = sorted({box.page for box in self._given.get(source.name, ()) if box.page > seen.pages > 0})
+        reasons = [seen.reason] if seen.reason else []
+        reasons += [f"boxes are given for page {page}, but it has {seen.pages}" for page in beyond]
+        return Merged(source.name, seen.sha256, parts, reasons)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the folder of parts against a second ingest; the system lets go when the process dies."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(f"{self.out}: another ingest is writing it; wait for it or choose another") from None
-            yield
+    def _key(self, source: Source, seen: Surveyed) -> str:
+        return _digest(seen.sha256, self._settings, self._boxes(source))[:32]
+
+    def _boxes(self, source: Source) -> list[str]:
+        return [repr(box) for box in self._given.get(source.name, ())]
 
 
-def _read_all(job: _Job, existing: str) -> IngestSummary:
-    shutil.rmtree(job.scratch, ignore_errors=True)
-    job.scratch.mkdir(parents=True)
-    surveyed = _survey(job)
-    content = _digest(
-        job.settings, [(source.name, job.key(source, seen.sha256), seen.reason) for source, seen in surveyed]
+def _read(job: _Job, before: dict[str, Any] | None, signature: str) -> IngestSummary:
+    scratch = job.folder / ".scratch"  # hidden: the folder may lie inside an input folder
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with Workers(job.config.workers or len(os.sched_getaffinity(0)), scratch) as workers:
+        surveyed = _survey(job, workers)
+        content = job.content(surveyed)
+        if before and before["content"] == content:
+            return _finished(before, job.out)
+        _read_pages(job, surveyed, workers)
+    pages = sum(seen.pages for seen in surveyed.values())
+    facts = {"signature": signature, "content": content, "sources": len(surveyed), "pages": pages}
+    failures = merge_parts(
+        (job.merged(source, seen) for source, seen in surveyed.items()),
+        job.out,
+        columns=job.columns,
+        ids_given=job.ids_given,
+        metadata={_METADATA: json.dumps(facts).encode()},
     )
-    if existing == "resume" and (summary := _finished(job, job.out, "content", content)):
-        return summary
-    pages = sum(seen.pages for _, seen in surveyed)
-    _read_pages(job, surveyed, pages)
-    facts = {"signature": job.signature, "content": content, "sources": len(job.sources), "pages": pages}
-    parts = ((source, page, job.part(source, seen.sha256, page)) for source, seen, page in _pages(surveyed))
-    merged = merge_parts(parts, ...)
-    return merged
+    return IngestSummary(len(surveyed), pages, pq.read_metadata(job.out).num_rows, failures)
+
+
+def _survey(job: _Job, workers: Workers) -> dict[Source, Surveyed]:
+    seen: dict[Path, Surveyed] = {}
+    with progress("looking at files", len(job.sources), "files") as advance:
+        for path, result in workers.run(survey, (source.path for source in job.sources)):
+            seen[path] = Surveyed(reason=CRASHED) if isinstance(result, CrashedError) else result
+            advance()
+    return {source: seen[source.path] for source in job.sources}
+
+
+def _read_pages(job: _Job, surveyed: dict[Source, Surveyed], workers: Workers) -> None:
+    work = partial(make_part, config=job.config, engine=job.engine, columns=job.columns)
+    with progress("reading", sum(seen.pages for seen in surveyed.values()), "pages") as advance:
+
+        def missing() -> Iterator[Task]:
+            made = set()  # the same content in two places is read once
+            for source, seen in surveyed.items():
+                for task in job.tasks(source, seen):
+                    if task.part in made or part_is_whole(task.part):
+                        advance()
+                    else:
+                        yield task
+                    made.add(task.part)
+
+        for task, result in workers.run(work, missing()):
+            if isinstance(result, CrashedError):
+                write_part(task.part, [], [CRASHED], job.columns)
+            advance()
+
+
+def _facts(out: Path) -> dict[str, Any] | None:
+    """What an earlier ingest noted in the table it finished; None where there is none."""
+    if not out.exists():
+        return None
+    try:
+        noted = (pq.read_metadata(out).metadata or {}).get(_METADATA)
+    except (OSError, pa.ArrowException):
+        noted = None
+    if noted is None:
+        raise UsageError(f"{out}: exists and was not written by ingest; choose another file or overwrite it")
+    facts: dict[str, Any] = json.loads(noted)
+    return facts if failures_path(out).exists() else None
+
+
+def _finished(facts: dict[str, Any], out: Path) -> IngestSummary:
+    log.info("%s: finished before, from the same inputs with the same settings", out)
+    records = pq.read_metadata(out).num_rows
+    return IngestSummary(facts["sources"], facts["pages"], records, read_table(failures_path(out)), reused=True)
+
+
+@contextmanager
+def _alone(folder: Path, out: Path) -> Iterator[None]:
+    """Hold the folder of parts against a second ingest; the system lets go when the process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"{out}: another ingest is writing it; wait for it or choose another file") from None
+        yield
+
+
+def _check(out: Path, config: IngestConfig, existing: str) -> None:
+    if existing not in ("resume", "overwrite"):
+        raise UsageError(f"existing={existing!r}: must be resume or overwrite")
+    if out.suffix != ".parquet":
+        raise UsageError(f"{out}: records with their crops are written as .parquet")
+    if config.engine == "none" and config.regions not in ("page", "boxes"):
+        raise ConfigError(
+            f"ingest.regions: {config.regions} need an OCR engine; set ingest.engine: tesseract, or regions: page"
+        )
+
+
+def _check_share(summary: IngestSummary, out: Path, config: IngestConfig) -> None:
+    failures = summary.failures
+    whole = int(failures["page"].isna().sum())
+    failed = len(failures[["source", "page"]].drop_duplicates())
+    share = failed / max(summary.pages + whole, 1)
+    if failed and share > config.max_failures:
+        raise InputError(
+            f"{failures_path(out)}: {failed} of {summary.pages + whole} pages were set aside, more than "
+            f"ingest.max_failures = {config.max_failures:g} allows; first: {failures['source'].iloc[0]}: "
+            f"{failures['reason'].iloc[0]}"
+        )
+
+
+def _stat(path: Path) -> tuple[int, int, bool]:
+    try:
+        seen = path.stat()
+    except OSError:
+        return (-1, -1, False)
+    return (seen.st_size, seen.st_mtime_ns, os.access(path, os.R_OK))
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,11 @@ class Word:
     paragraph: int = 0
     line: int = 0
 
+    def moved(self, x: int, y: int) -> Word:
+        """The word on a larger picture, on which its own lies at (x, y)."""
+        x0, y0, x1, y1 = self.box
+        return replace(self, box=(x0 + x, y0 + y, x1 + x, y1 + y))
+
 
 class Engine(Protocol):
     """What reads text from pictures."""
@@ -44,8 +50,8 @@ class Engine(Protocol):
     def name(self) -> str:
         """Engine and version, as it is written into the records."""
 
-    def read_page(self, image: Image.Image) -> list[Word]:
-        """Words of a page in reading order, in pixels of the page."""
+    def read_page(self, image: Image.Image, cuts: Sequence[int] = ()) -> list[Word]:
+        """Words of a page in reading order, in pixels of the page; columns between the x positions `cuts` in turn."""
 
     def read_crops(self, images: Sequence[Image.Image]) -> list[list[Word]]:
         """Words of each crop, in pixels of the crop."""
@@ -56,7 +62,7 @@ class NoEngine:
 
     name = ""
 
-    def read_page(self, image: Image.Image) -> list[Word]:
+    def read_page(self, image: Image.Image, cuts: Sequence[int] = ()) -> list[Word]:
         """No words."""
         return []
 
@@ -84,13 +90,19 @@ class TesseractEngine:
         self.name = f"tesseract {_version()}"
         _check_languages(languages)
 
-    def read_page(self, image: Image.Image) -> list[Word]:
-        """Words of a page in reading order.
+    def read_page(self, image: Image.Image, cuts: Sequence[int] = ()) -> list[Word]:
+        """Words of a page in reading order, each column between the `cuts` on its own.
 
         Raises:
             InputError: Tesseract refused the page or took too long.
         """
-        return _words(self._read([image], self._psm), 1)[0]
+        edges = [0, *cuts, image.width]
+        columns = [image.crop((left, 0, right, image.height)) for left, right in pairwise(edges)]
+        words: list[Word] = []
+        for left, column in zip(edges, _words(self._read(columns, self._psm), len(columns)), strict=False):
+            first = 1 + max((word.block for word in words), default=0)
+            words += [replace(word.moved(left, 0), block=first + word.block) for word in column]
+        return words
 
     def read_crops(self, images: Sequence[Image.Image]) -> list[list[Word]]:
         """Words of each crop; a crop with one band of ink is read as a line, the others as a block.
@@ -205,9 +217,7 @@ def _program(*arguments: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=60, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        raise DependencyError(
-            "the program tesseract is not installed; run `apt-get install tesseract-ocr`"
-        ) from None
+        raise DependencyError("the program tesseract is not installed; run `apt-get install tesseract-ocr`") from None
     except (OSError, subprocess.SubprocessError) as error:
         raise DependencyError(f"the program tesseract does not run ({error}); install it again") from None
     return (done.stdout or done.stderr).decode("utf-8", "replace")
@@ -223,6 +233,4 @@ def _check_languages(languages: Sequence[str]) -> None:
     missing = [language for language in languages if language not in installed]
     if missing:
         packages = " ".join("tesseract-ocr-" + language.lower().replace("_", "-") for language in missing)
-        raise DependencyError(
-            f"Tesseract has no language {', '.join(missing)}; run `apt-get install {packages}`"
-        )
+        raise DependencyError(f"Tesseract has no language {', '.join(missing)}; run `apt-get install {packages}`")

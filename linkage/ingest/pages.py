@@ -15,9 +15,7 @@ from PIL import Image
 from linkage.errors import InputError
 from linkage.ingest.images import check_size, decode, opened
 
-SUFFIXES = frozenset(
-    ".pdf .png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split()
-)
+SUFFIXES = frozenset(".pdf .png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split())
 POINTS_PER_INCH = 72.0
 
 
@@ -107,15 +105,19 @@ def read_page(path: Path, number: int, *, dpi: int, max_megapixels: float) -> Pa
 
 def _matches(entry: Path) -> list[Path]:
     if entry.exists():
-        return [Path(os.path.abspath(entry))]
+        return [_absolute(entry)]
     if not glob.has_magic(str(entry)):
         raise InputError(f"{entry}: no such file or folder")
-    matches = sorted(glob.glob(str(entry), recursive=True))
+    matches = sorted(glob.glob(str(entry), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
         raise InputError(f"{entry}: nothing matches this pattern")
     # As in a folder: what a pattern happens to catch is taken by suffix, not by force.
-    paths = [Path(os.path.abspath(match)) for match in matches]
+    paths = [_absolute(Path(match)) for match in matches]
     return [path for path in paths if path.is_dir() or path.suffix.lower() in SUFFIXES]
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - a link to a scan keeps its own name
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import connection
 from pathlib import Path
+from types import TracebackType
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -25,62 +26,76 @@ class CrashedError(Exception):
     """The process died on an item, also when it was alone with it."""
 
 
-def run_all(
-    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, scratch: Path
-) -> Iterator[tuple[Item, Result | CrashedError]]:
-    """Yield (item, result) for every item as they are done, in any order.
+class Workers:
+    """Spawned processes, kept between calls of `run`; a context manager.
 
     Args:
-        work: picklable function.
-        items: consumed as workers become free.
-        workers: processes; 1: all work is done in this process, unprotected.
-        scratch: folder for temporary files.
+        count: processes; 1: everything is done in this process, which nothing then protects from a crash.
+        scratch: folder for the temporary files of the workers.
     """
-    if workers == 1:
-        for item in items:
-            yield item, work(item)
-        return
-    remaining = iter(items)
-    lost: list[Item] = []
-    done = False
-    while not done:
-        with _Pool(workers, scratch) as pool:
-            pending: dict[Future[Result], Item] = {}
+
+    def __init__(self, count: int, scratch: Path) -> None:
+        self._count = count
+        self._scratch = scratch
+        self._executor = self._start(count) if count > 1 else None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._executor:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def run(
+        self, work: Callable[[Item], Result], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Result | CrashedError]]:
+        """Yield (item, result) for every item as it is done, in any order; `items` are consumed as workers free up."""
+        if not self._executor:
+            for item in items:
+                yield item, work(item)
+            return
+        remaining = iter(items)
+        flying: list[Item] = []
+        while True:
             try:
-                while not done:
-                    for item in islice(remaining, workers * _AHEAD - len(pending)):
-                        lost.append(item)  # until it is known to be safe
-                        pending[pool.submit(work, item)] = item
-                    for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                        result = future.result()
-                        item = pending.pop(future)
-                        lost.remove(item)
-                        yield item, result
-                    done = not pending
+                yield from self._fly(work, remaining, flying)
+                return
             except BrokenProcessPool:
-                pass
-        for item in lost:
-            yield item, _alone(work, item, scratch)
-        lost = []
+                self._executor.shutdown(wait=True)
+            # One of these killed its process and the others went down with it: each gets a process of its own.
+            while flying:
+                yield flying[0], self._alone(work, flying[0])
+                flying.pop(0)
+            self._executor = self._start(self._count)
 
+    def _fly(
+        self, work: Callable[[Item], Result], remaining: Iterator[Item], flying: list[Item]
+    ) -> Iterator[tuple[Item, Result]]:
+        """Run until nothing remains; `flying` always holds the items that are not done."""
+        executor = self._executor
+        pending: dict[Future[Result], Item] = {}
+        while executor:
+            for item in islice(remaining, self._count * _AHEAD - len(pending)):
+                flying.append(item)
+                pending[executor.submit(work, item)] = item
+            if not pending:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                result = future.result()
+                item = pending.pop(future)
+                flying.remove(item)
+                yield item, result
 
-def _alone(work: Callable[[Item], Result], item: Item, scratch: Path) -> Result | CrashedError:
-    with _Pool(1, scratch) as pool:
-        try:
-            return pool.submit(work, item).result()
-        except BrokenProcessPool:
-            return CrashedError()
+    def _alone(self, work: Callable[[Item], Result], item: Item) -> Result | CrashedError:
+        with self._start(1) as executor:
+            try:
+                return executor.submit(work, item).result()
+            except BrokenProcessPool:
+                return CrashedError()
 
-
-class _Pool(ProcessPoolExecutor):
-    """Fresh processes; leaving the block early does not wait for what is still queued."""
-
-    def __init__(self, workers: int, scratch: Path) -> None:
+    def _start(self, count: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        super().__init__(workers, context, initializer=_start_worker, initargs=(scratch,))
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown(wait=True, cancel_futures=True)
+        return ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(self._scratch,))
 
 
 def _start_worker(scratch: Path) -> None:

@@ -13,13 +13,13 @@ import numpy as np
 from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.boxes import GivenBox
-from linkage.ingest.columns import split_at_gutters
+from linkage.ingest.columns import find_gutters
 from linkage.ingest.ocr import Box, Engine, Word
 from linkage.ingest.pages import Page
 from linkage.text import clean
 
-HEADER_MIN_LINES, HEADER_MAX_LINES = 2, 3
-"""A header block of one line is often a stamp or a logo: the next line belongs to it. The name stands on top."""
+HEADER_MIN_LINES, HEADER_MAX_LINES = 3, 5
+"""A block of one or two lines on top is often a logo or a stamp: what comes next belongs to the header, too."""
 
 _SURE = 0.4  # word confidence from which a reading is believed
 _WORD_LETTERS = 3  # letters in a row that make a real word
@@ -64,12 +64,13 @@ def find_regions(page: Page, config: IngestConfig, engine: Engine) -> list[Regio
     Raises:
         InputError: the engine failed or took too long.
     """
-    words = engine.read_page(page.image)
+    cuts = find_gutters(page.image) if config.regions in ("lines", "blocks") else []
+    words = engine.read_page(page.image, cuts)
     width, height = page.image.size
     if config.regions == "page":
         return [_region(words, _vertical_language(config), (0, 0, width, height))]
     find: Callable[[list[Word]], list[list[Word]]] = {
-        "lines": lambda found: split_at_gutters(lines_of(found)),
+        "lines": lines_of,
         "blocks": blocks_of,
         "header": lambda found: header_of(found, config.header_lines),
     }[config.regions]
@@ -96,7 +97,7 @@ def given_regions(page: Page, engine: Engine, given: Sequence[GivenBox]) -> tupl
     readings = engine.read_crops([page.image.crop(box) for _, box in inside])
     regions = []
     for (row, box), words in zip(inside, readings, strict=True):
-        moved = [_moved(word, box[0], box[1]) for word in words]
+        moved = [word.moved(box[0], box[1]) for word in words]
         text = " ".join(word.text for word in moved) if engine.name else row.text
         confidence = float(np.mean([word.confidence for word in moved])) if moved else None
         regions.append(Region(box, text, moved, confidence, row.direction == "vertical", row))
@@ -135,8 +136,7 @@ def header_of(words: Sequence[Word], count: int = 0) -> list[list[Word]]:
 def holds_words(line: Sequence[Word]) -> bool:
     """Whether a line holds a word of letters that the engine is halfway sure of; any CJK character is a word."""
     return any(
-        word.confidence >= _SURE
-        and (sum(map(str.isalpha, word.text)) >= _WORD_LETTERS or _UNSPACED.search(word.text))
+        word.confidence >= _SURE and (sum(map(str.isalpha, word.text)) >= _WORD_LETTERS or _UNSPACED.search(word.text))
         for word in line
     )
 
@@ -156,12 +156,6 @@ def _region(words: Sequence[Word], vertical_language: bool, box: Box | None = No
         confidence=float(np.mean([word.confidence for word in words])) if words else None,
         vertical=vertical_language and taller,
     )
-
-
-def _moved(word: Word, x: int, y: int) -> Word:
-    x0, y0, x1, y1 = word.box
-    box = (x0 + x, y0 + y, x1 + x, y1 + y)
-    return Word(word.text, word.confidence, box, word.block, word.paragraph, word.line)
 
 
 def _hull(words: Sequence[Word]) -> Box:

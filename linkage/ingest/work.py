@@ -17,7 +17,7 @@ from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.boxes import GivenBox
 from linkage.ingest.images import encode_crop
-from linkage.ingest.ocr import Engine
+from linkage.ingest.ocr import Box, Engine
 from linkage.ingest.pages import Page, count_pages, read_page
 from linkage.ingest.regions import Region, find_regions, given_regions
 from linkage.records import SCHEMA, record_id
@@ -116,35 +116,29 @@ def _rows(
     rows = []
     seen: Counter[str] = Counter()
     for region in regions:
-        given_id = region.given.record_id if region.given else ""
-        kind = ",".join(map(str, region.box))
-        seen[kind] += 1
-        name = kind if seen[kind] == 1 else f"{kind}#{seen[kind]}"
-        x0, y0, x1, y1 = region.box
-        rows.append(
-            dict(region.given.extra if region.given else ())
-            | {
-                "record_id": given_id or record_id(task.sha256, task.page, name),
-                "source_sha256": task.sha256,
-                "page": task.page,
-                "x0": x0,
-                "y0": y0,
-                "x1": x1,
-                "y1": y1,
-                "direction": "vertical" if region.vertical else "horizontal",
-                "text": region.text,
-                "text_raw": region.text_raw,
-                "ocr_engine": engine.name,
-                "ocr_confidence": region.confidence,
-                "words": [
-                    {"text": word.text, "confidence": word.confidence}
-                    | dict(zip(("x0", "y0", "x1", "y1"), word.box, strict=True))
-                    for word in region.words
-                ],
-                "crop": encode_crop(_crop(page, region, config.padding)),
-            }
-        )
+        place = ",".join(map(str, region.box))
+        seen[place] += 1
+        name = place if seen[place] == 1 else f"{place}#{seen[place]}"
+        given = region.given.record_id if region.given else ""
+        row: dict[str, Any] = dict(region.given.extra if region.given else ())
+        row |= {
+            "record_id": given or record_id(task.sha256, task.page, name),
+            "source_sha256": task.sha256,
+            "page": task.page,
+            "direction": "vertical" if region.vertical else "horizontal",
+            "text": region.text,
+            "text_raw": region.text_raw,
+            "ocr_engine": engine.name,
+            "ocr_confidence": region.confidence,
+            "words": [_edges(word.box) | {"text": word.text, "confidence": word.confidence} for word in region.words],
+            "crop": encode_crop(_crop(page, region, config.padding)),
+        }
+        rows.append(row | _edges(region.box))
     return rows
+
+
+def _edges(box: Box) -> dict[str, Any]:
+    return dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
 
 
 def _crop(page: Page, region: Region, padding: int) -> Any:

@@ -25,9 +25,7 @@ class Vectors(NamedTuple):
     @classmethod
     def of(cls, embeddings: Embeddings | Index, rows: np.ndarray) -> Vectors:
         """Read the given rows into memory."""
-        return cls(
-            *(np.asarray(part[rows], dtype=np.float32) for part in (embeddings.image, embeddings.text))
-        )
+        return cls(*(np.asarray(part[rows], dtype=np.float32) for part in (embeddings.image, embeddings.text)))
 
 
 class Pairs(NamedTuple):
@@ -45,12 +43,6 @@ class Pairs(NamedTuple):
     def join(cls, parts: Sequence[Pairs]) -> Pairs:
         """Concatenate."""
         return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def pool(vectors: Vectors, image_weight: float) -> np.ndarray:
-    """Pooled vectors float32 (n, D): normalise(w image + (1-w) text), a missing modality left out."""
-    image, text = _weighted(vectors, image_weight)
-    return np.asarray(image + text)
 
 
 def _weighted(vectors: Vectors, image_weight: float) -> tuple[np.ndarray, np.ndarray]:
@@ -120,13 +112,14 @@ def candidate_pairs(
     Yields:
         Pairs; `query` counts from 0 over all queries.
     """
+    pooled = vectors.pooled(index.image_weight)[rows]
     folded = [fold(text) for text in index.exemplars["text"]]
     k = min(neighbours, len(index))
     for start in range(0, len(rows), _QUERIES_AT_A_TIME):
         part = slice(start, start + _QUERIES_AT_A_TIME)
         queries = Vectors.of(vectors, rows[part])
         found = [
-            index.search(pool(queries, index.image_weight), k, device=device)[1],
+            index.search(pooled[part], k, device=device)[1],
             index.search(queries.image, k, by="image", device=device)[1],
             index.search(queries.text, k, by="text", device=device)[1],
         ]

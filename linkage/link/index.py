@@ -190,14 +190,10 @@ class Index:
             flat = faiss.read_index(str(folder / "index.faiss"))
             exemplars = read_table(folder / "exemplars.parquet")
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, InputError) as error:
-            raise ArtefactError(
-                f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}"
-            ) from None
+            raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
         shapes = [(flat.ntotal, flat.d), image.shape, text.shape, (len(exemplars), dim)]
-        if any(shape != (n, dim) for shape in shapes) or not {"record_id", "entity_id", "text"} <= set(
-            exemplars
-        ):
+        if any(shape != (n, dim) for shape in shapes) or not {"record_id", "entity_id", "text"} <= set(exemplars):
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
         return cls(exemplars, image, text, flat, manifest)
 
@@ -222,9 +218,7 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
     rows = rows_of(frame["record_id"], embeddings)
     pooled = embeddings.pooled()[rows]
     exemplars = frame[["record_id", "entity_id", "text"]].copy()
-    exemplars["entity_id"] = exemplars["entity_id"].where(
-        exemplars["entity_id"] != "", exemplars["record_id"]
-    )
+    exemplars["entity_id"] = exemplars["entity_id"].where(exemplars["entity_id"] != "", exemplars["record_id"])
     for name in PROVENANCE:
         if name in frame.columns:
             exemplars[name] = frame[name]

@@ -16,7 +16,7 @@ from linkage.config import LinkConfig
 from linkage.errors import ArtefactError
 from linkage.link.candidates import Pairs, candidate_pairs
 from linkage.link.index import Index, choose_device, rows_of
-from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, fit_scorer, fit_threshold
+from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, fit_threshold, refit, shares
 from linkage.progress import progress
 from linkage.records import PROVENANCE, Records
 from linkage.tables import replacing, write_table
@@ -139,26 +139,21 @@ class _Job:
     def fit(self, scorer: Scorer) -> Scorer:
         """Fit the scorer on labelled train queries if enough of them have a match; else return `scorer`."""
         train = np.flatnonzero(self.is_train)
-        train = train[np.argsort(self.frame["record_id"].to_numpy(dtype=object)[train], kind="stable")][
-            :_FIT_QUERIES
-        ]
+        train = train[np.argsort(self.frame["record_id"].to_numpy(dtype=object)[train], kind="stable")][:_FIT_QUERIES]
         if self.is_matchable[train].sum() < MIN_POSITIVES:
             return scorer
-        pairs = Pairs.join(list(self.pairs(train)))
+        found = [_best_of_entities(pairs, scorer, self.codes)[0] for pairs in self.pairs(train)]
+        pairs = Pairs.join(found)
         is_match = self.entities[pairs.exemplar] == self.labels[pairs.query]
-        if is_match.sum() < MIN_POSITIVES or is_match.all():
-            return scorer
-        return fit_scorer(pairs.score, pairs.string, is_match)
+        return refit(scorer, pairs.score, pairs.string, is_match, pairs.query)
 
     def ranked(self, queries: np.ndarray, scorer: Scorer) -> Iterator[pd.DataFrame]:
         """The best exemplar of each of the k best entities of each query, best first."""
         yield pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in _RANKED.items()})
         with progress("link", len(queries)) as advance:
-            done = 0
             for pairs in self.pairs(queries):
                 yield _rank(pairs, scorer, self.codes, self.config.k)
-                advance(int(pairs.query[-1]) + 1 - done if len(pairs.query) else 0)
-                done = int(pairs.query[-1]) + 1 if len(pairs.query) else done
+                advance(len(np.unique(pairs.query)))
 
     def threshold(self, best: pd.DataFrame) -> tuple[float, Literal["given", "fitted", "default"]]:
         """Decide the threshold: given, fitted on labelled val (else train) queries, or the default."""
@@ -179,9 +174,7 @@ class _Job:
         every = pd.DataFrame({"query": np.arange(len(self.frame))})
         rows = every.merge(best, on="query", how="left")
         query, found = rows["query"].to_numpy(), rows["exemplar"].notna().to_numpy()
-        exemplars = self.index.exemplars.reindex(rows["exemplar"].to_numpy(dtype=float)).reset_index(
-            drop=True
-        )
+        exemplars = self.index.exemplars.reindex(rows["exemplar"].to_numpy(dtype=float)).reset_index(drop=True)
         table = rows[[name for name in _RANKED if name in _COLUMNS]].copy()
         table["rank"] = rows["rank"].fillna(1).astype("Int64")
         table["record_id"] = self.frame["record_id"].to_numpy(dtype=object)[query]
@@ -215,17 +208,24 @@ _RANKED = {
 }
 
 
-def _rank(pairs: Pairs, scorer: Scorer, codes: np.ndarray, k: int) -> pd.DataFrame:
-    """Rank a query's pairs by logit, then score, then exemplar_id; keep the best exemplar per entity."""
+def _best_of_entities(pairs: Pairs, scorer: Scorer, codes: np.ndarray) -> tuple[Pairs, np.ndarray]:
+    """Keep the best exemplar of each entity; best first by logit, then score, then exemplar_id, and the logits."""
     logit = scorer.logit(pairs.score, pairs.string).round(9)
-    probability = scorer.probability(pairs.score, pairs.string)
     order = np.lexsort((pairs.exemplar, -pairs.score, -logit, pairs.query))
+    named = pd.MultiIndex.from_arrays([pairs.query[order], codes[pairs.exemplar[order]]])
+    kept = order[~named.duplicated()]
+    return Pairs(*(column[kept] for column in pairs)), logit[kept]
+
+
+def _rank(pairs: Pairs, scorer: Scorer, codes: np.ndarray, k: int) -> pd.DataFrame:
+    """The k best entities of each query, best first, with probability and margin."""
+    pairs, logit = _best_of_entities(pairs, scorer, codes)
     table = pd.DataFrame(
         {
             "query": pairs.query,
             "exemplar": pairs.exemplar,
             "rank": 0,
-            "probability": probability,
+            "probability": shares(logit, pairs.query),
             "score": pairs.score,
             "image_score": pairs.image,
             "text_score": pairs.text,
@@ -233,9 +233,7 @@ def _rank(pairs: Pairs, scorer: Scorer, codes: np.ndarray, k: int) -> pd.DataFra
             "string_score": pairs.string,
             "margin": np.nan,
         }
-    ).iloc[order]
-    kept = ~pd.MultiIndex.from_arrays([table["query"], codes[table["exemplar"]]]).duplicated()
-    table = table[kept].reset_index(drop=True)
+    )
     table["rank"] = table.groupby("query").cumcount() + 1
     best = table["probability"].where(table["rank"] == 1).groupby(table["query"]).transform("max")
     second = table["probability"].where(table["rank"] == 2).groupby(table["query"]).transform("max")

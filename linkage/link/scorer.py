@@ -1,12 +1,13 @@
 """The match scorer: one calibrated probability from the embedding and the string, and the threshold on it.
 
-A pair of records is a match with probability sigmoid(logit), the logit being linear in the pooled cosine and
-in the string similarity (logistic regression). A second set of coefficients serves pairs that lack a text.
+The log odds of a pair (its logit) are linear in the pooled cosine and in the string similarity; a second set of
+coefficients serves pairs that lack a text. A query's candidates share one probability: see `shares`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,18 +17,18 @@ import numpy as np
 from linkage.errors import ArtefactError, InputError
 from linkage.tables import replacing
 
+log = logging.getLogger(__name__)
+
 SCORER_FILE = "scorer.json"
 MIN_POSITIVES = 30
 """Fewer true pairs than this do not move a scorer: two coefficients would follow the noise."""
 
-_REGULARISATION = (
-    100.0  # C of the logistic regression: weak, but a separable sample keeps finite coefficients
-)
+_PENALTY = 1e-4  # on squared coefficients: weak, but a separable sample keeps finite ones
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Match probability of a pair of records.
+    """Log odds that a pair of records is a match.
 
     Attributes:
         intercept, score, string: logit = intercept + score * pooled cosine + string * string similarity.
@@ -58,7 +59,7 @@ class Scorer:
         return np.where(np.isnan(string), self.intercept_alone + self.score_alone * cosine, both)
 
     def probability(self, score: np.ndarray, string_score: np.ndarray) -> np.ndarray:
-        """Match probability 0..1; arguments as for `logit`."""
+        """Match probability 0..1 of a pair without rivals; arguments as for `logit`."""
         return sigmoid(self.logit(score, string_score))
 
     def distance(self, score: np.ndarray, string_score: np.ndarray) -> np.ndarray:
@@ -97,15 +98,11 @@ class Scorer:
                 scorer.intercept_alone,
                 scorer.score_alone,
             ]
-            sound = (
-                bool(np.isfinite(numbers).all()) and min(scorer.score, scorer.string, scorer.score_alone) >= 0
-            )
+            sound = bool(np.isfinite(numbers).all()) and min(scorer.score, scorer.string, scorer.score_alone) >= 0
         except (OSError, ValueError, TypeError) as error:
             raise ArtefactError(f"{path}: not a readable scorer ({' '.join(str(error).split())})") from None
         if not sound or scorer.score + scorer.string <= 0:
-            raise ArtefactError(
-                f"{path}: coefficients of similarities must be positive; fit the scorer again"
-            )
+            raise ArtefactError(f"{path}: coefficients of similarities must be positive; fit the scorer again")
         return scorer
 
     @classmethod
@@ -115,8 +112,8 @@ class Scorer:
         return replace(cls.load(path), origin="model") if path.is_file() else DEFAULT_SCORER
 
 
-DEFAULT_SCORER = Scorer(-13.0, 7.0, 9.0, -12.0, 15.0)
-"""Used where neither the model nor the labels bring one: 0.9 in both similarities is a match at 0.80."""
+DEFAULT_SCORER = Scorer(-12.0, 7.0, 10.0, -12.0, 16.0)
+"""Used where neither the model nor the labels bring one: 0.7 in both similarities is a match at about 0.5."""
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
@@ -124,20 +121,51 @@ def sigmoid(logit: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0.0, -np.asarray(logit, dtype=np.float64)))
 
 
-def fit_scorer(score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray) -> Scorer:
-    """Fit a scorer on labelled candidate pairs by logistic regression.
+def shares(logit: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Match probability of every candidate of a query, given that one of them matches at most.
 
-    Every pair counts once, so that the probability is that of a pair among candidates and needs no prior
-    correction. A similarity whose coefficient comes out negative is noise on this sample: it is left out and
-    the other is fitted alone.
+    exp(logit) over 1 + the sum over the query's candidates: a rival takes from a candidate's probability, and two
+    that cannot be told apart have one half each at best. One candidate alone has sigmoid(logit).
+
+    Args:
+        logit: float64 (n,).
+        query: int (n,): which query a pair belongs to; the pairs of a query stand together.
+
+    Returns:
+        float64 (n,), 0..1; at most 1 in sum over a query.
+    """
+    if not len(logit):
+        return np.empty(0)
+    starts = _starts(query)
+    total = np.repeat(_log_total(logit, starts), np.diff(starts, append=len(logit)))
+    return np.asarray(np.exp(logit - total))
+
+
+def _starts(query: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(np.diff(query, prepend=query[0] - 1))
+
+
+def _log_total(logit: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """log(1 + sum of exp(logit)) of every query, without overflow."""
+    highest = np.maximum(np.maximum.reduceat(logit, starts), 0.0)
+    odds = np.exp(logit - np.repeat(highest, np.diff(starts, append=len(logit))))
+    return np.asarray(highest + np.log(np.exp(-highest) + np.add.reduceat(odds, starts)))
+
+
+def fit_scorer(score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
+    """Fit a scorer on labelled candidates: the coefficients under which `shares` are likeliest.
+
+    This is a conditional logit (McFadden 1974) with "no match" among the choices; where every pair is a query of
+    its own it is a logistic regression. Coefficients of similarities are not negative.
 
     Args:
         score: pooled cosines (n,).
         string_score: string similarities (n,), NaN where a text is missing.
-        is_match: bool (n,).
+        is_match: bool (n,); at most one per query.
+        query: int (n,): which query a pair belongs to; the pairs of a query stand together.
 
     Raises:
-        InputError: fewer than MIN_POSITIVES true pairs, or no false one.
+        InputError: fewer than MIN_POSITIVES true pairs, no false one, or true pairs are not the more similar.
     """
     cosine, string = np.asarray(score, dtype=np.float64), np.asarray(string_score, dtype=np.float64)
     truth = np.asarray(is_match, dtype=bool)
@@ -148,42 +176,59 @@ def fit_scorer(score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray
         )
     has_text = ~np.isnan(string)
     alone = ~has_text if _enough(truth[~has_text]) else np.ones(len(truth), dtype=bool)
-    intercept_alone, weights_alone = _logistic(cosine[alone, None], truth[alone])
+    weights_alone = _conditional_logit(cosine[alone, None], truth[alone], query[alone])
     if _enough(truth[has_text]):
         both = np.column_stack([cosine, string])[has_text]
-        intercept, weights = _logistic(both, truth[has_text])
+        weights = _conditional_logit(both, truth[has_text], query[has_text])
     else:  # hardly any pair has texts: nothing is known of what they say
-        intercept, weights = intercept_alone, np.array([weights_alone[0], 0.0])
+        weights = np.append(weights_alone, 0.0)
     return Scorer(
-        intercept=intercept,
-        score=float(weights[0]),
-        string=float(weights[1]),
-        intercept_alone=intercept_alone,
-        score_alone=float(weights_alone[0]),
+        intercept=float(weights[0]),
+        score=float(weights[1]),
+        string=float(weights[2]),
+        intercept_alone=float(weights_alone[0]),
+        score_alone=float(weights_alone[1]),
         origin="fitted",
         pairs=len(truth),
         positives=int(truth.sum()),
     )
 
 
+def refit(
+    scorer: Scorer, score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray, query: np.ndarray
+) -> Scorer:
+    """`fit_scorer`, or `scorer` unchanged where the labels are too few or teach nothing."""
+    try:
+        return fit_scorer(score, string_score, is_match, query)
+    except InputError as error:
+        log.info("%s: the %s scorer is used", error, scorer.origin)
+        return scorer
+
+
 def _enough(truth: np.ndarray) -> bool:
     return bool(truth.sum() >= MIN_POSITIVES and not truth.all())
 
 
-def _logistic(features: np.ndarray, truth: np.ndarray) -> tuple[float, np.ndarray]:
-    """Intercept and non-negative coefficients; at least one of them is positive."""
-    from sklearn.linear_model import LogisticRegression
+def _conditional_logit(features: np.ndarray, truth: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Intercept, then one coefficient >= 0 per feature; at least one of them is positive."""
+    from scipy.optimize import minimize
 
-    weights = np.zeros(features.shape[1])
-    used = np.arange(features.shape[1])
-    while len(used):
-        model = LogisticRegression(C=_REGULARISATION, max_iter=1000).fit(features[:, used], truth)
-        found = model.coef_[0]
-        if (found >= 0).all() and found.max() > 1e-6:
-            weights[used] = found
-            return float(model.intercept_[0]), weights
-        used = np.delete(used, int(found.argmin()))
-    raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
+    design = np.column_stack([np.ones(len(features)), features])
+    starts = _starts(query)
+    penalty = np.array([0.0, *([_PENALTY] * features.shape[1])])
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        logit = design @ weights
+        likelihood = logit[truth].sum() - _log_total(logit, starts).sum()
+        gradient = design.T @ (shares(logit, query) - truth) / len(starts) + penalty * weights
+        return float(-likelihood / len(starts) + penalty @ weights**2 / 2), gradient
+
+    start = np.array([-5.0, *([5.0] * features.shape[1])])
+    bounds = [(None, None), *([(0.0, None)] * features.shape[1])]
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    if found[1:].max() <= 1e-3:
+        raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
+    return np.asarray(found)
 
 
 def fit_threshold(probability: np.ndarray, is_correct: np.ndarray, is_matchable: np.ndarray) -> float:
@@ -207,9 +252,7 @@ def fit_threshold(probability: np.ndarray, is_correct: np.ndarray, is_matchable:
     seen = ~np.isnan(scores)
     order = np.argsort(-scores[seen], kind="stable")
     ranked = scores[seen][order]
-    gain = (
-        np.asarray(is_correct, bool)[seen][order].astype(int) - ~np.asarray(is_matchable, bool)[seen][order]
-    )
+    gain = np.asarray(is_correct, bool)[seen][order].astype(int) - ~np.asarray(is_matchable, bool)[seen][order]
     right = np.concatenate([[0], np.cumsum(gain)])  # [i]: gained over "always no-match" when the first i pass
     above = np.concatenate([[max(1.0, np.nextafter(ranked.max(initial=0.0), 2.0))], ranked])
     below = np.concatenate([ranked, [0.0]])

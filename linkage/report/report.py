@@ -32,6 +32,7 @@ CHARTED = {
     "clustering": ["pairwise F1", "B-cubed F1"],
 }
 _FAILURES = 50
+_MADE = ("linkage", "model", "seed", "started", "python", "system", "versions")
 
 
 def write_report(
@@ -82,7 +83,7 @@ def write_report(
         largest=cards.largest(),
         sample=cards.sample(seed),
         failures=failures.head(_FAILURES).astype(object).where(failures.notna(), "").to_dict("records"),
-        manifest=manifest,
+        made={name: manifest.get(name, "") for name in _MADE},
         stages=_stages(manifest),
     )
     with replacing(out) as temporary:

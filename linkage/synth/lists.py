@@ -46,48 +46,53 @@ class Language(NamedTuple):
 ENGLISH = Language(
     surnames=_words(
         "Smith Jones Taylor Brown Wilson Evans Thomas Johnson Roberts Walker Wright Robinson Thompson White Hughes "
-        "Edwards Green Hall Wood Harris Lewis Martin Jackson Clarke Clark Turner Hill Cooper Ward Morris Moore King "
-        "Watson Baker Harrison Morgan Allen James Scott Phillips Parker Bennett Young Shaw Cook Richardson Carter Bell "
-        "Collins Bailey Davies Murray Miller Cox Marshall Simpson Price Anderson Adams Foster Ellis Webb Chapman Mason "
-        "Hunt Rogers Gray Reid Graham Palmer Holmes Mills Barnes Knight Lloyd Butler Russell Fisher Stevens Jenkins "
-        "Dixon Harvey Pearson Fletcher Howard Andrews Reynolds Elliott Ford Fox Wells West Payne Armstrong Perkins "
-        "Burton Lawson Dawson Newton Barker Porter Stone Grant Crawford Gibson Pickering Tennant Whitlock Aldridge"
+        "Edwards Green Hall Wood Harris Lewis Martin Jackson Clarke Clark Turner Hill Cooper Ward Morris Moore "
+        "King Watson Baker Harrison Morgan Allen James Scott Phillips Parker Bennett Young Shaw Cook Richardson "
+        "Carter Bell Collins Bailey Davies Murray Miller Cox Marshall Simpson Price Anderson Adams Foster Ellis "
+        "Webb Chapman Mason Hunt Rogers Gray Reid Graham Palmer Holmes Mills Barnes Knight Lloyd Butler Russell "
+        "Fisher Stevens Jenkins Dixon Harvey Pearson Fletcher Howard Andrews Reynolds Elliott Ford Fox Wells West "
+        "Payne Armstrong Perkins Burton Lawson Dawson Newton Barker Porter Stone Grant Crawford Gibson Pickering "
+        "Tennant Whitlock Aldridge"
     ),
     heads=_words(
-        "Ash Black Brad Brom Bur Cal Car Ches Clay Cran Dun Ed El Fair Far Gar Glen Gold Had Hal Ham Har Hart Hay Holl "
-        "Hor Hunt Kel Ken Kings Lang Lin Long Lud Mal Mar Mel Mor New Nor Oak Os Pem Pen Rad Raw Red Ring Roth Rud San "
-        "Sed Shel Sher Stan Staf Stock Sut Tar Thorn Tun Up Wal Wat Wen Whit Wil Win Wool Wyn York"
+        "Ash Black Brad Brom Bur Cal Car Ches Clay Cran Dun Ed El Fair Far Gar Glen Gold Had Hal Ham Har Hart Hay "
+        "Holl Hor Hunt Kel Ken Kings Lang Lin Long Lud Mal Mar Mel Mor New Nor Oak Os Pem Pen Rad Raw Red Ring "
+        "Roth Rud San Sed Shel Sher Stan Staf Stock Sut Tar Thorn Tun Up Wal Wat Wen Whit Wil Win Wool Wyn York"
     ),
     tails=_words(
-        "bury by combe cott croft den der don er field ford gate grave ham hurst ing kin land ley low lock man mann "
-        "mer more ner ock port ridge row sby sett shaw son stead stone ston ter thorpe ton tree vale ville wall ward "
-        "way well wick win wood worth wright yard"
+        "bury by combe cott croft den der don er field ford gate grave ham hurst ing kin land ley low lock man "
+        "mann mer more ner ock port ridge row sby sett shaw son stead stone ston ter thorpe ton tree vale ville "
+        "wall ward way well wick win wood worth wright yard"
     ),
     given=_words(
         "John William George Henry Charles James Thomas Robert Edward Joseph Arthur Frederick Alfred Samuel Walter "
-        "Albert Benjamin Daniel David Edwin Ernest Francis Frank Harold Herbert Hugh Isaac Jacob Matthew Peter Philip "
-        "Richard Stephen Ann Mary Elizabeth Sarah Emma Alice Jane Margaret Ellen Martha Susan Catherine Florence"
+        "Albert Benjamin Daniel David Edwin Ernest Francis Frank Harold Herbert Hugh Isaac Jacob Matthew Peter "
+        "Philip Richard Stephen Ann Mary Elizabeth Sarah Emma Alice Jane Margaret Ellen Martha Susan Catherine "
+        "Florence"
     ),
     trades=_words(
-        "grocer baker butcher tailor draper ironmonger solicitor chemist boot_maker shoe_maker watch_maker tobacconist "
-        "stationer printer bookseller bookbinder coach_builder wheelwright farrier saddler cooper plumber painter "
-        "builder carpenter cabinet_maker upholsterer brewer wine_merchant coal_merchant timber_merchant corn_factor "
-        "wool_stapler cotton_broker ship_chandler rope_maker sail_maker milliner dressmaker hosier glover hatter "
-        "furrier jeweller goldsmith gunsmith cutler brass_founder iron_founder engineer surveyor architect auctioneer "
-        "accountant dairyman fishmonger fruiterer florist confectioner hairdresser laundress photographer optician"
+        "grocer baker butcher tailor draper ironmonger solicitor chemist boot_maker shoe_maker watch_maker "
+        "tobacconist stationer printer bookseller bookbinder coach_builder wheelwright farrier saddler cooper "
+        "plumber painter builder carpenter cabinet_maker upholsterer brewer wine_merchant coal_merchant "
+        "timber_merchant corn_factor wool_stapler cotton_broker ship_chandler rope_maker sail_maker milliner "
+        "dressmaker hosier glover hatter furrier jeweller goldsmith gunsmith cutler brass_founder iron_founder "
+        "engineer surveyor architect auctioneer accountant dairyman fishmonger fruiterer florist confectioner "
+        "hairdresser laundress photographer optician"
     ),
     nouns=_words(
         "Trading Hardware Enterprise Bakery Stores Restaurant Pharmacy Motors Electrical Engineering Supplies "
         "Furniture Printing Stationery Books Electronics Foods Marketing Services Holdings Industries Construction "
-        "Transport Logistics Textiles Garments Optical Dental_Clinic Clinic Cafe Bistro Kitchen Grill Bar Hotel Inn "
-        "Supermarket Mini_Market Market Mart Gift_Shop Boutique Fashion Shoes Sports Toys Music Cycles Auto_Parts Tyres "
-        "Paints Plastics Metals Steel_Works Iron_Works Brewery Dairy Farms Mills Timber Ceramics Glass Chemicals "
-        "Laundry Photo_Studio Travel Insurance Bank Estates Properties Gas_Works Coal Shipping Tobacco Sugar Tea Coffee"
+        "Transport Logistics Textiles Garments Optical Dental_Clinic Clinic Cafe Bistro Kitchen Grill Bar Hotel "
+        "Inn Supermarket Mini_Market Market Mart Gift_Shop Boutique Fashion Shoes Sports Toys Music Cycles "
+        "Auto_Parts Tyres Paints Plastics Metals Steel_Works Iron_Works Brewery Dairy Farms Mills Timber Ceramics "
+        "Glass Chemicals Laundry Photo_Studio Travel Insurance Bank Estates Properties Gas_Works Coal Shipping "
+        "Tobacco Sugar Tea Coffee"
     ),
     streets=_words(
-        "High Church Station Park Victoria Albert Queen King George Market Bridge Mill North South West Castle London "
-        "York Chapel Spring Water Wellington Nelson Union Prince Regent Oxford Cambridge Duke Bond Fleet Broad Charles "
-        "Temple Gold Silver Orchard Garden Grove Hill Meadow Wood Abbey Priory Tower Canal Dock Harbour Mercer Tanner"
+        "High Church Station Park Victoria Albert Queen King George Market Bridge Mill North South West Castle "
+        "London York Chapel Spring Water Wellington Nelson Union Prince Regent Oxford Cambridge Duke Bond Fleet "
+        "Broad Charles Temple Gold Silver Orchard Garden Grove Hill Meadow Wood Abbey Priory Tower Canal Dock "
+        "Harbour Mercer Tanner"
     ),
     street=(
         "{number} {street} Street",
@@ -102,8 +107,9 @@ ENGLISH = Language(
     ),
     towns=_words(
         "London Manchester Leeds Bristol Sheffield Liverpool York Bath Exeter Norwich Derby Hull Boston New_York "
-        "Chicago Albany Salem Dover Kent Sussex Durham Dublin Cork Belfast Glasgow Perth Sydney Auckland Toronto Halifax "
-        "Kingston Cape_Town Singapore Penang Johor Ipoh Malacca Klang Bangkok Manila Madras Calcutta Colombo Rangoon"
+        "Chicago Albany Salem Dover Kent Sussex Durham Dublin Cork Belfast Glasgow Perth Sydney Auckland Toronto "
+        "Halifax Kingston Cape_Town Singapore Penang Johor Ipoh Malacca Klang Bangkok Manila Madras Calcutta "
+        "Colombo Rangoon"
     ),
     joiner="and",
     company=("& Co.", "& Co", "and Co.", "& Company", "and Company", "& C°"),
@@ -133,38 +139,40 @@ ENGLISH = Language(
 
 FRENCH = Language(
     surnames=_words(
-        "Martin Bernard Dubois Thomas Robert Richard Petit Durand Leroy Moreau Simon Laurent Lefebvre Michel Garcia "
-        "Bertrand Roux Vincent Fournier Morel Girard André Lefèvre Mercier Dupont Lambert Bonnet François Martinez "
-        "Legrand Garnier Faure Rousseau Blanc Guérin Muller Henry Roussel Nicolas Perrin Morin Mathieu Clément Gauthier "
-        "Dumont Lopez Fontaine Chevalier Robin Masson Sanchez Gérard Nguyen Boyer Denis Lemaire Duval Joly Gautier "
-        "Roger Renaud Gaillard Leclerc Barbier Arnaud Colin Caron Aubert Philippe Picard Vidal Brun Leroux Lacroix "
-        "Carpentier Meunier Huet Renard Marchand Charpentier Dufour Blanchard Marie Meyer Collet Prévost Bourgeois "
-        "Delahaye Jacquemin Poirier Hébert Vasseur Cordier Maillard Perrot Bouvier Tessier Béranger Delaunay Quentin"
+        "Martin Bernard Dubois Thomas Robert Richard Petit Durand Leroy Moreau Simon Laurent Lefebvre Michel "
+        "Garcia Bertrand Roux Vincent Fournier Morel Girard André Lefèvre Mercier Dupont Lambert Bonnet François "
+        "Martinez Legrand Garnier Faure Rousseau Blanc Guérin Muller Henry Roussel Nicolas Perrin Morin Mathieu "
+        "Clément Gauthier Dumont Lopez Fontaine Chevalier Robin Masson Sanchez Gérard Nguyen Boyer Denis Lemaire "
+        "Duval Joly Gautier Roger Renaud Gaillard Leclerc Barbier Arnaud Colin Caron Aubert Philippe Picard Vidal "
+        "Brun Leroux Lacroix Carpentier Meunier Huet Renard Marchand Charpentier Dufour Blanchard Marie Meyer "
+        "Collet Prévost Bourgeois Delahaye Jacquemin Poirier Hébert Vasseur Cordier Maillard Perrot Bouvier "
+        "Tessier Béranger Delaunay Quentin"
     ),
     heads=_words(
-        "Al Au Bar Beau Ber Bois Bon Bou Bré Cau Cha Cham Char Chau Clé Cor Cou Cour Dar De Des Du Es Fal Fau Fon Fou "
-        "Gau Gi Gou Gué Ha Hu Ja La Lam Lar Le Lé Lou Ma Mal Mar Mau Mé Mon Mou Na Or Pa Pe Pel Per Pi Po Pré Qué Ra "
-        "Ré Ri Ro Rou Sa Sau Se Sou Ta Ter Thi Ti Tou Tré Va Val Vau Ver Vi Voi"
+        "Al Au Bar Beau Ber Bois Bon Bou Bré Cau Cha Cham Char Chau Clé Cor Cou Cour Dar De Des Du Es Fal Fau Fon "
+        "Fou Gau Gi Gou Gué Ha Hu Ja La Lam Lar Le Lé Lou Ma Mal Mar Mau Mé Mon Mou Na Or Pa Pe Pel Per Pi Po Pré "
+        "Qué Ra Ré Ri Ro Rou Sa Sau Se Sou Ta Ter Thi Ti Tou Tré Va Val Vau Ver Vi Voi"
     ),
     tails=_words(
-        "bault bel bert bin blet bois bray card cat champ chard chet cier court dat deau dier din don dot drin fort "
-        "gard geot gnon gnier land lard lat let let lier lin lot main mand met mier mont nard net neau nier not quet "
-        "quier rand rard rat reau ret rier ron rot rin sac seau sier son taud teau tier tin ton tot vard vat vel ville "
-        "vin zat"
+        "bault bel bert bin blet bois bray card cat champ chard chet cier court dat deau dier din don dot drin "
+        "fort gard geot gnon gnier land lard lat let let lier lin lot main mand met mier mont nard net neau nier "
+        "not quet quier rand rard rat reau ret rier ron rot rin sac seau sier son taud teau tier tin ton tot vard "
+        "vat vel ville vin zat"
     ),
     given=_words(
-        "Jean Pierre Louis Joseph Charles Henri Paul Émile Jules Auguste Eugène Léon Alphonse Édouard Victor Ernest "
-        "François Antoine Gustave Alexandre Adolphe Camille Étienne Félix Georges Gabriel Marie Jeanne Louise Julie "
-        "Pauline Adèle Clémentine Sophie Rose Virginie Hippolyte Théodore Achille Honoré"
+        "Jean Pierre Louis Joseph Charles Henri Paul Émile Jules Auguste Eugène Léon Alphonse Édouard Victor "
+        "Ernest François Antoine Gustave Alexandre Adolphe Camille Étienne Félix Georges Gabriel Marie Jeanne "
+        "Louise Julie Pauline Adèle Clémentine Sophie Rose Virginie Hippolyte Théodore Achille Honoré"
     ),
     trades=_words(
         "épicier boulanger boucher tailleur cordonnier bottier chapelier bijoutier horloger menuisier ébéniste "
         "serrurier peintre vitrier maçon charpentier tonnelier libraire imprimeur relieur papetier graveur doreur "
         "lampiste ferblantier quincaillier mercier bonnetier lingère couturière modiste gantier fourreur parfumeur "
-        "coiffeur pharmacien herboriste droguiste confiseur pâtissier traiteur restaurateur limonadier march._de_vins "
-        "vins_en_gros charcutier fruitier crémier march._de_bois charbonnier carrossier sellier maréchal-ferrant "
-        "architecte avoué notaire huissier médecin dentiste sage-femme professeur rentier nouveautés soieries dentelles "
-        "fab._de_bronzes fab._de_pianos luthier opticien tapissier miroitier fleurs_artif. commissionn. négociant"
+        "coiffeur pharmacien herboriste droguiste confiseur pâtissier traiteur restaurateur limonadier "
+        "march._de_vins vins_en_gros charcutier fruitier crémier march._de_bois charbonnier carrossier sellier "
+        "maréchal-ferrant architecte avoué notaire huissier médecin dentiste sage-femme professeur rentier "
+        "nouveautés soieries dentelles fab._de_bronzes fab._de_pianos luthier opticien tapissier miroitier "
+        "fleurs_artif. commissionn. négociant"
     ),
     nouns=_words(
         "Boulangerie Pharmacie Librairie Imprimerie Brasserie Maison Hôtel Café Restaurant Épicerie Manufacture "
@@ -173,9 +181,9 @@ FRENCH = Language(
     ),
     streets=_words(
         "Rivoli St-Honoré Montmartre St-Denis St-Martin Mauconseil Richelieu Vivienne Rambuteau Turbigo Lafayette "
-        "Provence Rochechouart Bac Seine Bourgogne Grenelle Vaugirard Rennes Beaubourg Temple Bretagne Turenne Francs- "
-        "Bourgeois Italiens Poissonnière Hauteville Paradis Faub.-St-Denis Petites-Écuries Bondy Charonne Picpus "
-        "Quincampoix Lombards Verrerie Cherche-Midi Four Dauphine Mazarine Monsieur-le-Prince Cujas Écoles"
+        "Provence Rochechouart Bac Seine Bourgogne Grenelle Vaugirard Rennes Beaubourg Temple Bretagne Turenne "
+        "Francs-Bourgeois Italiens Poissonnière Hauteville Paradis Faub.-St-Denis Petites-Écuries Bondy Charonne "
+        "Picpus Quincampoix Lombards Verrerie Cherche-Midi Four Dauphine Mazarine Monsieur-le-Prince Cujas Écoles"
     ),
     street=(
         "{street}, {number}",
@@ -189,12 +197,20 @@ FRENCH = Language(
         "avenue {street} {number}",
     ),
     towns=_words(
-        "Paris Lyon Marseille Lille Bordeaux Nantes Rouen Toulouse Reims Dijon Nancy Metz Tours Orléans Amiens Angers "
-        "Caen Limoges Grenoble Nîmes Genève Lausanne Bruxelles Liège Gand Namur Québec Alger Tunis"
+        "Paris Lyon Marseille Lille Bordeaux Nantes Rouen Toulouse Reims Dijon Nancy Metz Tours Orléans Amiens "
+        "Angers Caen Limoges Grenoble Nîmes Genève Lausanne Bruxelles Liège Gand Namur Québec Alger Tunis"
     ),
     joiner="et",
     company=("et Cie", "& Cie", "et Cⁱᵉ", "et Comp.", "& C°"),
-    kin=("{name} frères", "{name} fils", "{name} père et fils", "Vve {name}", "veuve {name}", "{name} aîné", "{name} j.ne"),
+    kin=(
+        "{name} frères",
+        "{name} fils",
+        "{name} père et fils",
+        "Vve {name}",
+        "veuve {name}",
+        "{name} aîné",
+        "{name} j.ne",
+    ),
     forms=(
         ("S.A.", "SA", "Société Anonyme"),
         ("SARL", "S.A.R.L.", "Sàrl"),
@@ -205,45 +221,49 @@ FRENCH = Language(
 
 GERMAN = Language(
     surnames=_words(
-        "Müller Schmidt Schneider Fischer Weber Meyer Wagner Becker Schulz Hoffmann Schäfer Koch Bauer Richter Klein "
-        "Wolf Schröder Neumann Schwarz Zimmermann Braun Krüger Hofmann Hartmann Lange Schmitt Werner Krause Meier "
-        "Lehmann Schmid Schulze Maier Köhler Herrmann König Walter Mayer Huber Kaiser Fuchs Peters Lang Scholz Möller "
-        "Weiß Jung Hahn Schubert Vogel Friedrich Keller Günther Frank Berger Winkler Roth Beck Lorenz Baumann Franke "
-        "Albrecht Schuster Simon Ludwig Böhm Winter Kraus Martin Schumacher Krämer Vogt Stein Jäger Otto Sommer Groß "
-        "Seidel Heinrich Brandt Haas Schreiber Graf Dietrich Ziegler Kuhn Kühn Pohl Engel Horn Busch Bergmann Thomas"
+        "Müller Schmidt Schneider Fischer Weber Meyer Wagner Becker Schulz Hoffmann Schäfer Koch Bauer Richter "
+        "Klein Wolf Schröder Neumann Schwarz Zimmermann Braun Krüger Hofmann Hartmann Lange Schmitt Werner Krause "
+        "Meier Lehmann Schmid Schulze Maier Köhler Herrmann König Walter Mayer Huber Kaiser Fuchs Peters Lang "
+        "Scholz Möller Weiß Jung Hahn Schubert Vogel Friedrich Keller Günther Frank Berger Winkler Roth Beck "
+        "Lorenz Baumann Franke Albrecht Schuster Simon Ludwig Böhm Winter Kraus Martin Schumacher Krämer Vogt "
+        "Stein Jäger Otto Sommer Groß Seidel Heinrich Brandt Haas Schreiber Graf Dietrich Ziegler Kuhn Kühn Pohl "
+        "Engel Horn Busch Bergmann Thomas"
     ),
     heads=_words(
-        "Al Alt Am Ar Bach Baum Ber Berg Bern Bier Blum Bock Brand Burg Dorn Ebers Eck Eich Eng Er Feld Fels Fin Gold "
-        "Grün Hal Har Hei Hein Her Him Hirsch Hoch Hol Hum Kal Kauf Kirch Kle Kron Lan Leh Lin Löw Lud Mark Mei Mer "
-        "Nie Nord Ober Ost Reh Rei Rein Rosen Ru Sal Schil Schön Sie Sil Stein Stern Sul Süß Tan Thal Trau Uhl Vol "
-        "Wal Wei Wein Wer Wie Wind Zim Zie"
+        "Al Alt Am Ar Bach Baum Ber Berg Bern Bier Blum Bock Brand Burg Dorn Ebers Eck Eich Eng Er Feld Fels Fin "
+        "Gold Grün Hal Har Hei Hein Her Him Hirsch Hoch Hol Hum Kal Kauf Kirch Kle Kron Lan Leh Lin Löw Lud Mark "
+        "Mei Mer Nie Nord Ober Ost Reh Rei Rein Rosen Ru Sal Schil Schön Sie Sil Stein Stern Sul Süß Tan Thal Trau "
+        "Uhl Vol Wal Wei Wein Wer Wie Wind Zim Zie"
     ),
     tails=_words(
         "ach bach baum beck berg berger born brecht brink bruch burg burger cker dorf dorfer eck ecker el er feld "
-        "felder fels fink garten haber hard hardt hausen häuser heim heimer hof hofer holz horn huber kamp ke kel ler "
-        "ling lich litz mann meier mer meyer müller ner nick nig recht reich ring roth sack scher schke schmidt stein "
-        "steiner stock thal tner wald walter wig zel zer"
+        "felder fels fink garten haber hard hardt hausen häuser heim heimer hof hofer holz horn huber kamp ke kel "
+        "ler ling lich litz mann meier mer meyer müller ner nick nig recht reich ring roth sack scher schke "
+        "schmidt stein steiner stock thal tner wald walter wig zel zer"
     ),
     given=_words(
-        "Johann Karl Friedrich Wilhelm Heinrich Georg Hermann Otto Ernst August Franz Josef Ludwig Adolf Paul Max Hans "
-        "Emil Gustav Hugo Theodor Anton Peter Robert Richard Rudolf Julius Konrad Anna Maria Emma Bertha Clara Elise "
-        "Ida Martha Johanna Luise Auguste Wilhelmine"
+        "Johann Karl Friedrich Wilhelm Heinrich Georg Hermann Otto Ernst August Franz Josef Ludwig Adolf Paul Max "
+        "Hans Emil Gustav Hugo Theodor Anton Peter Robert Richard Rudolf Julius Konrad Anna Maria Emma Bertha "
+        "Clara Elise Ida Martha Johanna Luise Auguste Wilhelmine"
     ),
     trades=_words(
-        "Bäckermeister Fleischer Schneider Schuhmacher Tischler Schlosser Klempner Maler Maurer Zimmermann Kaufmann "
-        "Gastwirt Restaurateur Buchhändler Buchbinder Buchdrucker Uhrmacher Goldarbeiter Graveur Drechsler Böttcher "
-        "Sattler Tapezierer Glaser Töpfer Gärtner Kutscher Fuhrmann Lehrer Beamter Rentier Agent Apotheker Arzt "
-        "Rechtsanwalt Ingenieur Architekt Weinhdlg. Kolonialw. Papierhdlg. Zigarrenhdlg. Tuchhdlg. Eisenhdlg. Holzhdlg. "
-        "Kohlenhdlg. Möbelfabr. Maschinenfabr. Seifenfabr. Hutmacher Kürschner Handschuhm. Friseur Musiker Photograph"
+        "Bäckermeister Fleischer Schneider Schuhmacher Tischler Schlosser Klempner Maler Maurer Zimmermann "
+        "Kaufmann Gastwirt Restaurateur Buchhändler Buchbinder Buchdrucker Uhrmacher Goldarbeiter Graveur "
+        "Drechsler Böttcher Sattler Tapezierer Glaser Töpfer Gärtner Kutscher Fuhrmann Lehrer Beamter Rentier "
+        "Agent Apotheker Arzt Rechtsanwalt Ingenieur Architekt Weinhdlg. Kolonialw. Papierhdlg. Zigarrenhdlg. "
+        "Tuchhdlg. Eisenhdlg. Holzhdlg. Kohlenhdlg. Möbelfabr. Maschinenfabr. Seifenfabr. Hutmacher Kürschner "
+        "Handschuhm. Friseur Musiker Photograph"
     ),
     nouns=_words(
-        "Bäckerei Apotheke Buchhandlung Druckerei Brauerei Gasthaus Maschinenfabrik Eisenwerk Werkzeugbau Möbelhaus "
-        "Autohaus Metzgerei Konditorei Weinhandlung Papierfabrik Porzellanfabrik Spinnerei Weberei Ziegelei Kaufhaus "
-        "Verlag Handelshaus Spedition Sägewerk Gärtnerei Optik Elektrotechnik Baugeschäft Glashütte Lederwaren"
+        "Bäckerei Apotheke Buchhandlung Druckerei Brauerei Gasthaus Maschinenfabrik Eisenwerk Werkzeugbau "
+        "Möbelhaus Autohaus Metzgerei Konditorei Weinhandlung Papierfabrik Porzellanfabrik Spinnerei Weberei "
+        "Ziegelei Kaufhaus Verlag Handelshaus Spedition Sägewerk Gärtnerei Optik Elektrotechnik Baugeschäft "
+        "Glashütte Lederwaren"
     ),
     streets=_words(
-        "Haupt Bahnhof Kirch Schul Garten Berg Wald Wilhelm Friedrich Linden Markt Kaiser Goethe Schiller Blumen Rosen "
-        "Mühlen Brunnen Graben Leipziger Berliner Dresdner Frankfurter Hamburger Kölner Münchner Post Ring Wall Ufer"
+        "Haupt Bahnhof Kirch Schul Garten Berg Wald Wilhelm Friedrich Linden Markt Kaiser Goethe Schiller Blumen "
+        "Rosen Mühlen Brunnen Graben Leipziger Berliner Dresdner Frankfurter Hamburger Kölner Münchner Post Ring "
+        "Wall Ufer"
     ),
     street=(
         "{street}str. {number}",
@@ -254,12 +274,20 @@ GERMAN = Language(
         "{street}allee {number}",
     ),
     towns=_words(
-        "Berlin Hamburg München Köln Leipzig Dresden Breslau Frankfurt Stuttgart Hannover Nürnberg Magdeburg Chemnitz "
-        "Kassel Mainz Wien Graz Linz Salzburg Zürich Basel Bern Prag Lübeck Bremen Kiel Danzig Königsberg"
+        "Berlin Hamburg München Köln Leipzig Dresden Breslau Frankfurt Stuttgart Hannover Nürnberg Magdeburg "
+        "Chemnitz Kassel Mainz Wien Graz Linz Salzburg Zürich Basel Bern Prag Lübeck Bremen Kiel Danzig Königsberg"
     ),
     joiner="und",
     company=("& Co.", "u. Co.", "& Cie.", "und Co.", "& Comp."),
-    kin=("Gebr. {name}", "Gebrüder {name}", "{name} & Sohn", "{name} & Söhne", "{name} Wwe.", "{name} Nachf.", "{name} Erben"),
+    kin=(
+        "Gebr. {name}",
+        "Gebrüder {name}",
+        "{name} & Sohn",
+        "{name} & Söhne",
+        "{name} Wwe.",
+        "{name} Nachf.",
+        "{name} Erben",
+    ),
     forms=(
         ("GmbH", "G.m.b.H.", "G. m. b. H."),
         ("AG", "A.-G.", "Aktiengesellschaft"),
@@ -273,31 +301,35 @@ GERMAN = Language(
 SOUTHERN = Language(
     surnames=_words(
         "Rossi Russo Ferrari Esposito Bianchi Romano Colombo Ricci Marino Greco Bruno Gallo Conti Costa Giordano "
-        "Mancini Rizzo Lombardi Moretti Barbieri Fontana Santoro Mariani Rinaldi Caruso Ferrara Galli Martini Leone "
-        "Longo Gentile Martinelli Vitale Lombardo Serra Coppola García González Rodríguez Fernández López Martínez "
-        "Sánchez Pérez Gómez Jiménez Ruiz Hernández Díaz Moreno Muñoz Álvarez Romero Alonso Gutiérrez Navarro Torres "
-        "Domínguez Vázquez Ramos Gil Ramírez Serrano Blanco Molina Morales Suárez Ortega Delgado Castro Ortiz Rubio "
-        "Silva Santos Ferreira Pereira Oliveira Carvalho Almeida Lopes Teixeira Fonseca Magalhães Simões Guimarães"
+        "Mancini Rizzo Lombardi Moretti Barbieri Fontana Santoro Mariani Rinaldi Caruso Ferrara Galli Martini "
+        "Leone Longo Gentile Martinelli Vitale Lombardo Serra Coppola García González Rodríguez Fernández López "
+        "Martínez Sánchez Pérez Gómez Jiménez Ruiz Hernández Díaz Moreno Muñoz Álvarez Romero Alonso Gutiérrez "
+        "Navarro Torres Domínguez Vázquez Ramos Gil Ramírez Serrano Blanco Molina Morales Suárez Ortega Delgado "
+        "Castro Ortiz Rubio Silva Santos Ferreira Pereira Oliveira Carvalho Almeida Lopes Teixeira Fonseca "
+        "Magalhães Simões Guimarães"
     ),
     heads=_words(
-        "Al Ama An Ar Ba Bar Be Bel Ben Ber Bo Bra Ca Cal Can Car Cas Ce Co Cor Cu Da De Di Do Fa Fe Fi Fo Fran Ga Ge "
-        "Gi Gran Gri Gua La Le Li Lo Lu Ma Mal Man Mar Me Mo Mon Mu Na Ne Ni No Or Pa Pe Pi Po Qua Ra Re Ri Ro Sa Sal "
-        "San Sca Se Sil So Spa Ta Te Ti To Tra Va Ve Vi Vol Za"
+        "Al Ama An Ar Ba Bar Be Bel Ben Ber Bo Bra Ca Cal Can Car Cas Ce Co Cor Cu Da De Di Do Fa Fe Fi Fo Fran Ga "
+        "Ge Gi Gran Gri Gua La Le Li Lo Lu Ma Mal Man Mar Me Mo Mon Mu Na Ne Ni No Or Pa Pe Pi Po Qua Ra Re Ri Ro "
+        "Sa Sal San Sca Se Sil So Spa Ta Te Ti To Tra Va Ve Vi Vol Za"
     ),
     tails=_words(
-        "bello berti bini cci cchi celli chetti coni dani dero detti doni ffi ganti gari getti ghini gliani gnoli lani "
-        "lari latti leri lini lli lombo mani mari melli mini nardi nati nelli neri nesi netti nini ngo nari pelli pini "
-        "rani ratti relli reri retti rini rizzi roni rossi sani sari selli seri sini sotti stri tani telli teri tini "
-        "toni tti vani velli veri vini zani zelli zini zzi zo dez rez llo lla mez nal ral sal rro rra jano jedo vero"
+        "bello berti bini cci cchi celli chetti coni dani dero detti doni ffi ganti gari getti ghini gliani gnoli "
+        "lani lari latti leri lini lli lombo mani mari melli mini nardi nati nelli neri nesi netti nini ngo nari "
+        "pelli pini rani ratti relli reri retti rini rizzi roni rossi sani sari selli seri sini sotti stri tani "
+        "telli teri tini toni tti vani velli veri vini zani zelli zini zzi zo dez rez llo lla mez nal ral sal rro "
+        "rra jano jedo vero"
     ),
     given=_words(
-        "Giovanni Giuseppe Antonio Francesco Luigi Pietro Carlo Angelo Vincenzo Domenico Salvatore Paolo Maria Teresa "
-        "Rosa Juan José Manuel Pedro Luis Miguel Rafael Ramón Carmen Dolores João Joaquim Fernando Alberto Enrico"
+        "Giovanni Giuseppe Antonio Francesco Luigi Pietro Carlo Angelo Vincenzo Domenico Salvatore Paolo Maria "
+        "Teresa Rosa Juan José Manuel Pedro Luis Miguel Rafael Ramón Carmen Dolores João Joaquim Fernando Alberto "
+        "Enrico"
     ),
     trades=_words(
-        "panettiere macellaio sarto calzolaio orefice orologiaio falegname fabbro libraio tipografo farmacista oste "
-        "droghiere vini_e_oli panadero carnicero sastre zapatero platero relojero carpintero herrero librero impresor "
-        "boticario comestibles vinos_y_licores tejidos ferretería sombrerero padeiro alfaiate sapateiro ourives livreiro"
+        "panettiere macellaio sarto calzolaio orefice orologiaio falegname fabbro libraio tipografo farmacista "
+        "oste droghiere vini_e_oli panadero carnicero sastre zapatero platero relojero carpintero herrero librero "
+        "impresor boticario comestibles vinos_y_licores tejidos ferretería sombrerero padeiro alfaiate sapateiro "
+        "ourives livreiro"
     ),
     nouns=_words(
         "Trattoria Farmacia Libreria Tipografia Albergo Ristorante Pasticceria Fratelli_Officine Cantina Vetreria "
@@ -306,7 +338,8 @@ SOUTHERN = Language(
     ),
     streets=_words(
         "Roma Garibaldi Mazzini Cavour Dante Verdi Manzoni Nazionale Vittorio_Emanuele San_Marco Toledo Mayor Real "
-        "Alcalá Atocha San_Juan Santa_Cruz del_Carmen Nueva Ancha Libertad Augusta do_Ouro da_Prata Direita Garrett"
+        "Alcalá Atocha San_Juan Santa_Cruz del_Carmen Nueva Ancha Libertad Augusta do_Ouro da_Prata Direita "
+        "Garrett"
     ),
     street=(
         "via {street}, {number}",
@@ -319,12 +352,21 @@ SOUTHERN = Language(
         "piazza {street}, {number}",
     ),
     towns=_words(
-        "Roma Milano Torino Napoli Genova Firenze Venezia Bologna Palermo Trieste Madrid Barcelona Sevilla Valencia "
-        "Bilbao Cádiz Málaga Zaragoza Lisboa Porto Coimbra Buenos_Aires Montevideo Lima Bogotá México La_Habana Santiago"
+        "Roma Milano Torino Napoli Genova Firenze Venezia Bologna Palermo Trieste Madrid Barcelona Sevilla "
+        "Valencia Bilbao Cádiz Málaga Zaragoza Lisboa Porto Coimbra Buenos_Aires Montevideo Lima Bogotá México "
+        "La_Habana Santiago"
     ),
     joiner="e",
     company=("e C.", "& C.", "y Cía.", "y Cía", "& Cia.", "e Comp."),
-    kin=("Fratelli {name}", "F.lli {name}", "{name} e Figli", "{name} Hermanos", "{name} Hnos.", "Hijos de {name}", "Viuda de {name}"),
+    kin=(
+        "Fratelli {name}",
+        "F.lli {name}",
+        "{name} e Figli",
+        "{name} Hermanos",
+        "{name} Hnos.",
+        "Hijos de {name}",
+        "Viuda de {name}",
+    ),
     forms=(
         ("S.p.A.", "SpA", "S.P.A."),
         ("S.r.l.", "Srl", "S.R.L."),
@@ -340,63 +382,30 @@ LANGUAGES = {"en": ENGLISH, "fr": FRENCH, "de": GERMAN, "south": SOUTHERN}
 
 BRAND_HEADS = _words(
     "Al Am Apex As At Aur Best Big Bio Blue Bright Cen Chong City Con Crown Dai Del Dia Dyna East Eco El Euro Ever "
-    "Ex First For Fu Gar Glo Gold Good Grand Great Green Guan Hap Heng Hi Hock Hong Hup In Inter Jaya Ji Joy Kai Kian "
-    "Kim King Kok Lee Li Lim Lucky Mag Max Mega Meng Metro Min Mod Multi Nam Neo New Nova O Ocean Omni Onn Orient "
-    "Pacific Pan Par Pear Perfect Poh Prime Pro Quick Red Rex Royal San Seng Sin Sky Soon Star Su Sun Super Sure Swee "
-    "Syn Tai Tan Tech Teck Tele Top Tri Tru Uni United Ven Vi Vita Wah Wan Win Wing Won World Xin Yong Yu Zen Zhong"
+    "Ex First For Fu Gar Glo Gold Good Grand Great Green Guan Hap Heng Hi Hock Hong Hup In Inter Jaya Ji Joy Kai "
+    "Kian Kim King Kok Lee Li Lim Lucky Mag Max Mega Meng Metro Min Mod Multi Nam Neo New Nova O Ocean Omni Onn "
+    "Orient Pacific Pan Par Pear Perfect Poh Prime Pro Quick Red Rex Royal San Seng Sin Sky Soon Star Su Sun Super "
+    "Sure Swee Syn Tai Tan Tech Teck Tele Top Tri Tru Uni United Ven Vi Vita Wah Wan Win Wing Won World Xin Yong "
+    "Yu Zen Zhong"
 )
 BRAND_TAILS = _words(
-    "a ana ara aro co cor da dex do don ex fa fin ga gen go ia ic ina io ix ka ko kor la lan lex lin lo lux ma man mar "
-    "max mi mo na net nex nic no nor on ora pa pex po ra ria ro ron sa san sen so son ta tec tek ten tex ti to tra tron "
-    "va ven vex via vo wa wo xa xi yo za zo"
+    "a ana ara aro co cor da dex do don ex fa fin ga gen go ia ic ina io ix ka ko kor la lan lex lin lo lux ma man "
+    "mar max mi mo na net nex nic no nor on ora pa pex po ra ria ro ron sa san sen so son ta tec tek ten tex ti to "
+    "tra tron va ven vex via vo wa wo xa xi yo za zo"
 )
 PRODUCTS = _words(
-    "Speaker Camera Printer Monitor Receiver Amplifier Headphones Refrigerator Dishwasher Microwave Washer Dryer Oven "
-    "Telephone Keyboard Notebook Player Recorder Projector Turntable Subwoofer Charger Battery Cable Lens Tripod Case "
-    "Milk Juice Yoghurt Apple Pear Tomato Butter Cheese Biscuits Chocolate Soap Shampoo Lamp Chair Table Cabinet Fan"
+    "Speaker Camera Printer Monitor Receiver Amplifier Headphones Refrigerator Dishwasher Microwave Washer Dryer "
+    "Oven Telephone Keyboard Notebook Player Recorder Projector Turntable Subwoofer Charger Battery Cable Lens "
+    "Tripod Case Milk Juice Yoghurt Apple Pear Tomato Butter Cheese Biscuits Chocolate Soap Shampoo Lamp Chair "
+    "Table Cabinet Fan"
 )
 QUALITIES = _words(
-    "Black White Silver Red Blue Digital Wireless Portable Compact Stereo Classic Professional Deluxe Mini Grand Fresh "
-    "Organic Royal Golden Original Extra Double Cordless Stainless Smart Universal Heavy-Duty Automatic"
+    "Black White Silver Red Blue Digital Wireless Portable Compact Stereo Classic Professional Deluxe Mini Grand "
+    "Fresh Organic Royal Golden Original Extra Double Cordless Stainless Smart Universal Heavy-Duty Automatic"
 )
 COMMON = _words(
-    "letters october november orders captain company regiment soldiers provisions fort virginia instructions colonel "
-    "governor january february return paid amount total balance received account market page index list section district "
-    "number street north south east river bridge church garden school station office society union committee treasurer"
-)
-
-KANJI_SURNAMES = _words(
-    "佐藤 鈴木 高橋 田中 伊藤 渡邊 山本 中村 小林 加藤 吉田 山田 佐々木 山口 松本 井上 木村 林 斎藤 清水 山崎 阿部 森 池田 橋本 "
-    "山下 石川 中島 前田 藤田 後藤 小川 岡田 村上 長谷川 近藤 石井 坂本 遠藤 藤井 青木 福田 三浦 西村 藤原 太田 松田 原田 岡本 "
-    "中野 中川 小野 田村 竹内 金子 和田 中山 石田 上田 森田 柴田 酒井 工藤 横山 宮崎 宮本 内田 高木 安藤 谷口 大野 丸山 今井 "
-    "河野 藤本 村田 武田 上野 杉山 増田 小島 平野 大塚 千葉 久保 松井 岩崎 桜井 野口 松尾 菊地 野村 新井 渡部 浜田 菅原 小山"
-)
-KANJI_HEADS = _words(
-    "東 西 南 北 中 大 小 高 山 川 田 松 竹 梅 藤 石 岩 金 銀 鐵 青 白 黒 赤 富 福 吉 永 長 安 新 古 森 林 木 水 泉 清 江 海 島 "
-    "浜 港 谷 沢 坂 橋 村 町 宮 寺 井 池 原 野 丸 三 五 八 千 萬 一 二 七 九 十 日 月 星 光 明 旭 朝 正 平 和 昭 國 本 太 久 "
-    "榮 德 信 義 仁 勝 武 文 龍 虎 鶴 亀 鳳 駒 櫻 菊 柳 杉 桐 若 玉 内 上 下 今 倉 岡 崎 戸 津 秋 春 河 瀧 熊 鈴 関 飯 堀 細"
-)
-KANJI_TAILS = _words(
-    "田 山 川 村 井 本 原 野 木 島 崎 沢 藤 口 谷 橋 岡 森 林 池 石 松 坂 浦 上 下 中 内 尾 部 屋 倉 江 津 宮 塚 関 城 戸 瀬 "
-    "堂 光 栄 和 信 興 進 勢 陽 星 洋 海 園 泉 水 丸 鶴 井 永 邊 保 葉 見 美 富 和 平 明 雄 久 間"
-)
-KANJI_TRADES = _words(
-    "製作所 工業 商店 商事 商會 産業 製鋼 電機 電氣 機械 化學 製藥 紡績 織物 染工 製紙 印刷 建設 土木 木材 製材 運輸 倉庫 海運 造船 "
-    "鑛業 炭礦 石油 瓦斯 銀行 證券 保險 食品 製菓 醸造 酒造 水産 農産 製粉 製糖 乳業 硝子 窯業 陶器 セメント ゴム タイヤ 護謨 "
-    "金網 鋼管 鐵工所 鑄造 金屬 軽金屬 精機 光學 計器 時計 自動車 車輛 百貨店 興業 不動産 金融 貿易 物産 物産 メリヤス 毛織 製靴 "
-    "製綿 製罐 樂器 文具 書店 出版 新聞社 映画 旅館 ホテル 藥局 塗料 油脂 肥料 製油 製氷 冷蔵 電線 電池 鍛工 工務店 組"
-)
-KATAKANA = _words(
-    "ア アイ アサ アル イ イズ ウェ エ エル オ オリ カ カネ カル キ キャ キン ク クラ グ ケ コ コロ サ サン シ シン ジャ ス スタ セ セン "
-    "ソ タ ダイ チ チェ ツ テ テル デ ト トー ドラ ナ ナショ ニ ニッ ノ ハ パ バ ビ フ フジ ブ プ ヘ ベ ホ ポ マ マル ミ ミツ ム メ "
-    "モ ヤ ヤマ ユ ユニ ヨ ラ ライ リ リコ ル レ ロ ワ ン ー"
-)
-KANJI_PLACES = _words(
-    "東京 大阪 京都 名古屋 横浜 神戸 札幌 仙台 新潟 金沢 富山 福井 静岡 浜松 岐阜 岡山 廣島 福岡 長崎 熊本 鹿兒島 小樽 函館 秋田 "
-    "山形 福島 水戸 千葉 甲府 長野 日本 関東 九州 北海 東洋 帝國 大日本 関西 中央 三河 日立 尼崎 堺 川崎"
-)
-KANJI_FORMS = (("株式會社", "株式会社", "(株)", "㈱"), ("有限會社", "有限会社", "(有)"), ("合資會社", "合資会社", "(資)"))
-KANJI_OLD_NEW = _words(
-    "會会 國国 澤沢 廣広 學学 鐵鉄 區区 濱浜 邊辺 齋斎 櫻桜 藏蔵 眞真 榮栄 惠恵 龍竜 瀧滝 嶋島 德徳 萬万 氣気 藥薬 鑛鉱 證証 "
-    "險険 樂楽 屬属 鑄鋳 輕軽 兒児 聲声 實実 寶宝 豐豊 壽寿 圓円 團団 戰戦 傳伝 獨独 繪絵 號号 觀観"
+    "letters october november orders captain company regiment soldiers provisions fort virginia instructions "
+    "colonel governor january february return paid amount total balance received account market page index list "
+    "section district number street north south east river bridge church garden school station office society "
+    "union committee treasurer"
 )
