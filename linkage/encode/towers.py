@@ -15,7 +15,6 @@ from torch import nn
 ARCHITECTURE = "linkage_base"
 CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
 HEIGHT, WIDTH = 48, 512
-_COLUMNS = WIDTH // 8
 
 
 class _ConvNorm(nn.Sequential):
@@ -27,19 +26,6 @@ class _ConvNorm(nn.Sequential):
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
         )
-
-
-class _Residual(nn.Module):
-    """Two convolutions round a shortcut (He et al. 2016, figure 2)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = _ConvNorm(channels, channels, (1, 1))
-        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(x + self.norm(self.second(self.first(x))))
 
 
 class _Context(nn.Module):
@@ -55,29 +41,23 @@ class _Context(nn.Module):
 
 
 class LineEncoder(nn.Module):
-    """Picture of a text line to one vector: convolutions squeeze the height away, attention runs along the line.
+    """Picture of a text line to one vector: convolutions squeeze the height away, then look along the line.
 
     Input (B, 3, 48, 512); only the mean over the channels is used, since ink has no colour worth the time. Output
-    (B, width): the mean over columns, weighted by a learned gate so that blank paper does not count.
+    (B, width): the mean over columns, weighted by a learned gate so that blank paper does not count. There is no
+    attention: on a CPU it cost as much as all the rest.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int], width: int, layers: int, heads: int) -> None:
+    def __init__(self, channels: tuple[int, int, int], width: int, depth: int) -> None:
         super().__init__()
-        a, b, c, d = channels
+        a, b, c = channels
         self.stages = nn.Sequential(
-            _ConvNorm(1, a, (2, 2), 5),  # (a, 24, 256)
-            _ConvNorm(a, b, (2, 2)),  # (b, 12, 128)
-            _ConvNorm(b, c, (2, 2)),  # (c, 6, 64)
-            _Residual(c),
-            _ConvNorm(c, d, (2, 1)),  # (d, 3, 64)
+            _ConvNorm(1, a, (4, 4), 7),  # (a, 12, 128)
+            _ConvNorm(a, b, (2, 2)),  # (b, 6, 64)
+            _ConvNorm(b, c, (2, 1)),  # (c, 3, 64)
         )
-        self.columns = nn.Conv2d(d, width, (HEIGHT // 16, 1))
-        self.context = nn.Sequential(_Context(width), _Context(width))
-        self.positions = nn.Parameter(torch.randn(_COLUMNS, width) * 0.02)
-        block = nn.TransformerEncoderLayer(
-            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.line = nn.TransformerEncoder(block, layers, enable_nested_tensor=False)
+        self.columns = nn.Conv2d(c, width, (HEIGHT // 16, 1))
+        self.context = nn.Sequential(*(_Context(width) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.gate = nn.Linear(width, 1)
         self.num_features = width
@@ -90,8 +70,7 @@ class LineEncoder(nn.Module):
         """(B, 3, 48, 512) -> (B, width)."""
         x = x.mean(dim=1, keepdim=True).contiguous(memory_format=torch.channels_last)
         x = self.columns(self.stages(x)).squeeze(2)  # (B, width, 64)
-        x = self.context(x).transpose(1, 2)
-        x = self.norm(self.line(x + self.positions))
+        x = self.norm(self.context(x).transpose(1, 2))
         weights = self.gate(x).float().softmax(dim=1)
         return (weights * x).sum(dim=1)
 
@@ -99,7 +78,7 @@ class LineEncoder(nn.Module):
 @register_model
 def linkage_line(pretrained: bool = False, **_: Any) -> LineEncoder:
     """The image tower under timm's name `linkage_line`; there are no weights to fetch."""
-    return LineEncoder(channels=(32, 64, 128, 192), width=256, layers=1, heads=4)
+    return LineEncoder(channels=(64, 128, 192), width=256, depth=3)
 
 
 def build(name: str) -> nn.Module:
@@ -155,7 +134,7 @@ def text_features(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     lengths = (tokens != 0).sum(dim=1)
     order = torch.argsort(lengths, stable=True)
     parts = []
-    for rows in order.split(max(len(tokens) // 4, 16)):  # texts of like length together: padding costs time
+    for rows in order.split(max(len(tokens) // 8, 16)):  # texts of like length together: padding costs time
         part = tokens[rows][:, : int(lengths[rows].max())]
         real = (part != 0).unsqueeze(-1)
         states = model.encode_text(part).float()  # (b, l, D)

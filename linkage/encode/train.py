@@ -146,7 +146,7 @@ class Trainer:
             self._validate(number, validation)
             self._checkpoint(number + 1, 0)
         if self.best:
-            read_weights(self.model, self._best_file)
+            read_weights(self._best_file, self.model)
 
     def _epoch(self, epoch: int, done: int) -> None:
         stage = self.plan[epoch]
@@ -250,7 +250,7 @@ class Trainer:
         self._note({"stage": "val", "epoch": epoch + 1, **figures})
         if not self.best or figures["hit_pooled"] > self.best["hit_pooled"]:
             self.best = {**figures, "epoch": epoch + 1}
-            write_weights(self.model, self._best_file)
+            write_weights(self._best_file, self.model)
 
     def _note(self, entry: dict[str, Any]) -> None:
         entry = {"step": self.step, **entry}

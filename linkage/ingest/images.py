@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,10 @@ def opened(data: bytes | Path) -> Iterator[Image.Image]:
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None  # `decode` has a limit of its own, which Pillow's would forestall
     try:
-        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image:
+        with (
+            warnings.catch_warnings(action="ignore"),  # of odd metadata
+            Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image,
+        ):
             yield image
     except InputError:
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,9 +112,9 @@ class TesseractEngine:
             InputError: Tesseract refused a crop or took too long.
         """
         words: list[list[Word]] = [[] for _ in images]
-        line = [_bands(image) <= 1 for image in images]
-        for psm, wanted in ((_PSM_LINE, True), (_PSM_BLOCK, False)):
-            rows = [row for row, is_line in enumerate(line) if is_line == wanted]
+        bands = [_bands(image) for image in images]  # none: blank, which Tesseract would read something into
+        for psm, counts in ((_PSM_LINE, range(1, 2)), (_PSM_BLOCK, range(2, sys.maxsize))):
+            rows = [row for row, count in enumerate(bands) if count in counts]
             if rows:
                 table = self._read([_framed(images[row]) for row in rows], psm)
                 for row, found in zip(rows, _words(table, len(rows)), strict=True):

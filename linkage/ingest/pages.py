@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,8 +76,6 @@ def count_pages(path: Path) -> int:
     """
     if _is_pdf(path):
         with _pdf(path) as document:
-            if len(document) < 1:
-                raise InputError("the PDF has no pages")
             return len(document)
     with opened(path) as image:
         return _count_frames(image) if image.format == "TIFF" else 1
@@ -169,10 +168,17 @@ def _pdf(path: Path) -> Iterator[Any]:
     try:
         with pypdfium2.PdfDocument(path) as document:
             yield document
-    except pypdfium2.PdfiumError as error:
-        if "password" in str(error).lower():
+    except pypdfium2.PdfiumError:
+        # PDFium's own reason may be that of an earlier file: it sets none for a document without pages.
+        if _mentions_encryption(path):
             raise InputError("the PDF is encrypted; save it without its password") from None
-        raise InputError(f"damaged or unreadable PDF ({error})") from None
+        raise InputError("the PDF is damaged or has no pages") from None
+
+
+def _mentions_encryption(path: Path) -> bool:
+    """Whether a PDF's trailer, which is never compressed or encrypted itself, says so."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(b"/Encrypt") >= 0
 
 
 def _render(document: Any, number: int, dpi: int, max_megapixels: float) -> Page:

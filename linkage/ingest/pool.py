@@ -62,10 +62,9 @@ class Workers:
                 return
             except BrokenProcessPool:
                 self._executor.shutdown(wait=True)
-            # One of these killed its process and the others went down with it: each gets a process of its own.
-            while flying:
-                yield flying[0], self._alone(work, flying[0])
-                flying.pop(0)
+            # One of these killed its process and the others went down with it: now one at a time.
+            yield from self._one_by_one(work, flying)
+            flying.clear()
             self._executor = self._start(self._count)
 
     def _fly(
@@ -86,12 +85,20 @@ class Workers:
                 flying.remove(item)
                 yield item, result
 
-    def _alone(self, work: Callable[[Item], Result], item: Item) -> Result | CrashedError:
-        with self._start(1) as executor:
+    def _one_by_one(
+        self, work: Callable[[Item], Result], items: list[Item]
+    ) -> Iterator[tuple[Item, Result | CrashedError]]:
+        self._executor = self._start(1)
+        for item in items:
+            result: Result | CrashedError
             try:
-                return executor.submit(work, item).result()
+                result = self._executor.submit(work, item).result()
             except BrokenProcessPool:
-                return CrashedError()
+                self._executor.shutdown(wait=True)
+                self._executor = self._start(1)
+                result = CrashedError()
+            yield item, result
+        self._executor.shutdown(wait=True)
 
     def _start(self, count: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")

@@ -13,7 +13,7 @@ import numpy as np
 from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.boxes import GivenBox
-from linkage.ingest.columns import find_gutters
+from linkage.ingest.columns import find_gutters, lines_crossing
 from linkage.ingest.ocr import Box, Engine, Word
 from linkage.ingest.pages import Page
 from linkage.text import clean
@@ -22,6 +22,7 @@ HEADER_MIN_LINES, HEADER_MAX_LINES = 3, 5
 """A block of one or two lines on top is often a logo or a stamp: what comes next belongs to the header, too."""
 
 _SURE = 0.4  # word confidence from which a reading is believed
+_CROSSING = 0.1  # share of lines run across gutters from which a page is read again, column by column
 _WORD_LETTERS = 3  # letters in a row that make a real word
 # Scripts that write no spaces between words: kana, Han, full-width forms.
 _UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -59,13 +60,15 @@ def find_regions(page: Page, config: IngestConfig, engine: Engine) -> list[Regio
     Args:
         page: decoded page.
         config: `regions` (not "boxes", see `given_regions`) and what belongs to it.
-        engine: reads the page once.
+        engine: reads the page, once more where it mixed up the columns.
 
     Raises:
         InputError: the engine failed or took too long.
     """
+    words = engine.read_page(page.image)
     cuts = find_gutters(page.image) if config.regions in ("lines", "blocks") else []
-    words = engine.read_page(page.image, cuts)
+    if lines_crossing(lines_of(words), cuts) > _CROSSING:
+        words = engine.read_page(page.image, cuts)
     width, height = page.image.size
     if config.regions == "page":
         return [_region(words, _vertical_language(config), (0, 0, width, height))]

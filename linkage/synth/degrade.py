@@ -42,7 +42,8 @@ def press(ink: np.ndarray, rng: np.random.Generator, weight: float, ragged: floa
     level: float | np.ndarray = 0.5 - 0.33 * weight
     if ragged > 0:
         level = level + ragged * (0.14 * field(rng, ink.shape, 14) + 0.10 * field(rng, ink.shape, 2))
-    return np.clip((ink - level) * 4 + 0.5, 0, 1)
+    printed: np.ndarray = np.clip((ink - level) * 4 + 0.5, 0, 1) * np.clip(8 * ink - 0.4, 0, 1)  # bare paper stays bare
+    return printed
 
 
 def degrade(ink: Image.Image, rng: Random, strength: float) -> Image.Image:

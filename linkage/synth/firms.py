@@ -8,8 +8,9 @@ from random import Random
 from linkage.synth.lists import ENGLISH
 from linkage.synth.names import make_surname
 
-SURVIVE = 0.72  # share of the firms of the first edition that the second still lists
-NAMESAKES = 0.22  # share of the firms that share their surname with the firm before
+SURVIVE = 0.68  # share of the firms of the first edition that the second still lists
+NAMESAKES = 0.45  # share of the firms whose surname another firm had before them
+SAME_TRADE = 0.35  # share of the namesakes that are also in that firm's trade
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,19 @@ def _order(firm: Firm) -> tuple[str, str, str, str]:
 
 
 def _draw(count: int, rng: Random) -> list[Firm]:
-    """`count` firms; neighbours in the list may be namesakes, so each half has its own and some cross over."""
+    """`count` firms with many namesakes among them, as in a town where families share a trade."""
     firms: list[Firm] = []
-    surnames: list[str] = []
     while len(firms) < count:
-        namesake = surnames and rng.random() < NAMESAKES
-        surname = rng.choice(surnames) if namesake else make_surname(rng, ENGLISH)
-        surnames.append(surname)
+        namesake = rng.choice(firms) if firms and rng.random() < NAMESAKES else None
+        surname = namesake.surname if namesake else make_surname(rng, ENGLISH)
+        trade = namesake.trade if namesake and rng.random() < SAME_TRADE else rng.choice(ENGLISH.trades)
         given = rng.choice(ENGLISH.given)
         given = f"{given[0]}." if rng.random() < 0.35 else given
         if rng.random() < 0.2:
             given += f" {rng.choice('ABCDEFGHJLMPRSTW')}."
-        firm = Firm(
-            f"firm_{len(firms):04d}", surname, given, rng.choice(_SUFFIXES), rng.choice(ENGLISH.trades), "", "", 0
-        )
+        if any((firm.surname, firm.given, firm.trade) == (surname, given, trade) for firm in firms):
+            continue  # not even the town could tell these two apart
+        firm = Firm(f"firm_{len(firms):04d}", surname, given, rng.choice(_SUFFIXES), trade, "", "", 0)
         firms.append(_move(firm, rng))
     return firms
 
@@ -83,16 +83,18 @@ def _move(firm: Firm, rng: Random) -> Firm:
 
 
 def _later(firm: Firm, rng: Random) -> Firm:
-    """The firm ten years on."""
-    if rng.random() < 0.25:
-        firm = _move(firm, rng)
-    if rng.random() < 0.15:
-        firm = replace(firm, suffix=rng.choice([s for s in ("& Son", "& Sons", "& Co.", "Bros.") if s != firm.suffix]))
-    if rng.random() < 0.10:
-        firm = replace(firm, trade=rng.choice(ENGLISH.trades))
-    if rng.random() < 0.12:
-        firm = replace(firm, surname=_respelled(firm.surname, rng))
-    if rng.random() < 0.3 and not firm.given.endswith("."):
+    """The firm ten years on: up to two things have changed, and a given name may have shrunk to its initial."""
+    for change in rng.choices(("move", "suffix", "trade", "spelling", "none"), (34, 20, 14, 14, 18), k=2):
+        if change == "move":
+            firm = _move(firm, rng)
+        elif change == "suffix":
+            others = [suffix for suffix in ("& Son", "& Sons", "& Co.", "Bros.") if suffix != firm.suffix]
+            firm = replace(firm, suffix=rng.choice(others))
+        elif change == "trade":
+            firm = replace(firm, trade=rng.choice(ENGLISH.trades))
+        elif change == "spelling":
+            firm = replace(firm, surname=_respelled(firm.surname, rng))
+    if rng.random() < 0.4 and not firm.given.endswith("."):
         firm = replace(firm, given=f"{firm.given[0]}.")
     return firm
 

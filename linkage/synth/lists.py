@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
+    """The words of `text`, `_` in them read as a blank."""
     return tuple(word.replace("_", " ") for word in text.split())
 
 
@@ -44,7 +45,7 @@ class Language(NamedTuple):
 
 
 ENGLISH = Language(
-    surnames=_words(
+    surnames=words(
         "Smith Jones Taylor Brown Wilson Evans Thomas Johnson Roberts Walker Wright Robinson Thompson White Hughes "
         "Edwards Green Hall Wood Harris Lewis Martin Jackson Clarke Clark Turner Hill Cooper Ward Morris Moore "
         "King Watson Baker Harrison Morgan Allen James Scott Phillips Parker Bennett Young Shaw Cook Richardson "
@@ -54,23 +55,23 @@ ENGLISH = Language(
         "Payne Armstrong Perkins Burton Lawson Dawson Newton Barker Porter Stone Grant Crawford Gibson Pickering "
         "Tennant Whitlock Aldridge"
     ),
-    heads=_words(
+    heads=words(
         "Ash Black Brad Brom Bur Cal Car Ches Clay Cran Dun Ed El Fair Far Gar Glen Gold Had Hal Ham Har Hart Hay "
         "Holl Hor Hunt Kel Ken Kings Lang Lin Long Lud Mal Mar Mel Mor New Nor Oak Os Pem Pen Rad Raw Red Ring "
         "Roth Rud San Sed Shel Sher Stan Staf Stock Sut Tar Thorn Tun Up Wal Wat Wen Whit Wil Win Wool Wyn York"
     ),
-    tails=_words(
+    tails=words(
         "bury by combe cott croft den der don er field ford gate grave ham hurst ing kin land ley low lock man "
         "mann mer more ner ock port ridge row sby sett shaw son stead stone ston ter thorpe ton tree vale ville "
         "wall ward way well wick win wood worth wright yard"
     ),
-    given=_words(
+    given=words(
         "John William George Henry Charles James Thomas Robert Edward Joseph Arthur Frederick Alfred Samuel Walter "
         "Albert Benjamin Daniel David Edwin Ernest Francis Frank Harold Herbert Hugh Isaac Jacob Matthew Peter "
         "Philip Richard Stephen Ann Mary Elizabeth Sarah Emma Alice Jane Margaret Ellen Martha Susan Catherine "
         "Florence"
     ),
-    trades=_words(
+    trades=words(
         "grocer baker butcher tailor draper ironmonger solicitor chemist boot_maker shoe_maker watch_maker "
         "tobacconist stationer printer bookseller bookbinder coach_builder wheelwright farrier saddler cooper "
         "plumber painter builder carpenter cabinet_maker upholsterer brewer wine_merchant coal_merchant "
@@ -79,7 +80,7 @@ ENGLISH = Language(
         "engineer surveyor architect auctioneer accountant dairyman fishmonger fruiterer florist confectioner "
         "hairdresser laundress photographer optician"
     ),
-    nouns=_words(
+    nouns=words(
         "Trading Hardware Enterprise Bakery Stores Restaurant Pharmacy Motors Electrical Engineering Supplies "
         "Furniture Printing Stationery Books Electronics Foods Marketing Services Holdings Industries Construction "
         "Transport Logistics Textiles Garments Optical Dental_Clinic Clinic Cafe Bistro Kitchen Grill Bar Hotel "
@@ -88,7 +89,7 @@ ENGLISH = Language(
         "Glass Chemicals Laundry Photo_Studio Travel Insurance Bank Estates Properties Gas_Works Coal Shipping "
         "Tobacco Sugar Tea Coffee"
     ),
-    streets=_words(
+    streets=words(
         "High Church Station Park Victoria Albert Queen King George Market Bridge Mill North South West Castle "
         "London York Chapel Spring Water Wellington Nelson Union Prince Regent Oxford Cambridge Duke Bond Fleet "
         "Broad Charles Temple Gold Silver Orchard Garden Grove Hill Meadow Wood Abbey Priory Tower Canal Dock "
@@ -105,7 +106,7 @@ ENGLISH = Language(
         "{number} {street} place",
         "No. {number} {street} Square",
     ),
-    towns=_words(
+    towns=words(
         "London Manchester Leeds Bristol Sheffield Liverpool York Bath Exeter Norwich Derby Hull Boston New_York "
         "Chicago Albany Salem Dover Kent Sussex Durham Dublin Cork Belfast Glasgow Perth Sydney Auckland Toronto "
         "Halifax Kingston Cape_Town Singapore Penang Johor Ipoh Malacca Klang Bangkok Manila Madras Calcutta "
@@ -138,7 +139,7 @@ ENGLISH = Language(
 )
 
 FRENCH = Language(
-    surnames=_words(
+    surnames=words(
         "Martin Bernard Dubois Thomas Robert Richard Petit Durand Leroy Moreau Simon Laurent Lefebvre Michel "
         "Garcia Bertrand Roux Vincent Fournier Morel Girard André Lefèvre Mercier Dupont Lambert Bonnet François "
         "Martinez Legrand Garnier Faure Rousseau Blanc Guérin Muller Henry Roussel Nicolas Perrin Morin Mathieu "
@@ -148,23 +149,23 @@ FRENCH = Language(
         "Collet Prévost Bourgeois Delahaye Jacquemin Poirier Hébert Vasseur Cordier Maillard Perrot Bouvier "
         "Tessier Béranger Delaunay Quentin"
     ),
-    heads=_words(
+    heads=words(
         "Al Au Bar Beau Ber Bois Bon Bou Bré Cau Cha Cham Char Chau Clé Cor Cou Cour Dar De Des Du Es Fal Fau Fon "
         "Fou Gau Gi Gou Gué Ha Hu Ja La Lam Lar Le Lé Lou Ma Mal Mar Mau Mé Mon Mou Na Or Pa Pe Pel Per Pi Po Pré "
         "Qué Ra Ré Ri Ro Rou Sa Sau Se Sou Ta Ter Thi Ti Tou Tré Va Val Vau Ver Vi Voi"
     ),
-    tails=_words(
+    tails=words(
         "bault bel bert bin blet bois bray card cat champ chard chet cier court dat deau dier din don dot drin "
         "fort gard geot gnon gnier land lard lat let let lier lin lot main mand met mier mont nard net neau nier "
         "not quet quier rand rard rat reau ret rier ron rot rin sac seau sier son taud teau tier tin ton tot vard "
         "vat vel ville vin zat"
     ),
-    given=_words(
+    given=words(
         "Jean Pierre Louis Joseph Charles Henri Paul Émile Jules Auguste Eugène Léon Alphonse Édouard Victor "
         "Ernest François Antoine Gustave Alexandre Adolphe Camille Étienne Félix Georges Gabriel Marie Jeanne "
         "Louise Julie Pauline Adèle Clémentine Sophie Rose Virginie Hippolyte Théodore Achille Honoré"
     ),
-    trades=_words(
+    trades=words(
         "épicier boulanger boucher tailleur cordonnier bottier chapelier bijoutier horloger menuisier ébéniste "
         "serrurier peintre vitrier maçon charpentier tonnelier libraire imprimeur relieur papetier graveur doreur "
         "lampiste ferblantier quincaillier mercier bonnetier lingère couturière modiste gantier fourreur parfumeur "
@@ -174,12 +175,12 @@ FRENCH = Language(
         "nouveautés soieries dentelles fab._de_bronzes fab._de_pianos luthier opticien tapissier miroitier "
         "fleurs_artif. commissionn. négociant"
     ),
-    nouns=_words(
+    nouns=words(
         "Boulangerie Pharmacie Librairie Imprimerie Brasserie Maison Hôtel Café Restaurant Épicerie Manufacture "
         "Entreprise Fonderie Filature Tannerie Verrerie Distillerie Compagnie Comptoir Galeries Bazar Ateliers "
         "Établissements Société Garage Messageries Chocolaterie Papeterie Teinturerie Droguerie Charcuterie"
     ),
-    streets=_words(
+    streets=words(
         "Rivoli St-Honoré Montmartre St-Denis St-Martin Mauconseil Richelieu Vivienne Rambuteau Turbigo Lafayette "
         "Provence Rochechouart Bac Seine Bourgogne Grenelle Vaugirard Rennes Beaubourg Temple Bretagne Turenne "
         "Francs-Bourgeois Italiens Poissonnière Hauteville Paradis Faub.-St-Denis Petites-Écuries Bondy Charonne "
@@ -196,7 +197,7 @@ FRENCH = Language(
         "pl. {street}, {number}",
         "avenue {street} {number}",
     ),
-    towns=_words(
+    towns=words(
         "Paris Lyon Marseille Lille Bordeaux Nantes Rouen Toulouse Reims Dijon Nancy Metz Tours Orléans Amiens "
         "Angers Caen Limoges Grenoble Nîmes Genève Lausanne Bruxelles Liège Gand Namur Québec Alger Tunis"
     ),
@@ -220,7 +221,7 @@ FRENCH = Language(
 )
 
 GERMAN = Language(
-    surnames=_words(
+    surnames=words(
         "Müller Schmidt Schneider Fischer Weber Meyer Wagner Becker Schulz Hoffmann Schäfer Koch Bauer Richter "
         "Klein Wolf Schröder Neumann Schwarz Zimmermann Braun Krüger Hofmann Hartmann Lange Schmitt Werner Krause "
         "Meier Lehmann Schmid Schulze Maier Köhler Herrmann König Walter Mayer Huber Kaiser Fuchs Peters Lang "
@@ -229,24 +230,24 @@ GERMAN = Language(
         "Stein Jäger Otto Sommer Groß Seidel Heinrich Brandt Haas Schreiber Graf Dietrich Ziegler Kuhn Kühn Pohl "
         "Engel Horn Busch Bergmann Thomas"
     ),
-    heads=_words(
+    heads=words(
         "Al Alt Am Ar Bach Baum Ber Berg Bern Bier Blum Bock Brand Burg Dorn Ebers Eck Eich Eng Er Feld Fels Fin "
         "Gold Grün Hal Har Hei Hein Her Him Hirsch Hoch Hol Hum Kal Kauf Kirch Kle Kron Lan Leh Lin Löw Lud Mark "
         "Mei Mer Nie Nord Ober Ost Reh Rei Rein Rosen Ru Sal Schil Schön Sie Sil Stein Stern Sul Süß Tan Thal Trau "
         "Uhl Vol Wal Wei Wein Wer Wie Wind Zim Zie"
     ),
-    tails=_words(
+    tails=words(
         "ach bach baum beck berg berger born brecht brink bruch burg burger cker dorf dorfer eck ecker el er feld "
         "felder fels fink garten haber hard hardt hausen häuser heim heimer hof hofer holz horn huber kamp ke kel "
         "ler ling lich litz mann meier mer meyer müller ner nick nig recht reich ring roth sack scher schke "
         "schmidt stein steiner stock thal tner wald walter wig zel zer"
     ),
-    given=_words(
+    given=words(
         "Johann Karl Friedrich Wilhelm Heinrich Georg Hermann Otto Ernst August Franz Josef Ludwig Adolf Paul Max "
         "Hans Emil Gustav Hugo Theodor Anton Peter Robert Richard Rudolf Julius Konrad Anna Maria Emma Bertha "
         "Clara Elise Ida Martha Johanna Luise Auguste Wilhelmine"
     ),
-    trades=_words(
+    trades=words(
         "Bäckermeister Fleischer Schneider Schuhmacher Tischler Schlosser Klempner Maler Maurer Zimmermann "
         "Kaufmann Gastwirt Restaurateur Buchhändler Buchbinder Buchdrucker Uhrmacher Goldarbeiter Graveur "
         "Drechsler Böttcher Sattler Tapezierer Glaser Töpfer Gärtner Kutscher Fuhrmann Lehrer Beamter Rentier "
@@ -254,13 +255,13 @@ GERMAN = Language(
         "Tuchhdlg. Eisenhdlg. Holzhdlg. Kohlenhdlg. Möbelfabr. Maschinenfabr. Seifenfabr. Hutmacher Kürschner "
         "Handschuhm. Friseur Musiker Photograph"
     ),
-    nouns=_words(
+    nouns=words(
         "Bäckerei Apotheke Buchhandlung Druckerei Brauerei Gasthaus Maschinenfabrik Eisenwerk Werkzeugbau "
         "Möbelhaus Autohaus Metzgerei Konditorei Weinhandlung Papierfabrik Porzellanfabrik Spinnerei Weberei "
         "Ziegelei Kaufhaus Verlag Handelshaus Spedition Sägewerk Gärtnerei Optik Elektrotechnik Baugeschäft "
         "Glashütte Lederwaren"
     ),
-    streets=_words(
+    streets=words(
         "Haupt Bahnhof Kirch Schul Garten Berg Wald Wilhelm Friedrich Linden Markt Kaiser Goethe Schiller Blumen "
         "Rosen Mühlen Brunnen Graben Leipziger Berliner Dresdner Frankfurter Hamburger Kölner Münchner Post Ring "
         "Wall Ufer"
@@ -273,7 +274,7 @@ GERMAN = Language(
         "{street}weg {number}",
         "{street}allee {number}",
     ),
-    towns=_words(
+    towns=words(
         "Berlin Hamburg München Köln Leipzig Dresden Breslau Frankfurt Stuttgart Hannover Nürnberg Magdeburg "
         "Chemnitz Kassel Mainz Wien Graz Linz Salzburg Zürich Basel Bern Prag Lübeck Bremen Kiel Danzig Königsberg"
     ),
@@ -299,7 +300,7 @@ GERMAN = Language(
 )
 
 SOUTHERN = Language(
-    surnames=_words(
+    surnames=words(
         "Rossi Russo Ferrari Esposito Bianchi Romano Colombo Ricci Marino Greco Bruno Gallo Conti Costa Giordano "
         "Mancini Rizzo Lombardi Moretti Barbieri Fontana Santoro Mariani Rinaldi Caruso Ferrara Galli Martini "
         "Leone Longo Gentile Martinelli Vitale Lombardo Serra Coppola García González Rodríguez Fernández López "
@@ -308,35 +309,35 @@ SOUTHERN = Language(
         "Castro Ortiz Rubio Silva Santos Ferreira Pereira Oliveira Carvalho Almeida Lopes Teixeira Fonseca "
         "Magalhães Simões Guimarães"
     ),
-    heads=_words(
+    heads=words(
         "Al Ama An Ar Ba Bar Be Bel Ben Ber Bo Bra Ca Cal Can Car Cas Ce Co Cor Cu Da De Di Do Fa Fe Fi Fo Fran Ga "
         "Ge Gi Gran Gri Gua La Le Li Lo Lu Ma Mal Man Mar Me Mo Mon Mu Na Ne Ni No Or Pa Pe Pi Po Qua Ra Re Ri Ro "
         "Sa Sal San Sca Se Sil So Spa Ta Te Ti To Tra Va Ve Vi Vol Za"
     ),
-    tails=_words(
+    tails=words(
         "bello berti bini cci cchi celli chetti coni dani dero detti doni ffi ganti gari getti ghini gliani gnoli "
         "lani lari latti leri lini lli lombo mani mari melli mini nardi nati nelli neri nesi netti nini ngo nari "
         "pelli pini rani ratti relli reri retti rini rizzi roni rossi sani sari selli seri sini sotti stri tani "
         "telli teri tini toni tti vani velli veri vini zani zelli zini zzi zo dez rez llo lla mez nal ral sal rro "
         "rra jano jedo vero"
     ),
-    given=_words(
+    given=words(
         "Giovanni Giuseppe Antonio Francesco Luigi Pietro Carlo Angelo Vincenzo Domenico Salvatore Paolo Maria "
         "Teresa Rosa Juan José Manuel Pedro Luis Miguel Rafael Ramón Carmen Dolores João Joaquim Fernando Alberto "
         "Enrico"
     ),
-    trades=_words(
+    trades=words(
         "panettiere macellaio sarto calzolaio orefice orologiaio falegname fabbro libraio tipografo farmacista "
         "oste droghiere vini_e_oli panadero carnicero sastre zapatero platero relojero carpintero herrero librero "
         "impresor boticario comestibles vinos_y_licores tejidos ferretería sombrerero padeiro alfaiate sapateiro "
         "ourives livreiro"
     ),
-    nouns=_words(
+    nouns=words(
         "Trattoria Farmacia Libreria Tipografia Albergo Ristorante Pasticceria Fratelli_Officine Cantina Vetreria "
         "Panadería Ferretería Almacenes Bodegas Imprenta Hotel Restaurante Talleres Mercería Confecciones Padaria "
         "Livraria Casa Comercial Importadora Molino Fábrica_de_Jabón Calzados Muebles Joyería Óptica"
     ),
-    streets=_words(
+    streets=words(
         "Roma Garibaldi Mazzini Cavour Dante Verdi Manzoni Nazionale Vittorio_Emanuele San_Marco Toledo Mayor Real "
         "Alcalá Atocha San_Juan Santa_Cruz del_Carmen Nueva Ancha Libertad Augusta do_Ouro da_Prata Direita "
         "Garrett"
@@ -351,7 +352,7 @@ SOUTHERN = Language(
         "rua {street}, {number}",
         "piazza {street}, {number}",
     ),
-    towns=_words(
+    towns=words(
         "Roma Milano Torino Napoli Genova Firenze Venezia Bologna Palermo Trieste Madrid Barcelona Sevilla "
         "Valencia Bilbao Cádiz Málaga Zaragoza Lisboa Porto Coimbra Buenos_Aires Montevideo Lima Bogotá México "
         "La_Habana Santiago"
@@ -380,30 +381,7 @@ SOUTHERN = Language(
 
 LANGUAGES = {"en": ENGLISH, "fr": FRENCH, "de": GERMAN, "south": SOUTHERN}
 
-BRAND_HEADS = _words(
-    "Al Am Apex As At Aur Best Big Bio Blue Bright Cen Chong City Con Crown Dai Del Dia Dyna East Eco El Euro Ever "
-    "Ex First For Fu Gar Glo Gold Good Grand Great Green Guan Hap Heng Hi Hock Hong Hup In Inter Jaya Ji Joy Kai "
-    "Kian Kim King Kok Lee Li Lim Lucky Mag Max Mega Meng Metro Min Mod Multi Nam Neo New Nova O Ocean Omni Onn "
-    "Orient Pacific Pan Par Pear Perfect Poh Prime Pro Quick Red Rex Royal San Seng Sin Sky Soon Star Su Sun Super "
-    "Sure Swee Syn Tai Tan Tech Teck Tele Top Tri Tru Uni United Ven Vi Vita Wah Wan Win Wing Won World Xin Yong "
-    "Yu Zen Zhong"
-)
-BRAND_TAILS = _words(
-    "a ana ara aro co cor da dex do don ex fa fin ga gen go ia ic ina io ix ka ko kor la lan lex lin lo lux ma man "
-    "mar max mi mo na net nex nic no nor on ora pa pex po ra ria ro ron sa san sen so son ta tec tek ten tex ti to "
-    "tra tron va ven vex via vo wa wo xa xi yo za zo"
-)
-PRODUCTS = _words(
-    "Speaker Camera Printer Monitor Receiver Amplifier Headphones Refrigerator Dishwasher Microwave Washer Dryer "
-    "Oven Telephone Keyboard Notebook Player Recorder Projector Turntable Subwoofer Charger Battery Cable Lens "
-    "Tripod Case Milk Juice Yoghurt Apple Pear Tomato Butter Cheese Biscuits Chocolate Soap Shampoo Lamp Chair "
-    "Table Cabinet Fan"
-)
-QUALITIES = _words(
-    "Black White Silver Red Blue Digital Wireless Portable Compact Stereo Classic Professional Deluxe Mini Grand "
-    "Fresh Organic Royal Golden Original Extra Double Cordless Stainless Smart Universal Heavy-Duty Automatic"
-)
-COMMON = _words(
+COMMON = words(
     "letters october november orders captain company regiment soldiers provisions fort virginia instructions "
     "colonel governor january february return paid amount total balance received account market page index list "
     "section district number street north south east river bridge church garden school station office society "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from linkage.synth import lists
+from linkage.synth.brands import make_brand, make_product
 from linkage.synth.japanese import japanese_address, japanese_name, japanese_sibling, japanese_trade
 from linkage.synth.lists import LANGUAGES, Language
 from linkage.text import fold
@@ -146,16 +147,6 @@ def _place_firm(rng: Random, words: Language) -> str:
     return f"{town} {noun} {rng.choice(rng.choice(words.forms))}"
 
 
-def make_brand(rng: Random) -> str:
-    """An invented trade name such as Perfecto or Kaitec."""
-    parts = rng.choice((1, 1, 1, 2))
-    words = [
-        rng.choice(lists.BRAND_HEADS) + (rng.choice(lists.BRAND_TAILS) if rng.random() < 0.75 else "")
-        for _ in range(parts)
-    ]
-    return " ".join(words)
-
-
 def _company(rng: Random, words: Language) -> str:
     draw = rng.random()
     first = make_brand(rng) if draw < 0.7 else make_surname(rng, words)
@@ -168,14 +159,6 @@ def _company(rng: Random, words: Language) -> str:
     form = rng.choice(rng.choice(words.forms)) if rng.random() < 0.7 else ""
     place = f"({rng.choice(words.towns)})" if rng.random() < 0.1 else ""
     return " ".join(part for part in (first, *nouns, place, form) if part)
-
-
-def _product(rng: Random, words: Language) -> str:
-    code = rng.choice("ABCDEGHKLMPRSTVX") + rng.choice(("", "-", "X", "R")) + str(rng.randint(10, 9999))
-    parts = [make_brand(rng), rng.choice(lists.QUALITIES), rng.choice(lists.PRODUCTS)]
-    if rng.random() < 0.7:
-        parts.insert(rng.choice((1, 3)), code)
-    return " ".join(parts)
 
 
 def _word(rng: Random, words: Language) -> str:
@@ -194,7 +177,7 @@ KINDS: dict[str, tuple[float, Callable[[Random, Language], str]]] = {
     "place": (9, _place_firm),
     "company": (22, _company),
     "brand": (4, lambda rng, words: f"{make_brand(rng)} {rng.choice(words.nouns)}"),
-    "product": (5, _product),
+    "product": (5, lambda rng, words: make_product(rng)),
     "word": (4, _word),
     "japanese": (18, lambda rng, words: japanese_name(rng)),
 }

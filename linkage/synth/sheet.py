@@ -110,7 +110,7 @@ def _set_sheet(entries: list[Entry], title: str, number: int, style: Style) -> t
     for column in range(style.columns):
         x = margin + column * (width + 2 * gap)
         if column:
-            draw.line((x - gap, top + 8, x - gap, bottom), fill=200, width=2)
+            draw.line((x - gap, top + 8, x - gap, bottom), fill=255, width=3)
         y = top + style.pitch
         while place < len(entries) and y + style.pitch < bottom:
             one = entries[place]
@@ -207,7 +207,7 @@ def scan(sheet: Sheet, back: Sheet, number: int, style: Style, rng: Random) -> t
         The scan (mode L) and the boxes of its entries in pixels of the scan.
     """
     noise = np.random.default_rng(rng.getrandbits(32))
-    bend = Bend(rng.gauss(0, 0.004), rng.uniform(5, 16), number % 2 == 1, sheet.ink.size)
+    bend = Bend(rng.gauss(0, 0.003), rng.uniform(4, 12), number % 2 == 1, sheet.ink.size)
     dark = press(_soft(_bent(sheet.ink, bend), 0.7), noise, style.weight, style.ragged)
     shape = dark.shape
     uneven = 1 - 0.10 * np.abs(field(noise, shape, 300)) - 0.08 * style.ragged * np.abs(field(noise, shape, 40))

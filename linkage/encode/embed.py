@@ -1,0 +1,168 @@
+"""Records to embeddings: a folder with both modalities' vectors apart, so that every similarity can be explained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from linkage.config import EncodeConfig
+from linkage.encode.biencoder import BiEncoder, pool
+from linkage.encode.crops import read_crop
+from linkage.errors import ArtefactError, InputError
+from linkage.progress import progress
+from linkage.records import Records
+from linkage.tables import read_array, read_table, write_table
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "n_without_image", "n_without_text")
+
+
+class Embeddings:
+    """An embeddings folder.
+
+    Attributes:
+        folder: where it lies.
+        image, text: float16 (n, D), memory-mapped: unit rows in the order of the records, zero where missing.
+        record_ids: of the rows, (n,) objects.
+        manifest: format, model, model_sha256, dim, n, image_weight, records_sha256, n_without_image, n_without_text.
+    """
+
+    def __init__(
+        self, folder: Path, image: np.ndarray, text: np.ndarray, record_ids: np.ndarray, manifest: dict[str, Any]
+    ) -> None:
+        self.folder = folder
+        self.image = image
+        self.text = text
+        self.record_ids = record_ids
+        self.manifest = manifest
+
+    def __len__(self) -> int:
+        return len(self.record_ids)
+
+    @classmethod
+    def open(cls, folder: Path) -> Embeddings:
+        """Open an embeddings folder and check that its parts belong together.
+
+        Raises:
+            ArtefactError: missing, incomplete or damaged; the message says what to run.
+        """
+        remedy = "make it again with `linkage embed`"
+        path = folder / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            n, dim = int(manifest["n"]), int(manifest["dim"])
+            missing = [key for key in _KEYS if key not in manifest]
+            if missing or manifest.get("format") != FORMAT:
+                raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
+            record_ids = read_table(folder / "records.parquet")["record_id"].to_numpy(dtype=object)
+        except FileNotFoundError:
+            raise ArtefactError(f"{folder}: no embeddings here; {remedy}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+            raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
+        image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
+        if image.shape != (n, dim) or text.shape != (n, dim) or len(record_ids) != n:
+            raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
+        return cls(folder, image, text, record_ids, manifest)
+
+    def pooled(self, weight: float | None = None) -> np.ndarray:
+        """Pooled vectors float32 (n, D), see `biencoder.pool`; weight None: the one in the manifest."""
+        return pool(self.image, self.text, float(self.manifest["image_weight"]) if weight is None else weight)
+
+
+def embed_records(records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig) -> Embeddings:
+    """Embed crops and texts of records; the folder appears whole or not at all, and replaces an earlier one.
+
+    A crop that cannot be read counts as missing and stands in `failures.csv` of the folder.
+
+    Args:
+        records: read a batch at a time.
+        encoder: the model.
+        out: folder to write.
+        config: batch size and image weight.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        failures = _write_vectors(records, encoder, temporary, config.batch_size)
+        write_table(records.frame[["record_id"]], temporary / "records.parquet")
+        write_table(failures, temporary / "failures.csv")
+        image, text = (read_array(temporary / f"{name}.npy") for name in ("image", "text"))
+        manifest = {
+            "format": FORMAT,
+            "model": encoder.name,
+            "model_sha256": encoder.sha256,
+            "dim": encoder.dim,
+            "n": len(records),
+            "image_weight": config.image_weight,
+            "records_sha256": _digest(records),
+            "n_without_image": int((~image.any(axis=1)).sum()),
+            "n_without_text": int((~text.any(axis=1)).sum()),
+        }
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Embeddings.open(out)
+
+
+def _write_vectors(records: Records, encoder: BiEncoder, folder: Path, size: int) -> pd.DataFrame:
+    """Fill `image.npy` and `text.npy` batch by batch; returns the crops that could not be read."""
+    from numpy.lib.format import open_memmap
+
+    shape = (len(records), encoder.dim)
+    image, text = (
+        open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape) for name in ("image", "text")
+    )
+    texts = records.frame["text"].tolist()
+    failed = [(record, reason) for record, reason in records.failures]
+    with progress("embed", len(records)) as advance:
+        for start, crops in records.batches(size):
+            rows = slice(start, start + len(crops))
+            image[rows] = encoder.encode_image(_pictures(records.frame.iloc[rows], crops, failed))
+            text[rows] = encoder.encode_text(texts[rows])
+            advance(len(crops))
+    image.flush()
+    text.flush()
+    return _failures(records.frame, failed)
+
+
+def _digest(records: Records) -> str:
+    """Equal where ids and texts are, row by row."""
+    rows = zip(records.frame["record_id"], records.frame["text"], strict=True)
+    return hashlib.sha256("\0".join(f"{record}\0{text}" for record, text in rows).encode()).hexdigest()
+
+
+def _pictures(
+    frame: pd.DataFrame, crops: list[bytes | None], failed: list[tuple[str, str]]
+) -> list[Image.Image | None]:
+    directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
+    pictures: list[Image.Image | None] = []
+    for record, direction, crop in zip(frame["record_id"], directions, crops, strict=True):
+        try:
+            pictures.append(read_crop(crop, direction) if crop else None)
+        except InputError as error:
+            pictures.append(None)
+            failed.append((record, str(error)))
+    return pictures
+
+
+def _failures(frame: pd.DataFrame, failed: list[tuple[str, str]]) -> pd.DataFrame:
+    if failed:
+        log.warning("embed: %d crops could not be read; these records go by their text alone", len(failed))
+    table = pd.DataFrame(failed, columns=["record_id", "reason"])
+    known = frame.reindex(columns=["record_id", "source", "page"])
+    return table.merge(known, on="record_id", how="left")[["record_id", "source", "page", "reason"]]

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from crashing import crash_on_three
+from drawn import page, speckled, write_bomb, write_broken_tiff, write_empty_pdf, write_encrypted_pdf
+
+from linkage.config import IngestConfig
+from linkage.errors import ConfigError, InputError, UsageError
+from linkage.ingest.images import decode_crop
+from linkage.ingest.ingest import ingest
+from linkage.ingest.pool import CrashedError, Workers
+from linkage.records import SCHEMA, Records
+from linkage.tables import read_table
+
+WHOLE_PAGES = IngestConfig(regions="page", engine="none", workers=1, padding=0)
+
+
+def failures(out: Path) -> dict[tuple[str, str], str]:
+    table = read_table(out.with_name("failures.csv"))
+    assert list(table.columns) == ["source", "page", "reason"]
+    return {(row.source, "" if pd.isna(row.page) else str(row.page)): row.reason for row in table.itertuples()}
+
+
+def boxes_config(tmp_path: Path, text: str, **changes: object) -> IngestConfig:
+    (tmp_path / "boxes.csv").write_text(text, encoding="utf-8")
+    options = {"regions": "boxes", "boxes": tmp_path / "boxes.csv", "engine": "none", "workers": 1, "padding": 0}
+    return IngestConfig(**(options | changes))
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in range(3):
+        speckled(number).save(folder / f"p{number}.png")
+    return folder
+
+
+def test_pages_become_records_with_provenance(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run" / "records.parquet"
+    summary = ingest([scans], out, WHOLE_PAGES)
+    assert (summary.sources, summary.pages, summary.records, len(summary.failures)) == (3, 3, 3, 0)
+    records = Records.open(out)
+    frame = records.frame
+    assert frame["source"].tolist() == ["p0.png", "p1.png", "p2.png"]
+    assert frame["source_sha256"][1] == hashlib.sha256((scans / "p1.png").read_bytes()).hexdigest()
+    assert frame[["page", "x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[1, 0, 0, 60, 40]] * 3
+    assert frame["direction"].eq("horizontal").all()
+    crop = decode_crop(records.crop(2) or b"")
+    assert np.abs(np.asarray(crop, float) - np.asarray(speckled(2), float)).mean() < 6
+    assert failures(out) == {}
+    assert pq.read_schema(out).remove_metadata().equals(SCHEMA)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["failures.csv", "records.parquet"]
+
+
+def test_a_finished_table_is_kept_until_something_changes(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "records.parquet"
+    ingest([scans], out, WHOLE_PAGES)
+    first = out.stat().st_ino
+
+    def again(config: IngestConfig = WHOLE_PAGES, **options: str) -> tuple[bool, bool]:
+        nonlocal first
+        summary = ingest([scans], out, config, **options)
+        same, first = out.stat().st_ino == first, out.stat().st_ino
+        return summary.reused, same
+
+    assert again() == (True, True)
+    os.utime(scans / "p1.png", (1, 1))
+    assert again() == (True, True), "touched, but the content is the same"
+    assert again(WHOLE_PAGES.model_copy(update={"workers": 2})) == (True, True), "no setting that changes a record"
+    assert again(WHOLE_PAGES.model_copy(update={"padding": 1})) == (False, False)
+    assert again(existing="overwrite") == (False, False)
+    speckled(9).save(scans / "p1.png")
+    assert again() == (False, False)
+    out.with_name("failures.csv").unlink()
+    assert again() == (False, False)
+
+
+def test_the_same_content_elsewhere_gets_other_ids(scans: Path, tmp_path: Path) -> None:
+    (scans / "copy").mkdir()
+    for name in ("p1.png", "again.png"):
+        shutil.copy(scans / "p1.png", scans / "copy" / name)
+    out = tmp_path / "records.parquet"
+    ingest([scans], out, WHOLE_PAGES)
+    ids = Records.open(out).frame.set_index("source")["record_id"]
+    assert ids["copy/p1.png"] == ids["copy/again.png"] + "-2"
+    assert ids["p1.png"] == ids["copy/again.png"] + "-3"
+
+
+def test_what_cannot_be_read_is_set_aside_with_its_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    page().save(folder / "good.png")
+    page().save(folder / "good.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "good.jpg").read_bytes()[:3000])
+    (folder / "empty.png").touch()
+    (folder / "text.png").write_text("this is no picture")
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere")
+    write_bomb(folder / "bomb.png")
+    write_encrypted_pdf(folder / "locked.pdf")
+    write_empty_pdf(folder / "none.pdf")
+    write_broken_tiff(folder / "three.tif")
+    out = tmp_path / "records.parquet"
+    with pytest.raises(InputError, match=r"failures\.csv: 8 of 12 pages were set aside"):
+        ingest([folder], out, WHOLE_PAGES)
+    reasons = failures(out)
+    assert {key: reason.split("(")[0].strip() for key, reason in reasons.items()} == {
+        ("bomb.png", "1"): "60000 x 60000 pixels are more than ingest.max_megapixels = 200 allows",
+        ("cut.jpg", "1"): "damaged or unreadable image",
+        ("empty.png", ""): "the file is empty",
+        ("gone.png", ""): "not a regular file that can be read",
+        ("locked.pdf", ""): "the PDF is encrypted; save it without its password",
+        ("none.pdf", ""): "the PDF is damaged or has no pages",
+        ("text.png", ""): "not an image",
+        ("three.tif", "2"): "damaged or unreadable image",
+    }
+    frame = Records.open(out).frame
+    assert frame[["source", "page"]].to_numpy().tolist() == [
+        ["good.jpg", 1],
+        ["good.png", 1],
+        ["three.tif", 1],
+        ["three.tif", 3],
+    ]
+    allowed = WHOLE_PAGES.model_copy(update={"max_failures": 8 / 12})
+    assert len(ingest([folder], out, allowed).failures) == 8, "the limit is inclusive"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_read_once_it_may_be(scans: Path, tmp_path: Path) -> None:
+    config = WHOLE_PAGES.model_copy(update={"max_failures": 1.0})
+    (scans / "p1.png").chmod(0)
+    assert len(ingest([scans], tmp_path / "r.parquet", config).failures) == 1
+    (scans / "p1.png").chmod(0o644)
+    assert len(ingest([scans], tmp_path / "r.parquet", config).failures) == 0
+
+
+def test_errors_of_use(scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no scan found"):
+        (tmp_path / "empty").mkdir()
+        ingest([tmp_path / "empty"], tmp_path / "r.parquet", WHOLE_PAGES)
+    with pytest.raises(UsageError, match=r"\.parquet"):
+        ingest([scans], tmp_path / "r.csv", WHOLE_PAGES)
+    with pytest.raises(ConfigError, match="need an OCR engine"):
+        ingest([scans], tmp_path / "r.parquet", IngestConfig(regions="lines", engine="none"))
+    (tmp_path / "mine.parquet").write_bytes(b"my own")
+    with pytest.raises(UsageError, match="not written by ingest"):
+        ingest([scans], tmp_path / "mine.parquet", WHOLE_PAGES)
+    assert (tmp_path / "mine.parquet").read_bytes() == b"my own"
+
+
+def test_given_boxes_in_all_units(tmp_path: Path) -> None:
+    page(size=(200, 100)).save(tmp_path / "a.png")
+    page(size=(200, 100)).save(tmp_path / "b.pdf", resolution=72)
+    config = boxes_config(
+        tmp_path,
+        "source,page,unit,x,y,w,h,record_id,text,entity_id,shelf mark\n"
+        "a.png,,px,10,20,20.5,20,one,Abel & Co,e1,001\n"
+        "a.png,1,%,50,50,60,50,,Cain,e2,NA\n"
+        "b.pdf,1,pt,1,2,10,10,three,Seth,e1,\n",
+        dpi=144,
+    )
+    summary = ingest([tmp_path / "a.png", tmp_path / "b.pdf"], tmp_path / "r.parquet", config)
+    frame = Records.open(tmp_path / "r.parquet").frame
+    assert summary.records == 3
+    assert frame[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [
+        [10, 20, 31, 40],
+        [100, 50, 200, 100],
+        [2, 4, 22, 24],
+    ]
+    assert frame["record_id"][0] == "one" and frame["record_id"][1].startswith("r")
+    assert frame["text"].tolist() == ["Abel & Co", "Cain", "Seth"]
+    assert frame["entity_id"].tolist() == ["e1", "e2", "e1"]
+    assert frame["shelf mark"].tolist() == ["001", "NA", ""]
+    assert frame["ocr_engine"].eq("").all()
+
+
+def test_boxes_find_their_file_by_path_or_name(scans: Path, tmp_path: Path) -> None:
+    (scans / "sub").mkdir()
+    speckled(7).save(scans / "sub" / "q.png")
+    config = boxes_config(
+        tmp_path, "image,x,y,w,h\nimages/q.png,0,0,5,5\np1.png,1,2,3,4\nabsent.png,0,0,1,1\n", max_failures=0
+    )
+    ingest([scans], tmp_path / "r.parquet", config)
+    frame = Records.open(tmp_path / "r.parquet").frame
+    assert frame["source"].tolist() == ["p1.png", "sub/q.png"]
+    assert frame[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[1, 2, 4, 6], [0, 0, 5, 5]]
+    (scans / "q.png").write_bytes((scans / "sub" / "q.png").read_bytes())
+    (tmp_path / "boxes.csv").write_text("image,x,y,w,h\nimages/q.png,0,0,5,5\n")
+    with pytest.raises(InputError, match=r"could be q\.png or sub/q\.png"):
+        ingest([scans], tmp_path / "r2.parquet", config)
+
+
+def test_boxes_that_lie_nowhere_are_set_aside(scans: Path, tmp_path: Path) -> None:
+    config = boxes_config(
+        tmp_path,
+        "source,page,x0,y0,x1,y1,unit\np0.png,1,0,0,9,9,px\np0.png,1,60,0,70,9,px\np1.png,4,0,0,9,9,px\n"
+        "p2.png,1,0,0,9,9,pt\n",
+        max_failures=1,
+    )
+    assert ingest([scans], tmp_path / "r.parquet", config).records == 1
+    reasons = failures(tmp_path / "r.parquet")
+    assert "outside the page of 60 x 40" in reasons["p0.png", "1"]
+    assert "page 4, but it has 1" in reasons["p1.png", ""]
+    assert "only PDF pages have points" in reasons["p2.png", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("source,x0,y0,x1\na,1,2,3\n", "column x, y, w, h is missing"),
+        ("x,y,w,h\n1,2,3,4\n", "column image is missing"),
+        ("source,x,y,w,h\np0.png,1,2,0,4\n", "row 2: .* is no box"),
+        ("source,x,y,w,h,page\np0.png,1,2,3,4,0\n", "row 2: page counts from 1"),
+        ("source,x,y,w,h,unit\np0.png,1,2,3,4,cm\n", "row 2: .*unit is px, % or pt"),
+        ("source,x,y,w,h,record_id\np0.png,1,2,3,4,i\np1.png,1,2,3,4,i\n", "'i' stands twice"),
+        ("source,x,y,w,h\nabsent.png,1,2,3,4\n", "none of its sources"),
+    ],
+)
+def test_tables_of_boxes_are_checked(text: str, message: str, scans: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        ingest([scans], tmp_path / "r.parquet", boxes_config(tmp_path, text))
+
+
+def test_equal_boxes_have_different_ids(scans: Path, tmp_path: Path) -> None:
+    config = boxes_config(tmp_path, "source,x,y,w,h\np0.png,0,0,5,5\np0.png,0,0,5,5\n")
+    ingest([scans], tmp_path / "r.parquet", config)
+    assert Records.open(tmp_path / "r.parquet").frame["record_id"].is_unique
+
+
+def test_row_groups_are_small(scans: Path, tmp_path: Path) -> None:
+    rows = "".join(f"p{n % 3}.png,{n % 50},0,5,5\n" for n in range(700))
+    ingest([scans], tmp_path / "r.parquet", boxes_config(tmp_path, "source,x,y,w,h\n" + rows))
+    metadata = pq.read_metadata(tmp_path / "r.parquet")
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [256, 256, 188]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from linkage.config import IngestConfig
+from linkage.ingest.ingest import ingest
+
+if __name__ == "__main__":
+    config = IngestConfig(regions="page", engine="none", padding=0, workers=int(sys.argv[3]))
+    ingest([Path(sys.argv[1])], Path(sys.argv[2]), config)
+"""
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_table(tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    pages = [speckled(number, (500, 300)) for number in range(4)]
+    pages[0].save(scans / "many.tif", save_all=True, append_images=pages[1:])
+    for number in range(30):
+        speckled(100 + number, (600, 400)).save(scans / f"s{number:02d}.png")
+    uncut, cut = tmp_path / "uncut" / "r.parquet", tmp_path / "cut" / "r.parquet"
+    ingest([scans], uncut, WHOLE_PAGES)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    parts = cut.with_name("r.parquet.partial") / "parts"
+    children: list[psutil.Process] = []
+    moments = sorted(random.Random(5).sample(range(1, 33), 5))
+    for moment, workers in zip(moments, "11121", strict=True):
+        process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(scans), str(cut), workers])
+        while len(list(parts.rglob("[!.]*.parquet"))) < moment and process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.01)
+        children += psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it was meant to be cut off"
+        assert not cut.exists()
+    damaged = min(parts.rglob("[!.]*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:100])  # as a power cut can leave it
+    ingest([scans], cut, WHOLE_PAGES)
+    assert cut.read_bytes() == uncut.read_bytes()
+    assert cut.with_name("failures.csv").read_bytes() == uncut.with_name("failures.csv").read_bytes()
+    assert not parts.parent.exists()
+    assert len(Records.open(cut)) == 34
+    assert psutil.wait_procs(children, timeout=30)[1] == [], "workers go when their parent is gone"
+
+
+def test_only_one_ingest_writes_a_table(scans: Path, tmp_path: Path) -> None:
+    import fcntl
+
+    out = tmp_path / "r.parquet"
+    (tmp_path / "r.parquet.partial").mkdir()
+    with (tmp_path / "r.parquet.partial" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another ingest is writing it"):
+            ingest([scans], out, WHOLE_PAGES)
+    assert ingest([scans], out, WHOLE_PAGES).records == 3
+
+
+def test_an_item_that_kills_its_process_is_the_only_one_lost(tmp_path: Path) -> None:
+    with Workers(2, tmp_path) as workers:
+        results = dict(workers.run(crash_on_three, range(12)))
+        assert isinstance(results.pop(3), CrashedError)
+        assert results == {item: item * item for item in range(12) if item != 3}
+        assert dict(workers.run(crash_on_three, [4, 5])) == {4: 16, 5: 25}, "and the pool is as good as new"
