@@ -6,6 +6,7 @@ A record may lack its image or its text. It is still a record.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -187,7 +188,7 @@ def _check_images(frame: pd.DataFrame, path: Path) -> list[tuple[str, str]]:
             raise InputError(
                 f"{path}: image {name!r} of record {frame['record_id'][row]!r} leaves the folder of the CSV"
             )
-        if not (root / name).is_file():
-            failures.append((str(frame["record_id"][row]), f"image {name} not found"))
+        if not ((root / name).is_file() and os.access(root / name, os.R_OK)):
+            failures.append((str(frame["record_id"][row]), f"image {name} is missing or must not be read"))
             frame.loc[row, "image"] = ""
     return failures

@@ -136,7 +136,11 @@ def main() -> None:
         temperature=options.temperature,
     )
     summary = train(
-        Records.open(table), work / "model", config, EncodeConfig(model=str(work / "start"), device="cpu"), seed=options.seed
+        Records.open(table),
+        work / "model",
+        config,
+        EncodeConfig(model=str(work / "start"), device="cpu"),
+        seed=options.seed,
     )
     shutil.rmtree(options.out, ignore_errors=True)
     shutil.copytree(work / "model", options.out)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from linkage.encode.embed import Embeddings
-
 from linkage.records import Records
 
 
@@ -35,7 +34,7 @@ def save(
     np.save(embedded / "image.npy", image.astype(np.float16))
     np.save(embedded / "text.npy", text.astype(np.float16))
     frame[["record_id"]].to_parquet(embedded / "records.parquet", index=False)
-    manifest = {"model": model, "model_sha256": f"sha of {model}", "dim": image.shape[1], "n": len(frame)}
+    manifest = {"format": 1, "model": model, "model_sha256": f"sha of {model}", "dim": image.shape[1], "n": len(frame)}
     manifest |= {"image_weight": weight, "records_sha256": "", "n_without_image": 0, "n_without_text": 0}
     (embedded / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return Records.open(folder / "records.parquet"), Embeddings.open(embedded)

@@ -240,7 +240,7 @@ def test_a_record_with_neither_picture_nor_text_stays_by_itself(tmp_path: Path) 
 
 
 def test_labels_fit_the_cut_but_never_those_of_test(tmp_path: Path) -> None:
-    frame, image, text = people(6, 60, 4, noise=0.7)
+    frame, image, text = people(6, 60, 4, noise=1.2)
     default = grouped(tmp_path / "d", unlabelled(frame), image, text)
     fitted = grouped(tmp_path / "a", frame, image, text)
     assert (fitted.source, fitted.scorer.origin) == ("fitted", "fitted")

@@ -20,9 +20,7 @@ def test_every_shipped_configuration_is_valid(path: Path) -> None:
 
 
 def test_a_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
-    config = load_config(
-        None, ["link.exemplars='1898/*'", "train.align_lr=1e-5", "ingest.languages=[jpn, eng]"]
-    )
+    config = load_config(None, ["link.exemplars='1898/*'", "train.align_lr=1e-5", "ingest.languages=[jpn, eng]"])
     assert config.train.align_lr == 1e-5
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(config))

@@ -284,7 +284,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(tmp_path: Path) -> Non
         assert not cut.exists()
     damaged = min(parts.rglob("[!.]*.parquet"))
     damaged.write_bytes(damaged.read_bytes()[:100])  # as a power cut can leave it
+    cut.with_name(".r.parquet.123.tmp").write_bytes(b"PAR1")  # what a run killed while merging leaves
     ingest([scans], cut, WHOLE_PAGES)
+    assert sorted(path.name for path in cut.parent.iterdir()) == ["failures.csv", "r.parquet"]
     assert cut.read_bytes() == uncut.read_bytes()
     assert cut.with_name("failures.csv").read_bytes() == uncut.with_name("failures.csv").read_bytes()
     assert not parts.parent.exists()

@@ -13,7 +13,7 @@ from linkdata import people, save, unit
 from linkage.config import LinkConfig
 from linkage.encode.biencoder import pool
 from linkage.errors import ArtefactError
-from linkage.link.candidates import Vectors, candidate_pairs, split_score, string_similarity
+from linkage.link.candidates import Vectors, candidate_pairs, split_score, string_similarities
 from linkage.link.index import Index, build_index
 from linkage.link.link import LinkResult, link
 from linkage.link.scorer import DEFAULT_SCORER
@@ -205,10 +205,10 @@ def test_candidates_are_the_union_over_the_three_spaces(tmp_path: Path) -> None:
     assert set(zip(pairs.query.tolist(), pairs.exemplar.tolist(), strict=True)) == expected
 
 
-def test_string_similarity_is_over_folded_texts() -> None:
-    assert string_similarity(["abcd", "", "x"], ["abcx", "a", ""])[0] == 0.75
-    assert np.isnan(string_similarity(["abcd", "", "x"], ["abcx", "a", ""])[1:]).all()
-    assert len(string_similarity([], [])) == 0
+def test_string_similarities_is_over_folded_texts() -> None:
+    assert string_similarities(["abcd", "", "x"], ["abcx", "a", ""])[0, 0] == 0.75
+    assert np.isnan(string_similarities(["abcd", "", "x"], ["abcx", "a", ""])[1:]).all()
+    assert len(string_similarities([], [])) == 0
 
 
 def test_texts_are_folded_on_both_sides(tmp_path: Path) -> None:

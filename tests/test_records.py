@@ -63,7 +63,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_image_is_noted_and_the_record_kept(tmp_path: Path) -> None:
     records = Records.open(write(tmp_path, "record_id,image,text\n1,gone.png,still here\n"))
-    assert records.failures == [("1", "image gone.png not found")]
+    assert records.failures == [("1", "image gone.png is missing or must not be read")]
     assert records.frame["text"].tolist() == ["still here"]
     assert records.crop(0) is None
 

@@ -13,11 +13,11 @@ from linkage.link.scorer import DEFAULT_SCORER, Scorer, fit_scorer, fit_threshol
 PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
 
 
-def pairs(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pairs(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
     """Similarities and labels drawn from a known scorer."""
     rng = np.random.default_rng(seed)
-    score, string = rng.uniform(0, 1, n), rng.uniform(0, 1, n)
-    return score, string, rng.uniform(size=n) < sigmoid(-8 + 4 * score + 6 * string)
+    alike = rng.uniform(0, 1, (n, 3))
+    return alike, rng.uniform(size=n) < sigmoid(-9 + alike @ [4, 6, 2])
 
 
 def each(values: np.ndarray) -> np.ndarray:
@@ -26,10 +26,10 @@ def each(values: np.ndarray) -> np.ndarray:
 
 
 def test_fit_finds_the_scorer_that_drew_the_labels() -> None:
-    score, string, truth = pairs(0, 40_000)
-    fitted = fit_scorer(score, string, truth, each(truth))
-    assert (fitted.score, fitted.string) == pytest.approx((4, 6), rel=0.1)
-    probability = fitted.probability(score, string)
+    alike, truth = pairs(0, 40_000)
+    fitted = fit_scorer(alike, truth, each(truth))
+    assert fitted.weights == pytest.approx((4, 6, 2), rel=0.1)
+    probability = fitted.probability(alike)
     for low in (0.0, 0.2, 0.4, 0.6):
         here = (probability >= low) & (probability < low + 0.2)
         assert truth[here].mean() == pytest.approx(probability[here].mean(), abs=0.05)
@@ -37,64 +37,63 @@ def test_fit_finds_the_scorer_that_drew_the_labels() -> None:
 
 
 def test_missing_texts_have_their_own_coefficients() -> None:
-    score, string, truth = pairs(1)
-    string[::2] = np.nan
-    fitted = fit_scorer(score, string, truth, each(truth))
-    alone = fitted.probability(score, np.full_like(string, np.nan))
+    alike, truth = pairs(1)
+    alike[::2, 1:] = np.nan
+    fitted = fit_scorer(alike, truth, each(truth))
+    textless = alike.copy()
+    textless[:, 1:] = np.nan
+    alone = fitted.probability(textless)
     assert np.isfinite(alone).all()
     assert alone[truth].mean() > alone[~truth].mean()
-    nowhere = fit_scorer(score, np.full_like(string, np.nan), truth, each(truth))
-    assert nowhere.string == 0.0
+    assert fit_scorer(textless, truth, each(truth)).weights[1:] == (0.0, 0.0)
 
 
 def test_a_similarity_that_points_the_wrong_way_is_left_out() -> None:
-    score, string, truth = pairs(2)
-    fitted = fit_scorer(score, 1.0 - string, truth, each(truth))
-    assert fitted.string == 0.0
-    assert fitted.score > 0
+    alike, truth = pairs(2)
+    alike[:, 1] = 1.0 - alike[:, 1]
+    fitted = fit_scorer(alike, truth, each(truth))
+    assert fitted.weights[1] == 0.0
+    assert fitted.weights[0] > 0
 
 
 @pytest.mark.parametrize("truth", [np.zeros(100, bool), np.ones(100, bool), np.arange(100) < 29])
 def test_too_few_labels_are_refused(truth: np.ndarray) -> None:
     with pytest.raises(InputError, match="at least 30 true"):
-        fit_scorer(np.linspace(1, 0, 100), np.linspace(1, 0, 100), truth, each(truth))
+        fit_scorer(np.tile(np.linspace(1, 0, 100)[:, None], 3), truth, each(truth))
 
 
 def test_labels_against_every_similarity_are_refused() -> None:
     with pytest.raises(InputError, match="check the labels"):
-        fit_scorer(np.linspace(0, 1, 100), np.linspace(0, 1, 100), np.arange(100) < 50, np.arange(100))
+        fit_scorer(np.tile(np.linspace(0, 1, 100)[:, None], 3), np.arange(100) < 50, np.arange(100))
 
 
-@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1))
-def test_probability_and_distance_follow_the_similarities(a: float, b: float, s: float, t: float) -> None:
-    low, high = np.array([min(a, b)]), np.array([max(a, b)])
-    worse, better = np.array([min(s, t)]), np.array([max(s, t)])
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3))
+def test_probability_and_distance_follow_the_similarities(values: list[tuple[float, float]]) -> None:
+    worse, better = np.array([[min(pair) for pair in values]]), np.array([[max(pair) for pair in values]])
     scorer = DEFAULT_SCORER
-    assert scorer.probability(low, worse) <= scorer.probability(high, better)
-    assert 0 <= scorer.distance(high, better) <= scorer.distance(low, worse) <= 1
-    assert scorer.distance(np.ones(1), np.ones(1)) == 0
+    assert scorer.probability(worse) <= scorer.probability(better)
+    assert 0 <= scorer.distance(better) <= scorer.distance(worse) <= 1
+    assert scorer.distance(np.ones((1, 3))) == 0
 
 
 def test_distance_at_a_probability_is_where_the_probability_is() -> None:
-    score = np.linspace(0, 1, 50)
-    string = np.linspace(0.2, 1, 50)
-    string[::3] = np.nan
-    cut = DEFAULT_SCORER.distance_at(0.3)
-    near = DEFAULT_SCORER.distance(score, string) <= cut
-    assert (near == (DEFAULT_SCORER.probability(score, string) >= 0.3)).all()
+    alike = np.column_stack([np.linspace(0, 1, 50), np.linspace(0.2, 1, 50), np.linspace(0.1, 1, 50)])
+    alike[::3, 1:] = np.nan
+    near = DEFAULT_SCORER.distance(alike) <= DEFAULT_SCORER.distance_at(0.3)
+    assert (near == (DEFAULT_SCORER.probability(alike) >= 0.3)).all()
 
 
 def test_fit_knows_that_one_candidate_matches_at_most() -> None:
     rng = np.random.default_rng(4)
     query = np.repeat(np.arange(6000), rng.integers(1, 8, 6000))
-    score, string = rng.uniform(0, 1, (2, len(query)))
-    chance = shares(-6 + 5 * score + 4 * string, query)
+    alike = rng.uniform(0, 1, (len(query), 3))
+    chance = shares(-7 + alike @ [5, 4, 3], query)
     truth = np.zeros(len(query), dtype=bool)
     for rows in np.split(np.arange(len(query)), np.flatnonzero(np.diff(query)) + 1):
         chosen = rng.choice(len(rows) + 1, p=[*chance[rows], 1 - chance[rows].sum()])
         truth[rows[chosen : chosen + 1]] = True
-    fitted = fit_scorer(score, string, truth, query)
-    assert (fitted.intercept, fitted.score, fitted.string) == pytest.approx((-6, 5, 4), rel=0.1)
+    fitted = fit_scorer(alike, truth, query)
+    assert (fitted.intercept, *fitted.weights) == pytest.approx((-7, 5, 4, 3), rel=0.1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(-50, 50)), max_size=12))

@@ -30,7 +30,7 @@ from linkage.cluster.tree import (
     spanning_tree,
 )
 from linkage.config import ClusterConfig, Device
-from linkage.link.candidates import string_similarity
+from linkage.link.candidates import string_similarities
 from linkage.link.index import choose_device, rows_of
 from linkage.link.scorer import DEFAULT_SCORER, Scorer, refit
 from linkage.records import Records
@@ -140,12 +140,11 @@ class _Graph:
         self.a, self.b = neighbour_pairs(vectors, config.neighbours, device=device, seed=seed)
         self.alike = self.similarities(self.a, self.b)
 
-    def similarities(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def similarities(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """`similarities` of nodes, a slice at a time."""
         starts = range(0, max(len(a), 1), _PAIRS_AT_A_TIME)
         parts = [slice(start, start + _PAIRS_AT_A_TIME) for start in starts]
-        found = [similarities(self.vectors, self.texts, a[part], b[part]) for part in parts]
-        return np.concatenate([cosine for cosine, _ in found]), np.concatenate([string for _, string in found])
+        return np.concatenate([similarities(self.vectors, self.texts, a[part], b[part]) for part in parts])
 
     def fit(self, counts: list[Counter[str]], scorer: Scorer) -> Scorer:
         """Fit the scorer on neighbours with labels, if enough of them match; else return `scorer`."""
@@ -153,13 +152,13 @@ class _Graph:
         known = (label[self.a] != "") & (label[self.b] != "")
         is_match = (label[self.a] == label[self.b])[known]
         each = np.arange(len(is_match))  # a record may match many: every pair is a question of its own
-        return refit(scorer, self.alike[0][known], self.alike[1][known], is_match, each)
+        return refit(scorer, self.alike[known], is_match, each)
 
     def tree(self, scorer: Scorer, min_samples: int) -> Edges:
         """Spanning tree of the mutual reachability under the scorer's distance."""
-        edges = Edges(self.a, self.b, scorer.distance(*self.alike))
+        edges = Edges(self.a, self.b, scorer.distance(self.alike))
         edges = mutual_reachability(edges, len(self.vectors), min_samples)
-        return spanning_tree(edges, self.vectors, lambda a, b: scorer.distance(*self.similarities(a, b)))
+        return spanning_tree(edges, self.vectors, lambda a, b: scorer.distance(self.similarities(a, b)))
 
 
 class _Chosen(NamedTuple):
@@ -185,10 +184,10 @@ def _choose_cut(
     return _Chosen(best.max_distance, "fitted", resolution)
 
 
-def similarities(vectors: np.ndarray, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled cosines and string similarities (NaN: a text is missing) of record pairs, float64 (m,) each."""
+def similarities(vectors: np.ndarray, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What the scorer weighs (see `scorer.FEATURES`) of record pairs, given as row numbers: float64 (m, 3)."""
     cosine = np.einsum("ij,ij->i", vectors[a], vectors[b]).astype(np.float64).round(6)
-    return cosine, string_similarity(texts[a].tolist(), texts[b].tolist())
+    return np.column_stack([cosine, string_similarities(texts[a].tolist(), texts[b].tolist())])
 
 
 def _members(
@@ -199,15 +198,15 @@ def _members(
     exemplar = medoids(vectors, entity)[entity]
     alone = np.bincount(entity, minlength=1)[entity] == 1
     ids = frame["record_id"].to_numpy(dtype=object)
-    score, string = similarities(vectors, texts, rows, exemplar)
+    alike = similarities(vectors, texts, rows, exemplar)
     members = {
         "record_id": ids,
         "entity_id": [entity_id(str(ids[row])) for row in exemplar],
         "origin": np.where(alone, "singleton", "clustered"),
-        "membership": np.where(exemplar == rows, 1.0, scorer.probability(score, string)),
+        "membership": np.where(exemplar == rows, 1.0, scorer.probability(alike)),
         "noise": alone.astype(int),
         "is_exemplar": (exemplar == rows).astype(int),
-        "score": np.where(exemplar == rows, np.nan, score),
+        "score": np.where(exemplar == rows, np.nan, alike[:, 0]),
     }
     return member_columns(pd.DataFrame(members), frame)
 

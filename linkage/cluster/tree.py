@@ -160,8 +160,8 @@ def flat_clusters(tree: Edges, n: int, min_cluster_size: int, resolution: float 
     Density is 1 / distance, so near copies in a cluster are of near infinite density and would always be torn
     out of it: distances below `resolution` count as `resolution`.
 
-    The root is never a cluster, so data that never splits in two would be all noise: it is returned as one
-    cluster instead, and left to the distance cut.
+    The root is never a cluster, so data that never splits in two would be all noise, and data within the
+    resolution would be split at random: they are returned as one cluster, and left to the distance cut.
 
     Args:
         tree: minimum spanning tree, n - 1 edges in ascending order of weight.
@@ -172,7 +172,7 @@ def flat_clusters(tree: Edges, n: int, min_cluster_size: int, resolution: float 
     Returns:
         int64 (n,): cluster number, -1 for noise.
     """
-    if n < 2 * min_cluster_size:
+    if n < 2 * min_cluster_size or tree.weight.max() <= resolution:
         return np.zeros(n, dtype=np.int64)
     from hdbscan._hdbscan_linkage import label
     from hdbscan._hdbscan_tree import compute_stability, condense_tree, get_clusters

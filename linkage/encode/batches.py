@@ -76,8 +76,11 @@ def _groups(neighbours: np.ndarray, order: np.ndarray) -> Iterator[list[int]]:
     for anchor in order.tolist():
         if not free[anchor]:
             continue
-        group = [anchor, *(near for near in neighbours[anchor].tolist() if near >= 0 and free[near] and near != anchor)]
-        free[group] = False
+        group = []
+        for near in (anchor, *neighbours[anchor].tolist()):
+            if near >= 0 and free[near]:
+                free[near] = False
+                group.append(near)
         yield group
 
 

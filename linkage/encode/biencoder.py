@@ -82,7 +82,12 @@ class BiEncoder:
     """
 
     def __init__(
-        self, name: str, model: nn.Module, tokenize: CharTokenizer | OpenClipTokenizer, model_cfg: dict[str, Any], device: torch.device
+        self,
+        name: str,
+        model: nn.Module,
+        tokenize: CharTokenizer | OpenClipTokenizer,
+        model_cfg: dict[str, Any],
+        device: torch.device,
     ) -> None:
         self.name = name
         self.model = model.to(device).eval()
@@ -219,7 +224,11 @@ def _known(architecture: str) -> dict[str, Any]:
         near = difflib.get_close_matches(architecture, [*shipped, towers.ARCHITECTURE, *open_clip.list_models()])
         raise ConfigError(
             f"encode.model: no model, folder or architecture {architecture!r}"
-            + (f"; near: {', '.join(near)}" if near else "; see `python -c 'import open_clip; print(open_clip.list_models())'`")
+            + (
+                f"; near: {', '.join(near)}"
+                if near
+                else "; see `python -c 'import open_clip; print(open_clip.list_models())'`"
+            )
         )
     return _without_hub(cfg, architecture)
 

@@ -18,7 +18,11 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def write_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, extra: dict[str, torch.Tensor], state: dict[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    extra: dict[str, torch.Tensor],
+    state: dict[str, Any],
 ) -> None:
     """Write everything that training goes on from; a reader sees the old file or the new one, never a part."""
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}

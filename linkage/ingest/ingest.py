@@ -7,6 +7,7 @@ that is cut off continues with the parts that are there. The parts are then merg
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import logging
@@ -163,6 +164,8 @@ def _read(job: _Job, before: dict[str, Any] | None, signature: str) -> IngestSum
     scratch = job.folder / ".scratch"  # hidden: the folder may lie inside an input folder
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
+    for unfinished in job.out.parent.glob(f".{glob.escape(job.out.name)}.*.tmp"):  # of a run killed while merging
+        unfinished.unlink()
     with Workers(job.config.workers or len(os.sched_getaffinity(0)), scratch) as workers:
         surveyed = _survey(job, workers)
         content = job.content(surveyed)

@@ -38,6 +38,12 @@ class Pairs(NamedTuple):
     text: np.ndarray
     cross: np.ndarray
     string: np.ndarray  # float64 0..1, NaN where a text is missing
+    partial: np.ndarray  # likewise
+
+    @property
+    def alike(self) -> np.ndarray:
+        """What the scorer weighs: float64 (n, 3)."""
+        return np.column_stack([self.score, self.string, self.partial])
 
     @classmethod
     def join(cls, parts: Sequence[Pairs]) -> Pairs:
@@ -74,20 +80,25 @@ def _dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("ij,ij->i", left, right), dtype=np.float64).round(6)
 
 
-def string_similarity(left: Sequence[str], right: Sequence[str]) -> np.ndarray:
-    """Normalised Levenshtein similarity of folded texts, pair by pair.
+def string_similarities(left: Sequence[str], right: Sequence[str]) -> np.ndarray:
+    """Similarities of folded texts, pair by pair: of the whole, and of the shorter to the best part of the longer.
+
+    The first is normalised Levenshtein similarity; the second (rapidfuzz's partial ratio) forgives what a region
+    holds beside the name, an address or a slogan.
 
     Returns:
-        float64 (n,), 0..1; NaN where a text is empty.
+        float64 (n, 2), 0..1; NaN where a text is empty.
     """
     from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.fuzz import partial_ratio
     from rapidfuzz.process import cpdist
 
     if not len(left):
-        return np.empty(0)
-    similarity = cpdist(left, right, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
+        return np.empty((0, 2))
+    whole = cpdist(left, right, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
+    part = cpdist(left, right, scorer=partial_ratio, dtype=np.float64) / 100.0
     missing = [not a or not b for a, b in zip(left, right, strict=True)]
-    return np.where(missing, np.nan, similarity)
+    return np.where(np.array(missing)[:, None], np.nan, np.column_stack([whole, part]))
 
 
 def candidate_pairs(
@@ -127,8 +138,8 @@ def candidate_pairs(
         asking = Vectors(queries.image[query], queries.text[query])
         score, image, text, cross = split_score(asking, Vectors.of(index, exemplar), index.image_weight)
         asked = [fold(text) for text in texts[part]]
-        string = string_similarity([asked[row] for row in query], [folded[row] for row in exemplar])
-        yield Pairs(query + start, exemplar, score, image, text, cross, string)
+        strings = string_similarities([asked[row] for row in query], [folded[row] for row in exemplar])
+        yield Pairs(query + start, exemplar, score, image, text, cross, *strings.T)
 
 
 def _union(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ MIN_VALIDATION = 20
 _FIT_QUERIES = 10_000  # more labelled queries do not move three coefficients
 _COLUMNS = (
     *("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"),
-    *("score", "image_score", "text_score", "cross_score", "string_score", "margin"),
+    *("score", "image_score", "text_score", "cross_score", "string_score", "partial_score", "margin"),
     *("threshold", "threshold_source", "text", "exemplar_text", "exemplar_source", "exemplar_page"),
 )
 
@@ -145,7 +145,7 @@ class _Job:
         found = [_best_of_entities(pairs, scorer, self.codes)[0] for pairs in self.pairs(train)]
         pairs = Pairs.join(found)
         is_match = self.entities[pairs.exemplar] == self.labels[pairs.query]
-        return refit(scorer, pairs.score, pairs.string, is_match, pairs.query)
+        return refit(scorer, pairs.alike, is_match, pairs.query)
 
     def ranked(self, queries: np.ndarray, scorer: Scorer) -> Iterator[pd.DataFrame]:
         """The best exemplar of each of the k best entities of each query, best first."""
@@ -204,13 +204,14 @@ _RANKED = {
     "text_score": "float64",
     "cross_score": "float64",
     "string_score": "float64",
+    "partial_score": "float64",
     "margin": "float64",
 }
 
 
 def _best_of_entities(pairs: Pairs, scorer: Scorer, codes: np.ndarray) -> tuple[Pairs, np.ndarray]:
     """Keep the best exemplar of each entity; best first by logit, then score, then exemplar_id, and the logits."""
-    logit = scorer.logit(pairs.score, pairs.string).round(9)
+    logit = scorer.logit(pairs.alike).round(9)
     order = np.lexsort((pairs.exemplar, -pairs.score, -logit, pairs.query))
     named = pd.MultiIndex.from_arrays([pairs.query[order], codes[pairs.exemplar[order]]])
     kept = order[~named.duplicated()]
@@ -231,6 +232,7 @@ def _rank(pairs: Pairs, scorer: Scorer, codes: np.ndarray, k: int) -> pd.DataFra
             "text_score": pairs.text,
             "cross_score": pairs.cross,
             "string_score": pairs.string,
+            "partial_score": pairs.partial,
             "margin": np.nan,
         }
     )

@@ -1,6 +1,6 @@
-"""The match scorer: one calibrated probability from the embedding and the string, and the threshold on it.
+"""The match scorer: one calibrated probability from the embedding and the strings, and the threshold on it.
 
-The log odds of a pair (its logit) are linear in the pooled cosine and in the string similarity; a second set of
+The log odds of a pair (its logit) are linear in the pooled cosine and in the string similarities; a second set of
 coefficients serves pairs that lack a text. A query's candidates share one probability: see `shares`.
 """
 
@@ -21,9 +21,13 @@ log = logging.getLogger(__name__)
 
 SCORER_FILE = "scorer.json"
 MIN_POSITIVES = 30
-"""Fewer true pairs than this do not move a scorer: two coefficients would follow the noise."""
+"""Fewer true pairs than this do not move a scorer: its coefficients would follow the noise."""
 
 _PENALTY = 1e-4  # on squared coefficients: weak, but a separable sample keeps finite ones
+
+
+FEATURES = ("score", "string_score", "partial_score")
+"""Similarities of a pair, by their columns in the links table: pooled cosine, whole strings, best fitting part."""
 
 
 @dataclass(frozen=True)
@@ -31,51 +35,48 @@ class Scorer:
     """Log odds that a pair of records is a match.
 
     Attributes:
-        intercept, score, string: logit = intercept + score * pooled cosine + string * string similarity.
-        intercept_alone, score_alone: logit where the string similarity is missing (NaN).
+        intercept, weights: logit = intercept + weights . similarities, in the order of FEATURES.
+        intercept_alone, score_alone: logit where a text is missing, from the pooled cosine alone.
         origin: "default" (the constants below), "model" (came with a model) or "fitted" (on labelled rows).
         pairs, positives: how many candidate pairs, and true ones among them, it was fitted on.
     """
 
     intercept: float
-    score: float
-    string: float
+    weights: tuple[float, float, float]
     intercept_alone: float
     score_alone: float
     origin: Literal["default", "model", "fitted"] = "default"
     pairs: int = 0
     positives: int = 0
 
-    def logit(self, score: np.ndarray, string_score: np.ndarray) -> np.ndarray:
-        """Log odds of a match, float64, same shape as the inputs.
+    def logit(self, alike: np.ndarray) -> np.ndarray:
+        """Log odds of a match, float64 (n,).
 
         Args:
-            score: pooled cosine, -1..1.
-            string_score: normalised string similarity 0..1, NaN where a text is missing.
+            alike: similarities (n, 3) in the order of FEATURES; string similarities are NaN where a text is missing.
         """
-        cosine = np.asarray(score, dtype=np.float64)
-        string = np.asarray(string_score, dtype=np.float64)
-        both = self.intercept + self.score * cosine + self.string * np.nan_to_num(string)
-        return np.where(np.isnan(string), self.intercept_alone + self.score_alone * cosine, both)
+        both = self.intercept + np.nan_to_num(alike) @ np.asarray(self.weights)
+        return np.where(np.isnan(alike).any(axis=1), self.intercept_alone + self.score_alone * alike[:, 0], both)
 
-    def probability(self, score: np.ndarray, string_score: np.ndarray) -> np.ndarray:
+    def probability(self, alike: np.ndarray) -> np.ndarray:
         """Match probability 0..1 of a pair without rivals; arguments as for `logit`."""
-        return sigmoid(self.logit(score, string_score))
+        return sigmoid(self.logit(alike))
 
-    def distance(self, score: np.ndarray, string_score: np.ndarray) -> np.ndarray:
+    def distance(self, alike: np.ndarray) -> np.ndarray:
         """Fused distance 0..1: the logit, turned round and scaled.
 
-        0 where both similarities are 1; 1 where both are 0 (or below). Pairs without a text lie on the same
-        scale, because their logit does.
+        0 where all similarities are 1; 1 where all are 0 (or below). Pairs without a text lie on the same scale,
+        because their logit does.
         """
-        best = self.intercept + self.score + self.string
-        return np.clip((best - self.logit(score, string_score)) / (self.score + self.string), 0.0, 1.0)
+        return self._distance(self.logit(alike))
 
     def distance_at(self, probability: float) -> float:
         """The fused distance 0..1 at which the match probability is `probability` (between 0 and 1)."""
-        logit = np.log(probability / (1.0 - probability))
-        best = self.intercept + self.score + self.string
-        return float(np.clip((best - logit) / (self.score + self.string), 0.0, 1.0))
+        return float(self._distance(np.log(probability / (1.0 - probability))))
+
+    def _distance(self, logit: np.ndarray) -> np.ndarray:
+        total = sum(self.weights)
+        return np.clip((self.intercept + total - logit) / total, 0.0, 1.0)
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
@@ -90,18 +91,14 @@ class Scorer:
             ArtefactError: missing, not a scorer, or coefficients that no fit gives.
         """
         try:
-            scorer = cls(**json.loads(path.read_text(encoding="utf-8")))
-            numbers = [
-                scorer.intercept,
-                scorer.score,
-                scorer.string,
-                scorer.intercept_alone,
-                scorer.score_alone,
-            ]
-            sound = bool(np.isfinite(numbers).all()) and min(scorer.score, scorer.string, scorer.score_alone) >= 0
-        except (OSError, ValueError, TypeError) as error:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            scorer = cls(**values | {"weights": tuple(map(float, values["weights"]))})
+            slopes = [*scorer.weights, scorer.score_alone]
+            sound = bool(np.isfinite([scorer.intercept, scorer.intercept_alone, *slopes]).all()) and min(slopes) >= 0
+            sound &= len(scorer.weights) == len(FEATURES) and sum(scorer.weights) > 0
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise ArtefactError(f"{path}: not a readable scorer ({' '.join(str(error).split())})") from None
-        if not sound or scorer.score + scorer.string <= 0:
+        if not sound:
             raise ArtefactError(f"{path}: coefficients of similarities must be positive; fit the scorer again")
         return scorer
 
@@ -112,8 +109,8 @@ class Scorer:
         return replace(cls.load(path), origin="model") if path.is_file() else DEFAULT_SCORER
 
 
-DEFAULT_SCORER = Scorer(-12.0, 7.0, 10.0, -12.0, 16.0)
-"""Used where neither the model nor the labels bring one: 0.7 in both similarities is a match at about 0.5."""
+DEFAULT_SCORER = Scorer(-12.0, (7.0, 7.0, 3.0), -12.0, 16.0)
+"""Used where neither the model nor the labels bring one: 0.7 in all similarities is a match at about 0.5."""
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
@@ -152,54 +149,48 @@ def _log_total(logit: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.asarray(highest + np.log(np.exp(-highest) + np.add.reduceat(odds, starts)))
 
 
-def fit_scorer(score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
+def fit_scorer(alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
     """Fit a scorer on labelled candidates: the coefficients under which `shares` are likeliest.
 
     This is a conditional logit (McFadden 1974) with "no match" among the choices; where every pair is a query of
     its own it is a logistic regression. Coefficients of similarities are not negative.
 
     Args:
-        score: pooled cosines (n,).
-        string_score: string similarities (n,), NaN where a text is missing.
+        alike: similarities (n, 3) as for `Scorer.logit`.
         is_match: bool (n,); at most one per query.
         query: int (n,): which query a pair belongs to; the pairs of a query stand together.
 
     Raises:
         InputError: fewer than MIN_POSITIVES true pairs, no false one, or true pairs are not the more similar.
     """
-    cosine, string = np.asarray(score, dtype=np.float64), np.asarray(string_score, dtype=np.float64)
     truth = np.asarray(is_match, dtype=bool)
     if not _enough(truth):
         raise InputError(
             f"scorer: {int(truth.sum())} true and {int((~truth).sum())} false labelled pairs; "
             f"at least {MIN_POSITIVES} true ones and one false one are needed"
         )
-    has_text = ~np.isnan(string)
+    has_text = ~np.isnan(alike).any(axis=1)
     alone = ~has_text if _enough(truth[~has_text]) else np.ones(len(truth), dtype=bool)
-    weights_alone = _conditional_logit(cosine[alone, None], truth[alone], query[alone])
+    intercept_alone, score_alone = _conditional_logit(alike[alone, :1], truth[alone], query[alone])
     if _enough(truth[has_text]):
-        both = np.column_stack([cosine, string])[has_text]
-        weights = _conditional_logit(both, truth[has_text], query[has_text])
+        intercept, *weights = _conditional_logit(alike[has_text], truth[has_text], query[has_text])
     else:  # hardly any pair has texts: nothing is known of what they say
-        weights = np.append(weights_alone, 0.0)
+        intercept, weights = intercept_alone, [score_alone, 0.0, 0.0]
     return Scorer(
-        intercept=float(weights[0]),
-        score=float(weights[1]),
-        string=float(weights[2]),
-        intercept_alone=float(weights_alone[0]),
-        score_alone=float(weights_alone[1]),
+        intercept=float(intercept),
+        weights=(float(weights[0]), float(weights[1]), float(weights[2])),
+        intercept_alone=float(intercept_alone),
+        score_alone=float(score_alone),
         origin="fitted",
         pairs=len(truth),
         positives=int(truth.sum()),
     )
 
 
-def refit(
-    scorer: Scorer, score: np.ndarray, string_score: np.ndarray, is_match: np.ndarray, query: np.ndarray
-) -> Scorer:
+def refit(scorer: Scorer, alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
     """`fit_scorer`, or `scorer` unchanged where the labels are too few or teach nothing."""
     try:
-        return fit_scorer(score, string_score, is_match, query)
+        return fit_scorer(alike, is_match, query)
     except InputError as error:
         log.info("%s: the %s scorer is used", error, scorer.origin)
         return scorer

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from lines import NAMES, draw, tiny_model
+from PIL import Image
+
+from linkage.encode.biencoder import BiEncoder, model_folder, pool
+from linkage.encode.crops import fit, read_crop
+from linkage.errors import ArtefactError, ConfigError, DependencyError
+
+
+@pytest.fixture(scope="module")
+def encoder() -> BiEncoder:
+    torch.manual_seed(0)
+    return BiEncoder.load("linkage_base", "cpu")
+
+
+def test_rows_are_unit_or_zero_where_a_modality_is_missing(encoder: BiEncoder) -> None:
+    image = encoder.encode_image([draw("Abbot"), None, draw("Baker")])
+    text = encoder.encode_text(["Abbot", "", " "])
+    assert image.shape == text.shape == (3, encoder.dim)
+    assert image.dtype == text.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(image, axis=1), [1, 0, 1], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(text, axis=1), [1, 0, 0], atol=1e-5)
+
+
+def test_nothing_to_embed(encoder: BiEncoder) -> None:
+    assert encoder.encode_image([]).shape == encoder.encode_text([]).shape == (0, encoder.dim)
+    assert not encoder.encode_image([None]).any()
+
+
+def test_an_embedding_does_not_depend_on_its_company(encoder: BiEncoder) -> None:
+    texts = [name * (1 + n % 4) for n, name in enumerate(NAMES)]
+    alone = np.concatenate([encoder.encode_text([text]) for text in texts])
+    np.testing.assert_allclose(encoder.encode_text(texts), alone, atol=2e-6)
+    pictures = [draw(name) for name in NAMES[:5]]
+    alone = np.concatenate([encoder.encode_image([picture]) for picture in pictures])
+    np.testing.assert_allclose(encoder.encode_image(pictures), alone, atol=2e-6)
+
+
+def test_texts_that_fold_alike_are_one(encoder: BiEncoder) -> None:
+    first, second = encoder.encode_text(["Dubois  & Cie", "ＤＵＢＯＩＳ & CIE"])
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_saved_model_is_the_same_model(encoder: BiEncoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path / "model")
+    loaded = BiEncoder.load(str(tmp_path / "model"), "cpu")
+    assert np.abs(loaded.encode_text(list(NAMES)) - encoder.encode_text(list(NAMES))).max() < 5e-3  # 16-bit weights
+    again = tmp_path / "again"
+    loaded.save(again)
+    assert BiEncoder.load(str(again), "cpu").sha256 == loaded.sha256
+    assert (again / "model.safetensors").stat().st_size < 40e6
+
+
+def test_other_weights_have_another_digest(tmp_path: Path) -> None:
+    one, two = (BiEncoder.load(str(tiny_model(tmp_path / str(seed), seed)), "cpu") for seed in (0, 1))
+    assert one.sha256 != two.sha256
+
+
+def test_any_architecture_of_open_clip_can_be_built_from_a_local_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = BiEncoder.load("RN50", "cpu")
+    assert "random" in caplog.text
+    assert not encoder.ink
+    vectors = encoder.encode_image([draw("Abbot")]), encoder.encode_text(["a receipt"])
+    encoder.save(tmp_path / "model")
+    loaded = BiEncoder.load(f"RN50:{tmp_path / 'model' / 'model.safetensors'}", "cpu")
+    for before, after in zip(vectors, (loaded.encode_image([draw("Abbot")]), loaded.encode_text(["a receipt"])), strict=True):
+        assert float((before * after).sum()) > 0.99
+
+
+def test_an_unknown_name_lists_near_ones() -> None:
+    with pytest.raises(ConfigError, match="ViT-B-32"):
+        BiEncoder.load("ViT-B32", "cpu")
+
+
+@pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "roberta-ViT-B-32"])
+def test_what_would_come_from_a_hub_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="hub"):
+        BiEncoder.load(name, "cpu")
+
+
+def test_missing_and_damaged_models_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="no such model folder"):
+        BiEncoder.load(str(tmp_path / "missing"), "cpu")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtefactError, match="no model here"):
+        BiEncoder.load(str(tmp_path / "empty"), "cpu")
+    folder = tiny_model(tmp_path / "tiny")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ArtefactError, match="damaged"):
+        BiEncoder.load(str(folder), "cpu")
+    (folder / "open_clip_config.json").write_text("{")
+    with pytest.raises(ArtefactError, match="damaged"):
+        BiEncoder.load(str(folder), "cpu")
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    (tmp_path / "weights.pt").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(ArtefactError, match="safetensors"):
+        BiEncoder.load(f"linkage_base:{tmp_path / 'weights.pt'}", "cpu")
+    folder = tiny_model(tmp_path / "tiny")
+    (folder / "model.safetensors").rename(folder / "model.bin")
+    with pytest.raises(ArtefactError, match="no such checkpoint"):
+        BiEncoder.load(str(folder), "cpu")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    with pytest.raises(DependencyError, match="cuda"):
+        BiEncoder.load("linkage_base", "cuda")
+
+
+def test_names_and_folders(tmp_path: Path) -> None:
+    assert model_folder(str(tmp_path)) == tmp_path
+    assert model_folder("ViT-B-32") is None
+    assert model_folder("../models/base") is None
+
+
+ROWS = arrays.arrays(np.float32, (4, 6), elements=st.floats(-1, 1, width=32))
+
+
+@given(ROWS, ROWS, st.floats(0, 1))
+def test_pooling_leaves_out_what_is_missing(image: np.ndarray, text: np.ndarray, weight: float) -> None:
+    image, text = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-3) for rows in (image, text))
+    image[0] = text[1] = image[2] = text[2] = 0
+    pooled = pool(image, text, weight)
+    np.testing.assert_allclose(pooled[2], 0)
+    for row, only in ((0, text[0]), (1, image[1])):
+        length = np.linalg.norm(only)
+        np.testing.assert_allclose(pooled[row], only / length if length else only, atol=1e-5)
+    lengths = np.linalg.norm(pooled, axis=1)
+    assert ((np.abs(lengths - 1) < 1e-4) | (lengths == 0)).all()
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+def test_a_crop_keeps_its_proportions(width: int, height: int) -> None:
+    frame = fit(Image.new("RGB", (width, height), (0, 0, 0)), 48, 128, ink=False)
+    assert frame.shape == (3, 48, 128)
+    dark = frame[0] < 128
+    shown = int(dark.any(axis=0).sum()), int(dark.any(axis=1).sum())
+    scale = min(48 / height, 128 / width)
+    assert abs(shown[0] - max(1, width * scale)) <= 1
+    assert abs(shown[1] - max(1, height * scale)) <= 1
+
+
+def test_ink_is_dark_on_white_whatever_the_paper() -> None:
+    dark_on_grey = draw("Abbot & Sons")
+    light_on_black = Image.eval(dark_on_grey, lambda level: 255 - level)
+    for image in (dark_on_grey, light_on_black):
+        frame = fit(image, 48, 512, ink=True)
+        assert frame.shape == (1, 48, 512)
+        assert np.median(frame[:, :, :100]) > 240
+        assert frame.min() < 10
+    blank = np.full((40, 300), 200, dtype=np.uint8) + np.random.default_rng(0).integers(0, 4, (40, 300), dtype=np.uint8)
+    assert fit(Image.fromarray(blank), 48, 512, ink=True).min() > 150
+
+
+def test_a_vertical_line_is_turned() -> None:
+    from lines import crop
+
+    data = crop("Abbot")
+    upright, turned = read_crop(data), read_crop(data, "vertical")
+    assert turned.size == upright.size[::-1]
