@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from linkage import __version__
-from linkage.console import print_json, print_metrics, print_stages, print_summary
+from linkage.console import print_highlights, print_json, print_metrics, print_stages, print_summary
 from linkage.errors import LinkageError, UsageError
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def run(
         return
     print_stages(result.manifest)
     if len(result.metrics):
-        print_metrics(result.metrics)
+        print_highlights(result.metrics)
+        typer.echo(f"figures {out / 'evaluate' / 'metrics.csv'}")
     typer.echo(f"tables  {out / 'export'}\nreport  {out / 'report.html'}")
 
 

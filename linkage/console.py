@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+HIGHLIGHTS = ("matched accuracy", "no-match accuracy", "pairwise F1", "B-cubed F1")
 
 
 def print_json(value: Any) -> None:
@@ -28,7 +32,7 @@ def print_summary(summary: dict[str, Any], as_json: bool) -> None:
 
 def print_stages(manifest: dict[str, Any]) -> None:
     """Print the stages of a run with their time, memory and counts."""
-    rows = [("stage", "seconds", "peak MB", "counts")]
+    rows: list[tuple[str, ...]] = [("stage", "seconds", "peak MB", "counts")]
     for name, stage in manifest["stages"].items():
         counts = ", ".join(f"{key} {_short(value)}" for key, value in stage["counts"].items())
         seconds = "kept" if stage["kept"] else f"{stage['seconds']:.1f}"
@@ -36,12 +40,18 @@ def print_stages(manifest: dict[str, Any]) -> None:
     _print_rows(rows)
 
 
+def print_highlights(metrics: pd.DataFrame) -> None:
+    """Print the measures that a run is judged by, on the rows least fitted on: test, else val, else all."""
+    split = next((name for name in ("test", "val") if (metrics["split"] == name).any()), "all")
+    print_metrics(metrics[metrics["measure"].isin(HIGHLIGHTS) & (metrics["split"] == split)])
+
+
 def print_metrics(metrics: pd.DataFrame) -> None:
     """Print figures with their 95 % intervals."""
-    rows = [("split", "measure", "system", "value", "95 % interval", "n")]
-    for row in metrics.itertuples():
-        interval = f"{row.low:.3f}-{row.high:.3f}" if row.low == row.low else ""
-        rows.append((str(row.split), str(row.measure), str(row.system), f"{row.value:.3f}", interval, str(row.n)))
+    rows: list[tuple[str, ...]] = [("split", "measure", "system", "value", "95 % interval", "n")]
+    for row in metrics.to_dict("records"):
+        interval = "" if math.isnan(row["low"]) else f"{row['low']:.3f}-{row['high']:.3f}"
+        rows.append((row["split"], row["measure"], row["system"], f"{row['value']:.3f}", interval, str(row["n"])))
     _print_rows(rows)
 
 

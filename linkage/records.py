@@ -149,7 +149,8 @@ def _open_parquet(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no such file")
     try:
         names = pq.read_schema(path).names
-        frame = pq.read_table(path, columns=[name for name in names if name not in ("crop", "words")]).to_pandas()
+        light = [name for name in names if name not in ("crop", "words")]
+        frame: pd.DataFrame = pq.read_table(path, columns=light).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:200]})") from None
     require_columns(frame, ("record_id",), path)
@@ -168,7 +169,9 @@ def _complete(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _check_ids(ids: pd.Series, path: Path) -> None:
     if (ids == "").any():
-        raise InputError(f"{path}: row {int((ids == '').idxmax()) + 2} has no record_id; give every record one")
+        raise InputError(
+            f"{path}: row {int((ids == '').to_numpy().argmax()) + 2} has no record_id; give every record one"
+        )
     if ids.duplicated().any():
         first = ids[ids.duplicated()].iloc[0]
         raise InputError(f"{path}: record_id {first!r} stands {int((ids == first).sum())} times; ids must be unique")

@@ -216,13 +216,16 @@ class _Pipeline:
         from linkage.cluster import cluster, entities_table, merge_members
         from linkage.encode.embed import Embeddings
         from linkage.link.index import Index
+        from linkage.link.link import link_scorer
 
         config = self.config
         depends_on = [config.cluster.model_dump(), config.seed, embedded, linked, self.labels_digest]
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
-            links = read_table(self.path / "link" / "links.parquet") if linked else None
+            table = self.path / "link" / "links.parquet"
+            links = read_table(table) if linked else None
+            scorer = link_scorer(table) if linked else self.scorer()
             exemplars = Index.open(self.path / "index").exemplars if linked else None
             placed = _placed(links, exemplars)
             rest = records.take(np.flatnonzero(~records.frame["record_id"].isin(placed)))
@@ -231,7 +234,7 @@ class _Pipeline:
                 rest,
                 embeddings,
                 config.cluster,
-                scorer=self.scorer(),
+                scorer=scorer,
                 seed=config.seed,
                 device=config.link.device,
             )

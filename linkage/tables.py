@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ COLUMNS: dict[str, Column] = {
     "exemplar_source": Column("text", "file that the exemplar was read from"),
     "exemplar_page": Column("integer", "page of that file"),
     "origin": Column("text", "how the record came to its entity: exemplar, linked, clustered or singleton"),
-    "membership": Column("number", "match probability 0..1 of the record with the exemplar of its entity; 1 for exemplars"),
+    "membership": Column("number", "match probability 0..1 of the record with its entity's exemplar; 1 for exemplars"),
     "noise": Column("flag", "1: clustering found nothing like the record, so it is an entity of its own"),
     "is_exemplar": Column("flag", "1: the record stands for its entity"),
     "n_records": Column("integer", "records of the entity"),
@@ -112,7 +112,7 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
             cells[name] = [None if pd.isna(v) else escape_cell(str(v)) for v in cells[name]]
     # Python's writer leaves a lone carriage return unquoted, and readers then see a new row.
     returns = any("\r" in cell for name in cells for cell in cells[name] if isinstance(cell, str))
-    quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(path) as temporary:
         cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g", quoting=quoting)
     if twin:
@@ -203,7 +203,7 @@ def read_array(path: Path) -> np.ndarray:
         ArtefactError: it is missing or not an array.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise ArtefactError(f"{path}: not a readable array ({_one_line(error)}); make it again") from None
 

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -19,17 +20,24 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when torch
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFilter
+from rapidfuzz.distance import Levenshtein
+from torch import nn
 
 from linkage.config import EncodeConfig, TrainConfig
 from linkage.encode import towers
+from linkage.encode.augment import augment_image
 from linkage.encode.biencoder import SHIPPED, BiEncoder
+from linkage.encode.crops import read_crop
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.encode.train import train
 from linkage.errors import DependencyError
 from linkage.records import Records
 from linkage.synth.records import synth_records
 from linkage.synth.render import choose_face, load
+
+log = logging.getLogger("train_base")
 
 CELL = 24  # pixels of the square in which a character is drawn
 FACES = 4  # faces averaged per character
@@ -79,8 +87,8 @@ def positions(length: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32) * POSITION_SIZE * np.sqrt(2)
 
 
-def start(folder: Path, seed: int) -> None:
-    """Write the untrained model: random weights but for characters (by look) and positions (by sines)."""
+def start(seed: int) -> BiEncoder:
+    """The untrained model: random weights but for characters (by look) and positions (by sines)."""
     torch.manual_seed(seed)
     encoder = BiEncoder.load(towers.ARCHITECTURE, "cpu")
     characters = list(CharTokenizer().ids)
@@ -92,7 +100,104 @@ def start(folder: Path, seed: int) -> None:
         encoder.model.text.positional_embedding.copy_(
             torch.from_numpy(positions(*encoder.model.text.positional_embedding.shape))
         )
-    encoder.save(folder)
+    return encoder
+
+
+class Spelling(nn.Module):
+    """Characters along a line, for learning to read: columns against character vectors, and a score for no character."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, width)
+        self.blank = nn.Linear(width, 1)
+
+    def forward(self, columns: torch.Tensor, characters: torch.Tensor) -> torch.Tensor:
+        """Columns (B, T, D), unit character vectors (C, D) -> log probabilities (B, T, 1 + C); 0 is no character."""
+        scores = torch.cat((self.blank(columns), self.project(columns) @ characters.T), dim=2)
+        return scores.float().log_softmax(dim=2)
+
+
+def reading_loss(spelling: torch.Tensor, pixels: torch.Tensor, texts: list[torch.Tensor], even: float) -> torch.Tensor:
+    """CTC (Graves et al. 2006), helped at first by pretending that the characters are spread evenly over the ink.
+
+    Without that help CTC needs some hundred thousand lines before it reads anything.
+
+    Args:
+        spelling: log probabilities (B, T, 1 + C).
+        pixels: uint8 (B, 1, H, W).
+        texts: class numbers 1..C of each line.
+        even: weight of the help, 0..1.
+    """
+    lengths = torch.tensor([len(text) for text in texts])
+    full = torch.full_like(lengths, spelling.shape[1])
+    loss = F.ctc_loss(spelling.transpose(0, 1), torch.cat(texts), full, lengths, zero_infinity=True)
+    if even <= 0:
+        return loss
+    ink = (pixels[:, 0] < 128).any(dim=1)  # (B, W)
+    step = pixels.shape[3] / spelling.shape[1]
+    target = torch.full(spelling.shape[:2], -100)
+    for row, text in enumerate(texts):
+        inked = ink[row].nonzero()
+        if not len(inked):
+            continue
+        left, right = float(inked[0]), float(inked[-1]) + 1
+        share = ((torch.arange(spelling.shape[1]) + 0.5) * step - left) / (right - left)
+        inside = (share >= 0) & (share < 1)
+        target[row, inside] = text[(share[inside] * len(text)).long()]
+    # "No character" is left out of this half: it has no place in an even spread.
+    letters = spelling[:, :, 1:].flatten(0, 1).log_softmax(dim=1)
+    return loss + even * F.nll_loss(letters, (target.flatten() - 1).clamp(min=-100), ignore_index=-100)
+
+
+def learn_to_read(encoder: BiEncoder, records: Records, steps: int, batch: int, rate: float, seed: int) -> None:
+    """Teach the image tower to spell single lines in the text tower's character vectors, before it learns names."""
+    frame = records.frame
+    chosen = (frame["split"] == "train") & frame["layout"].isin(("line", "entry")) & (frame["direction"] != "vertical")
+    rows = np.flatnonzero(chosen & (frame["truth"].str.len() <= 48))
+    tower = encoder.model.visual.trunk
+    head = Spelling(tower.num_features)
+    parameters = [p for p in (*tower.parameters(), *head.parameters()) if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
+    vectors = F.normalize(encoder.model.text.token_embedding.weight.detach(), dim=1)
+
+    def prepare(step: int) -> tuple[torch.Tensor, list[list[int]]]:
+        rng = np.random.default_rng((seed, step))
+        drawn = rng.choice(rows, size=batch, replace=False).tolist()
+        pixels = [encoder.pixels(augment_image(read_crop(records.crop(row) or b""), rng)) for row in drawn]
+        texts = [encoder.tokenize.encode(frame["truth"][row])[1:-1] for row in drawn]  # type: ignore[union-attr]
+        return torch.from_numpy(np.stack(pixels)), texts
+
+    encoder.model.to(memory_format=torch.channels_last).train()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(prepare, 0)
+        for step in range(steps):
+            pixels, texts = waiting.result()
+            waiting = pool.submit(prepare, step + 1)
+            classes = torch.tensor(sorted({token for text in texts for token in text}))
+            numbered = [torch.searchsorted(classes, torch.tensor(text)) + 1 for text in texts]
+            with torch.autocast("cpu", torch.bfloat16):
+                spelling = head(tower.read(towers.scaled(encoder.model, pixels)), vectors[classes])
+            loss = reading_loss(spelling, pixels, numbered, max(0.0, 1 - 2 * step / steps))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+            if (step + 1) % 20 == 0:
+                log.info(
+                    "reading: step %d, loss %.3f, character error %.3f", step + 1, loss.item(), _error(spelling, numbered)
+                )
+
+
+def _error(spelling: torch.Tensor, texts: list[torch.Tensor]) -> float:
+    """Character error rate of the best path."""
+    wrong = total = 0
+    for best, text in zip(spelling.argmax(dim=2), texts, strict=True):
+        read = [int(c) for c in torch.unique_consecutive(best) if c]
+        wrong += Levenshtein.distance(read, text.tolist())
+        total += len(text)
+    return wrong / max(total, 1)
 
 
 def keep_memory() -> None:
@@ -110,8 +215,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SHIPPED / "base")
     parser.add_argument("--entities", type=int, default=30_000)
     parser.add_argument("--views", type=int, default=3)
+    parser.add_argument("--reading-steps", type=int, default=800)
     parser.add_argument("--align-epochs", type=int, default=0)
-    parser.add_argument("--supervised-epochs", type=int, default=5)
+    parser.add_argument("--supervised-epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--temperature", type=float, default=0.07)
@@ -123,8 +229,10 @@ def main() -> None:
     table = work / f"records_{options.entities}_{options.views}_{options.seed}.parquet"
     if not table.exists():
         synth_records(table, entities=options.entities, views=options.views, seed=options.seed)
-    if not (work / "start").exists():
-        start(work / "start", options.seed)
+    if not (work / "start" / "model.safetensors").exists():
+        encoder = start(options.seed)
+        learn_to_read(encoder, Records.open(table), options.reading_steps, options.batch_size, options.lr, options.seed)
+        encoder.save(work / "start")
     config = TrainConfig(
         enabled=True,
         align_epochs=options.align_epochs,

@@ -75,7 +75,9 @@ def test_any_architecture_of_open_clip_can_be_built_from_a_local_checkpoint(
     vectors = encoder.encode_image([draw("Abbot")]), encoder.encode_text(["a receipt"])
     encoder.save(tmp_path / "model")
     loaded = BiEncoder.load(f"RN50:{tmp_path / 'model' / 'model.safetensors'}", "cpu")
-    for before, after in zip(vectors, (loaded.encode_image([draw("Abbot")]), loaded.encode_text(["a receipt"])), strict=True):
+    for before, after in zip(
+        vectors, (loaded.encode_image([draw("Abbot")]), loaded.encode_text(["a receipt"])), strict=True
+    ):
         assert float((before * after).sum()) > 0.99
 
 

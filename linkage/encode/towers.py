@@ -68,11 +68,16 @@ class LineEncoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, 48, 512) -> (B, width)."""
-        x = x.mean(dim=1, keepdim=True).contiguous(memory_format=torch.channels_last)
-        x = self.columns(self.stages(x)).squeeze(2)  # (B, width, 64)
-        x = self.norm(self.context(x).transpose(1, 2))
+        x = self.read(x)
         weights = self.gate(x).float().softmax(dim=1)
         return (weights * x).sum(dim=1)
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 48, 512) -> (B, 64, width): what stands at each column of the line."""
+        x = x.mean(dim=1, keepdim=True).contiguous(memory_format=torch.channels_last)
+        x = self.columns(self.stages(x)).squeeze(2)  # (B, width, 64)
+        out: torch.Tensor = self.norm(self.context(x).transpose(1, 2))
+        return out
 
 
 @register_model
@@ -111,12 +116,16 @@ def image_features(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 unit rows (B, D).
     """
+    return F.normalize(model.encode_image(scaled(model, pixels)).float(), dim=-1)
+
+
+def scaled(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    """Pixels uint8 (B, 1 or 3, H, W) as the image tower wants them: float32 (B, 3, H, W), its own mean and spread."""
     mean, std = (
         torch.tensor(values, device=pixels.device).view(1, -1, 1, 1)
         for values in (model.visual.image_mean, model.visual.image_std)
     )
-    scaled = ((pixels / 255.0).expand(-1, 3, -1, -1) - mean) / std
-    return F.normalize(model.encode_image(scaled).float(), dim=-1)
+    return ((pixels / 255.0).expand(-1, 3, -1, -1) - mean) / std
 
 
 def text_features(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from linkage.evaluate.baselines import Ranking, rank_by_strings
 from linkage.evaluate.metrics import Figure, divide, f1, measure, share, sum_by
 from linkage.evaluate.scores import SYSTEM, Scores, fitting_rows
 from linkage.evaluate.truth import attach_truth
-from linkage.link.link import MIN_VALIDATION
+from linkage.link.link import MIN_VALIDATION, manifest_of
 from linkage.link.scorer import fit_threshold
 from linkage.tables import read_table, require_columns
 
@@ -99,7 +99,7 @@ def read_exemplars(links: Path, index: Path | None) -> pd.DataFrame:
         ArtefactError: there is no such folder.
     """
     if index is None:
-        manifest = links.with_name(links.name + ".manifest.json")
+        manifest = manifest_of(links)
         try:
             named = Path(str(json.loads(manifest.read_text(encoding="utf-8"))["index"]))
         except (OSError, ValueError, KeyError, TypeError):

@@ -21,7 +21,11 @@ from linkage.text import clean
 HEADER_MIN_LINES, HEADER_MAX_LINES = 3, 5
 """A block of one or two lines on top is often a logo or a stamp: what comes next belongs to the header, too."""
 
+UNREAD_HEADER = 4
+"""The header of a page without a readable word is this part of its height."""
+
 _SURE = 0.4  # word confidence from which a reading is believed
+_PAPER = 4.0  # standard deviation of the grey values of an empty sheet, shaded by the scanner's lamp
 _CROSSING = 0.1  # share of lines run across gutters from which a page is read again, column by column
 _WORD_LETTERS = 3  # letters in a row that make a real word
 # Scripts that write no spaces between words: kana, Han, full-width forms.
@@ -50,12 +54,14 @@ class Region:
 
     @property
     def text(self) -> str:
-        """The reading for comparing by eye: NFC, single spaces, none inside scripts that write none."""
-        return _close_up(clean(self.text_raw))
+        """The reading for keeping (see `joined`)."""
+        return joined(self.text_raw)
 
 
 def find_regions(page: Page, config: IngestConfig, engine: Engine) -> list[Region]:
-    """Regions of one page in reading order; but for a whole page, each holds at least one letter or digit.
+    """Regions of one page in reading order; each holds at least one letter or digit.
+
+    Exceptions are the whole page, and the header of a page on which no header can be read.
 
     Args:
         page: decoded page.
@@ -78,7 +84,11 @@ def find_regions(page: Page, config: IngestConfig, engine: Engine) -> list[Regio
         "header": lambda found: header_of(found, config.header_lines),
     }[config.regions]
     regions = [_region(group, _vertical_language(config)) for group in find(words)]
-    return [region for region in regions if has_letters(region.text_raw)]
+    regions = [region for region in regions if has_letters(region.text_raw)]
+    if config.regions == "header" and not regions and holds_ink(page):
+        # A head that cannot be read, a logo or a faded print, can still be seen: the record goes by its picture.
+        regions = [Region((0, 0, width, max(height // UNREAD_HEADER, 1)))]
+    return regions
 
 
 def given_regions(page: Page, engine: Engine, given: Sequence[GivenBox]) -> tuple[list[Region], list[str]]:
@@ -144,6 +154,11 @@ def holds_words(line: Sequence[Word]) -> bool:
     )
 
 
+def holds_ink(page: Page) -> bool:
+    """Whether a page is more than blank paper: its grey values (0..255) spread by more than paper's do."""
+    return float(np.asarray(page.image.convert("L").reduce(8)).std()) > _PAPER
+
+
 def has_letters(text: str) -> bool:
     """Whether a text holds any letter or digit of any script."""
     return any(unicodedata.category(character)[0] in "LN" for character in text)
@@ -170,10 +185,11 @@ def _vertical_language(config: IngestConfig) -> bool:
     return config.psm == 5 or any(language.endswith("_vert") for language in config.languages)
 
 
-def _close_up(text: str) -> str:
-    pieces = text.split(" ")
-    joined = pieces[0]
-    for piece in pieces[1:]:
-        tight = joined and piece and _UNSPACED.match(joined[-1]) and _UNSPACED.match(piece[0])
-        joined += piece if tight else " " + piece
-    return joined
+def joined(text_raw: str) -> str:
+    """A reading for keeping: `clean`, and no spaces inside scripts that write none, where engines put them."""
+    first, *rest = clean(text_raw).split(" ")
+    text = first
+    for piece in rest:
+        tight = text and piece and _UNSPACED.match(text[-1]) and _UNSPACED.match(piece[0])
+        text += piece if tight else " " + piece
+    return text

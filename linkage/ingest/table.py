@@ -16,10 +16,10 @@ from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.images import open_image
 from linkage.ingest.ocr import Engine, Word, make_engine
+from linkage.ingest.regions import joined
 from linkage.progress import progress
 from linkage.records import SCHEMA, Records
 from linkage.tables import replacing, write_table
-from linkage.text import clean
 
 _ROWS = 256  # records read, and written as one row group, at a time
 
@@ -65,7 +65,8 @@ def _packed(
 ) -> Iterator[list[dict[str, Any]]]:
     with progress("import", len(records)) as advance:
         for start in range(0, len(records), _ROWS):
-            rows = records.frame.iloc[start : start + _ROWS].replace({np.nan: None}).to_dict("records")
+            frame = records.frame.iloc[start : start + _ROWS].astype(object)
+            rows: list[dict[str, Any]] = frame.where(frame.notna(), None).to_dict("records")  # type: ignore[assignment]
             unread = []
             for number, row in enumerate(rows, start=start):
                 row |= {
@@ -102,7 +103,7 @@ def _picture(
 
 def _put_reading(row: dict[str, Any], words: list[Word], engine: str) -> None:
     raw = " ".join(word.text for word in words)
-    row |= {"text": clean(raw), "text_raw": raw, "ocr_engine": engine}
+    row |= {"text": joined(raw), "text_raw": raw, "ocr_engine": engine}
     if words:
         row["ocr_confidence"] = float(np.mean([word.confidence for word in words]))
     edges = ("x0", "y0", "x1", "y1")

@@ -64,8 +64,26 @@ class LinkResult:
             "threshold_source": self.threshold_source,
             "scorer": asdict(self.scorer),
         }
-        with replacing(path.with_name(path.name + ".manifest.json")) as temporary:
+        with replacing(manifest_of(path)) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def link_scorer(links: Path) -> Scorer:
+    """The scorer that made a links table, from the manifest beside it.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    manifest = manifest_of(links)
+    try:
+        return Scorer.of_values(json.loads(manifest.read_text(encoding="utf-8"))["scorer"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ArtefactError(f"{manifest}: not readable; run `linkage link` again") from None
+
+
+def manifest_of(links: Path) -> Path:
+    """Where a links table says what it was made with."""
+    return links.with_name(links.name + ".manifest.json")
 
 
 def link(

@@ -10,7 +10,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -91,15 +91,23 @@ class Scorer:
             ArtefactError: missing, not a scorer, or coefficients that no fit gives.
         """
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            scorer = cls(**values | {"weights": tuple(map(float, values["weights"]))})
-            slopes = [*scorer.weights, scorer.score_alone]
-            sound = bool(np.isfinite([scorer.intercept, scorer.intercept_alone, *slopes]).all()) and min(slopes) >= 0
-            sound &= len(scorer.weights) == len(FEATURES) and sum(scorer.weights) > 0
+            return cls.of_values(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ArtefactError(f"{path}: not a readable scorer ({' '.join(str(error).split())})") from None
-        if not sound:
-            raise ArtefactError(f"{path}: coefficients of similarities must be positive; fit the scorer again")
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any]) -> Scorer:
+        """The scorer with these attributes, as they come from JSON.
+
+        Raises:
+            TypeError, KeyError: an attribute is missing, unknown or of a wrong type.
+            ValueError: coefficients that no fit gives.
+        """
+        scorer = cls(**values | {"weights": tuple(map(float, values["weights"]))})
+        slopes = [*scorer.weights, scorer.score_alone]
+        sound = bool(np.isfinite([scorer.intercept, scorer.intercept_alone, *slopes]).all()) and min(slopes) >= 0
+        if not sound or len(scorer.weights) != len(FEATURES) or sum(scorer.weights) <= 0:
+            raise ValueError("coefficients of similarities must be positive; fit the scorer again")
         return scorer
 
     @classmethod

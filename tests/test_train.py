@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lines import NAMES, crop, tiny_model, write_records
+from safetensors.torch import load_file
+
+from linkage.config import EncodeConfig, TrainConfig
+from linkage.encode import train as training
+from linkage.encode.biencoder import BiEncoder
+from linkage.encode.train import train
+from linkage.encode.validate import Validation
+from linkage.errors import ArtefactError, DependencyError, InputError
+from linkage.records import Records
+
+
+def labelled(path: Path, split: str = "train") -> Records:
+    """Two records of each of 16 firms, the second set smaller."""
+    rows: list[dict[str, object]] = [
+        {"text": name, "crop": crop(name, size), "entity_id": f"e{number}", "split": split}
+        for number, name in enumerate(NAMES)
+        for size in (30, 22)
+    ]
+    return Records.open(write_records(path, rows))
+
+
+def config(**changes: object) -> TrainConfig:
+    values = {"align_epochs": 2, "supervised_epochs": 2, "batch_size": 8, "checkpoint_steps": 3, "bf16": "off"}
+    return TrainConfig.model_validate(values | changes)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> EncodeConfig:
+    return EncodeConfig(model=str(tiny_model(tmp_path / "tiny")), device="cpu")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same(left: Path, right: Path) -> None:
+    one, two = weights(left), weights(right)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert (left / "metrics.jsonl").read_text() == (right / "metrics.jsonl").read_text()
+
+
+def test_sixteen_pairs_are_learned_by_heart(tmp_path: Path) -> None:
+    records = Records.open(write_records(tmp_path / "records.parquet", [{"text": name} for name in NAMES]))
+    out = tmp_path / "model"
+    plan = config(align_epochs=25, batch_size=16, align_lr=2e-3, checkpoint_steps=1000)
+    summary = train(records, out, plan, EncodeConfig(model="linkage_base", device="cpu"), seed=0)
+    assert summary["pairs"] == 16
+    assert summary["steps"] == 25
+    losses = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.5 * losses[0]
+    encoder = BiEncoder.load(str(out), "cpu")
+    from linkage.encode.crops import read_crop
+
+    image = encoder.encode_image([read_crop(records.crop(row) or b"") for row in range(16)])
+    cosines = image @ encoder.encode_text(list(NAMES)).T
+    assert (cosines.argmax(axis=1) == np.arange(16)).mean() >= 0.9
+
+
+def test_the_model_folder_is_complete_and_nothing_else_is_left(tmp_path: Path, tiny: EncodeConfig) -> None:
+    out = tmp_path / "model"
+    summary = train(labelled(tmp_path / "records.parquet"), out, config(), tiny, seed=0)
+    names = {"metrics.jsonl", "model.safetensors", "open_clip_config.json", "training.json", "vocab.txt"}
+    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "records.parquet", "tiny"}
+    assert json.loads((out / "training.json").read_text())["steps"] == summary["steps"] == 16
+    assert summary["entities"] == 16
+    assert BiEncoder.load(str(out), "cpu").dim == 16
+
+
+class CutError(Exception):
+    """Stands for a power cut in the middle of a step."""
+
+
+@pytest.mark.parametrize("at", [2, 5, 8, 9, 13])
+def test_training_that_was_cut_ends_with_the_same_weights(
+    tmp_path: Path, tiny: EncodeConfig, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    records = labelled(tmp_path / "records.parquet")
+    train(records, tmp_path / "whole", config(), tiny, seed=3)
+    calls = 0
+    update = training.Trainer._update
+
+    def cut(self: training.Trainer, *args: object) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise CutError
+        return update(self, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(CutError):
+        patch.setattr(training.Trainer, "_update", cut)
+        train(records, tmp_path / "cut", config(), tiny, seed=3)
+    assert not (tmp_path / "cut").exists()
+    train(records, tmp_path / "cut", config(), tiny, seed=3)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_kill_9_at_any_moment_loses_nothing(tmp_path: Path, tiny: EncodeConfig) -> None:
+    records = labelled(tmp_path / "records.parquet")
+    plan = config(align_epochs=6, supervised_epochs=6, checkpoint_steps=1)
+    train(records, tmp_path / "whole", plan, tiny, seed=1)
+    out = tmp_path / "killed"
+    moments = random.Random(5)
+    for _ in range(5):
+        child = multiprocessing.get_context("fork").Process(target=train, args=(records, out, plan, tiny), kwargs={"seed": 1})
+        child.start()
+        time.sleep(moments.uniform(0.05, 0.6))
+        if child.pid and child.is_alive():
+            os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    if not out.exists():
+        train(records, out, plan, tiny, seed=1)
+    assert_same(tmp_path / "whole", out)
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(
+    tmp_path: Path, tiny: EncodeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = labelled(tmp_path / "records.parquet")
+    train(records, tmp_path / "whole", config(), tiny, seed=4)
+    with monkeypatch.context() as patch, pytest.raises(CutError):
+        patch.setattr(training.Trainer, "_validate", _raise)
+        train(records, tmp_path / "out", config(), tiny, seed=3)
+    train(records, tmp_path / "out", config(), tiny, seed=4)
+    assert_same(tmp_path / "whole", tmp_path / "out")
+
+
+def _raise(*_: object) -> None:
+    raise CutError
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, tiny: EncodeConfig) -> None:
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    (partial / "checkpoint.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(ArtefactError, match=r"checkpoint\.safetensors: damaged"):
+        train(labelled(tmp_path / "records.parquet"), tmp_path / "out", config(), tiny, seed=0)
+
+
+def test_test_rows_are_never_read(tmp_path: Path, tiny: EncodeConfig) -> None:
+    train(labelled(tmp_path / "alone.parquet"), tmp_path / "alone", config(), tiny, seed=0)
+    rows: list[dict[str, object]] = [
+        {"text": f"{name} {size}", "crop": crop(name, size), "entity_id": f"e{number}", "split": "train"}
+        for number, name in enumerate(NAMES)
+        for size in (30, 22)
+    ]
+    for row in rows:
+        row["text"] = str(row["text"]).rsplit(" ", 1)[0]
+    extra: list[dict[str, object]] = [
+        {"text": f"secret {n}", "entity_id": f"t{n % 4}", "split": "test", "crop": b"unreadable"} for n in range(8)
+    ]
+    both = Records.open(write_records(tmp_path / "both.parquet", rows + extra))
+    train(both, tmp_path / "both", config(), tiny, seed=0)
+    one, two = weights(tmp_path / "alone"), weights(tmp_path / "both")
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_the_best_epoch_on_unseen_entities_is_kept(tmp_path: Path, tiny: EncodeConfig) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": name, "crop": crop(name, size), "entity_id": f"e{number}", "split": "val" if number < 6 else "train"}
+        for number, name in enumerate(NAMES)
+        for size in (30, 22)
+    ]
+    records = Records.open(write_records(tmp_path / "records.parquet", rows))
+    summary = train(records, tmp_path / "model", config(supervised_epochs=4), tiny, seed=0)
+    lines = map(json.loads, (tmp_path / "model" / "metrics.jsonl").read_text().splitlines())
+    hits = {line["epoch"]: line["hit_pooled"] for line in lines if line["stage"] == "val"}
+    assert set(hits) == set(range(1, 7))
+    assert summary["val_hit_pooled"] == max(hits.values()) == hits[summary["epoch_kept"]]
+    encoder = BiEncoder.load(str(tmp_path / "model"), "cpu")
+    assert Validation(records, 0.5).measure(encoder)["hit_text"] == pytest.approx(summary["val_hit_text"], abs=0.1)
+
+
+def test_validation_looks_from_queries_to_exemplars_where_roles_are_given(tmp_path: Path, tiny: EncodeConfig) -> None:
+    rows: list[dict[str, object]] = []
+    for number, name in enumerate(NAMES[:4]):
+        for role in ("exemplar", "query"):
+            rows.append({"text": name, "entity_id": f"e{number}", "split": "val", "role": role})
+    rows.append({"text": "nobody", "entity_id": "e9", "split": "val", "role": "query_nomatch"})
+    rows.append({"text": "nobody else", "entity_id": "e9", "split": "val", "role": "query_nomatch"})
+    validation = Validation(Records.open(write_records(tmp_path / "records.parquet", rows)), 0.5)
+    assert validation.queries == 4
+    figures = validation.measure(BiEncoder.load(tiny.model, "cpu"))
+    assert figures == {"hit_pooled": 1.0, "hit_image": 1.0, "hit_text": 1.0}
+
+
+def test_records_that_lack_a_crop_or_a_text_are_trained_on(tmp_path: Path, tiny: EncodeConfig) -> None:
+    rows: list[dict[str, object]] = []
+    for number, name in enumerate(NAMES[:8]):
+        rows.append({"text": name, "crop": None, "entity_id": f"e{number}"})
+        rows.append({"text": "", "crop": crop(name), "entity_id": f"e{number}"})
+    rows.append({"text": "broken", "crop": b"no picture", "entity_id": "e0"})
+    records = Records.open(write_records(tmp_path / "records.parquet", rows))
+    summary = train(records, tmp_path / "model", config(), tiny, seed=0)
+    assert summary["entities"] == 8
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "model").values() if value.is_floating_point())
+
+
+def test_nothing_to_train_on(tmp_path: Path, tiny: EncodeConfig) -> None:
+    rows: list[dict[str, object]] = [{"text": name, "crop": None} for name in NAMES]
+    records = Records.open(write_records(tmp_path / "records.parquet", rows))
+    with pytest.raises(InputError, match=r"records\.parquet: nothing to train on"):
+        train(records, tmp_path / "model", config(), tiny, seed=0)
+    assert not (tmp_path / "model.partial").exists()
+
+
+def test_a_loss_that_is_no_number_stops_training(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "tiny")
+    encoder = BiEncoder.load(str(folder), "cpu")
+    with torch.no_grad():
+        encoder.model.logit_scale.fill_(float("nan"))
+    encoder.save(folder)
+    with pytest.raises(InputError, match=r"lower train\.align_lr"):
+        train(
+            labelled(tmp_path / "records.parquet"), tmp_path / "out", config(), EncodeConfig(model=str(folder)), seed=0
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_tensorboard_is_asked_for_but_not_installed(
+    tmp_path: Path, tiny: EncodeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(DependencyError, match="tensorboard"):
+        train(labelled(tmp_path / "r.parquet"), tmp_path / "out", config(tensorboard=True), tiny, seed=0)
+    shutil.rmtree(tmp_path / "out.partial")
+
+
+def test_the_learning_rate_warms_up_and_comes_down(tmp_path: Path, tiny: EncodeConfig) -> None:
+    records = labelled(tmp_path / "records.parquet")
+    encoder = BiEncoder.load(tiny.model, "cpu")
+    data = training.TrainingSet(records)
+    plan = config(warmup=0.1, align_lr=1e-3, supervised_lr=2e-3)
+    trainer = training.Trainer(encoder, data, plan, 0.5, 0, tmp_path, ["align"])
+    rates = []
+    for step in range(100):
+        trainer._set_rate("align", step, 100)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(1e-4)
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[-1] < 3e-5
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_norms_biases_and_the_temperature_do_not_decay(tiny: EncodeConfig) -> None:
+    model = BiEncoder.load(tiny.model, "cpu").model
+    decayed, rest = training._optimizer(model, 0.1).param_groups
+    assert rest["weight_decay"] == 0.0
+    assert all(p.ndim > 1 for p in decayed["params"])
+    assert any(p is model.logit_scale for p in rest["params"])
+    assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
