@@ -15,7 +15,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 import numpy as np
-import pandas as pd
 
 from linkage.config import ClusterConfig, IngestConfig
 from linkage.rundir import peak_memory
@@ -41,15 +40,15 @@ def crops(n: int, folder: Path) -> None:
     import pytesseract
 
     from linkage.ingest.images import decode_crop
-    from linkage.ingest.ocr import TesseractEngine
+    from linkage.ingest.ocr import make_engine
     from linkage.records import Records
     from linkage.synth.records import synth_records
 
     synth_records(folder / "crops.parquet", entities=n // 2, views=2, seed=0)
     records = Records.open(folder / "crops.parquet")
     images = [decode_crop(crop) for _, batch in records.batches(256) for crop in batch if crop][:n]
-    engine = TesseractEngine(IngestConfig())
-    ours = measured(lambda: engine.read_crops(images))
+    engine = make_engine(IngestConfig())
+    ours = measured(lambda: engine.read_crops(images))  # as ingest calls it: the crops of a page, one call
     theirs = measured(lambda: [pytesseract.image_to_string(image, config="--psm 7") for image in images])
     report("OCR of crops", len(images), ours, "pytesseract per crop", theirs)
 
@@ -70,7 +69,9 @@ def clustering(n: int, folder: Path) -> None:
     ids = [f"r{row:06}" for row in range(n)]
     (folder / "records.csv").write_text("record_id\n" + "\n".join(ids) + "\n")
     records = Records.open(folder / "records.csv")
-    embeddings = Embeddings.write(folder / "embeddings", ids, vectors, np.zeros_like(vectors))
+    image = vectors.astype(np.float16)
+    manifest = {"model": "drawn", "model_sha256": "", "image_weight": 0.5}
+    embeddings = Embeddings(folder, image, np.zeros_like(image), np.array(ids, dtype=object), manifest)
     ours = measured(lambda: cluster(records, embeddings, ClusterConfig()))
     theirs = measured(lambda: hdbscan.HDBSCAN(min_cluster_size=2, min_samples=1, core_dist_n_jobs=1).fit(vectors))
     report("clustering", n, ours, "hdbscan.HDBSCAN", theirs)
@@ -81,7 +82,6 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=200)
     parser.add_argument("--records", type=int, nargs="+", default=[2_000, 10_000])
     arguments = parser.parse_args()
-    pd.set_option("display.width", 200)
     with tempfile.TemporaryDirectory() as folder:
         crops(arguments.crops, Path(folder))
         for n in arguments.records:

@@ -186,7 +186,10 @@ def learn_to_read(encoder: BiEncoder, records: Records, steps: int, batch: int, 
             schedule.step()
             if (step + 1) % 20 == 0:
                 log.info(
-                    "reading: step %d, loss %.3f, character error %.3f", step + 1, loss.item(), _error(spelling, numbered)
+                    "reading: step %d, loss %.3f, character error %.3f",
+                    step + 1,
+                    loss.item(),
+                    _error(spelling, numbered),
                 )
 
 

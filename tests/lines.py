@@ -50,15 +50,16 @@ def write_records(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 def tiny_model(folder: Path, seed: int = 0) -> Path:
-    """A folder with an untrained model of some 60,000 weights."""
+    """A folder with an untrained model of some 130,000 weights."""
     vision = {"image_size": [32, 96], "patch_size": 16, "layers": 1, "width": 32, "head_width": 16}
-    text = {"context_length": 24, "vocab_size": CharTokenizer().vocab_size, "width": 8, "heads": 1, "layers": 1}
+    text = {"context_length": 24, "vocab_size": CharTokenizer().vocab_size, "width": 16, "heads": 1, "layers": 1}
     cfg = {"embed_dim": 16, "custom_text": True, "vision_cfg": vision}
     cfg["text_cfg"] = text | {"no_causal_mask": True, "pool_type": "none"}
     folder.mkdir()
     (folder / CONFIG_FILE).write_text(json.dumps({"model_cfg": cfg}))
     torch.manual_seed(seed)
     model = towers.build(f"local-dir:{folder}")
+    torch.nn.init.normal_(model.text.token_embedding.weight)  # open_clip's own is for long trainings
     tokenize = CharTokenizer(context_length=24)
     BiEncoder("tiny", model, tokenize, cfg, torch.device("cpu")).save(folder)
     return folder

@@ -199,10 +199,11 @@ def test_queries_may_be_pictures_or_texts_or_both(tmp_path: Path, modality: str)
         picture.rotate(1, fillcolor=255).resize((560, 100), Image.Resampling.BICUBIC).save(tmp_path / f"q{number}.png")
     rows = [f'e{n},e{n}.png,"{name}",firm{n}' for n, name in enumerate(names)]
     (tmp_path / "exemplars.csv").write_text("\n".join(["record_id,image,text,entity_id", *rows]) + "\n")
-    rows = [
-        f"q{n},{f'q{n}.png' if modality != 'text' else ''},{f'"{name[:-1]}"' if modality != 'image' else ''}"
-        for n, name in enumerate(names)
-    ]
+    rows = []
+    for number, name in enumerate(names):
+        image = "" if modality == "text" else f"q{number}.png"
+        text = "" if modality == "image" else name[:-1]
+        rows.append(f'q{number},{image},"{text}"')
     (tmp_path / "queries.csv").write_text("\n".join(["record_id,image,text", *rows]) + "\n")
     run_cli("index", tmp_path / "exemplars.csv", "--out", tmp_path / "index")
     run_cli("link", tmp_path / "queries.csv", "--index", tmp_path / "index", "--out", tmp_path / "links.csv")

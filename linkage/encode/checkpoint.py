@@ -63,6 +63,9 @@ def read_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             _, number, name = key.split(".", 2)
             moments.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, state in optimizer.state.items():
+        for name in _MOMENTS[1:]:  # the fused step walks memory: the moments must lie there as the weights do
+            state[name] = torch.empty_like(parameter, requires_grad=False).copy_(state[name])
     return {k.removeprefix("extra."): v for k, v in tensors.items() if k.startswith("extra.")}
 
 

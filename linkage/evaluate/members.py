@@ -37,10 +37,13 @@ def evaluate_members(
 
     scores.notes.append(f"{int(known.sum())} of {len(members)} records are labelled")
 
+    given = "origin" in members.columns and (members["origin"] == "exemplar").any()
+    notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given else {}
+
     def add(system: str, clusters: np.ndarray, fitted: bool) -> None:
         for name, chosen in scores.splits(split):
             rows = chosen & known
-            note = "cut fitted on these rows" if fitted and (fitted_on & rows).any() else ""
+            note = "cut fitted on these rows" if fitted and (fitted_on & rows).any() else notes.get(system, "")
             figures = clustering(entity[rows], clusters[rows], bootstrap=scores.bootstrap, seed=scores.seed)
             for measure, figure in figures.items():
                 scores.add(measure, system, name, figure, note)
