@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -209,7 +210,7 @@ class _Pipeline:
             counts = {"queries": len(queries), "matched": matched}
             return counts | {"threshold": result.threshold, "threshold_source": result.threshold_source}
 
-        return self.directory.stage("link", [config.link.model_dump(), indexed], make_links)
+        return self.directory.stage("link", [config.link.model_dump(), asdict(self.scorer()), indexed], make_links)
 
     def cluster(self, records: Records, embedded: str, linked: str | None) -> str:
         """Give every record its entity: its exemplar's where it was matched, else that of its cluster."""
@@ -219,7 +220,8 @@ class _Pipeline:
         from linkage.link.link import link_scorer
 
         config = self.config
-        depends_on = [config.cluster.model_dump(), config.seed, embedded, linked, self.labels_digest]
+        scorer = asdict(self.scorer())
+        depends_on = [config.cluster.model_dump(), config.seed, scorer, embedded, linked, self.labels_digest]
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)

@@ -84,7 +84,8 @@ def _shape(character: str) -> np.ndarray:
 def positions(length: int, width: int) -> np.ndarray:
     """Sine and cosine positions (Vaswani et al. 2017, section 3.5), float32 (length, width)."""
     angle = np.arange(length)[:, None] / 10000 ** (np.arange(0, width, 2) / width)[None, :]
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32) * POSITION_SIZE * np.sqrt(2)
+    waves = np.concatenate([np.sin(angle), np.cos(angle)], axis=1) * (POSITION_SIZE * np.sqrt(2))
+    return np.asarray(waves, dtype=np.float32)
 
 
 def start(seed: int) -> BiEncoder:
@@ -104,7 +105,7 @@ def start(seed: int) -> BiEncoder:
 
 
 class Spelling(nn.Module):
-    """Characters along a line, for learning to read: columns against character vectors, and a score for no character."""
+    """Characters along a line, for learning to read: columns against character vectors, and a score for none."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -180,7 +181,7 @@ def learn_to_read(encoder: BiEncoder, records: Records, steps: int, batch: int, 
                 spelling = head(tower.read(towers.scaled(encoder.model, pixels)), vectors[classes])
             loss = reading_loss(spelling, pixels, numbered, max(0.0, 1 - 2 * step / steps))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
 from linkage.encode.embed import Embeddings
 from linkage.records import Records
 

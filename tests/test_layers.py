@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "linkage"
-LAYERS = (
-    "__main__ cli console run jobs rundir report evaluate cluster link encode synth ingest records tables config progress text errors"
-).split()
+LAYERS = """
+    __main__ cli console run jobs rundir report evaluate cluster link encode synth ingest
+    records tables config progress text errors
+""".split()
 
 
 def modules() -> list[Path]:

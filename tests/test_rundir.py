@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +84,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("precious")
     with pytest.raises(InputError, match="no run directory"):
         RunDirectory(tmp_path).__enter__()
-    assert os.listdir(tmp_path) == ["thesis.doc"]
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:

@@ -59,12 +59,12 @@ def assert_same(left: Path, right: Path) -> None:
 def test_sixteen_pairs_are_learned_by_heart(tmp_path: Path, tiny: EncodeConfig) -> None:
     records = Records.open(write_records(tmp_path / "records.parquet", [{"text": name} for name in NAMES]))
     out = tmp_path / "model"
-    plan = config(align_epochs=150, batch_size=16, align_lr=5e-3, checkpoint_steps=1000)
+    plan = config(align_epochs=150, batch_size=16, align_lr=2e-3, checkpoint_steps=1000)
     summary = train(records, out, plan, tiny, seed=0)
     assert summary["pairs"] == 16
     assert summary["steps"] == 150
     losses = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert losses[-1] < 0.3 * losses[0]
+    assert np.mean(losses[-3:]) < 0.3 * losses[0]
     encoder = BiEncoder.load(str(out), "cpu")
     image = encoder.encode_image([read_crop(records.crop(row) or b"") for row in range(16)])
     cosines = image @ encoder.encode_text(list(NAMES)).T
@@ -259,7 +259,7 @@ def test_the_learning_rate_warms_up_and_comes_down(tmp_path: Path, tiny: EncodeC
     assert max(rates) == pytest.approx(1e-3)
     assert rates.index(max(rates)) in (9, 10)
     assert rates[-1] < 3e-5
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
 def test_norms_biases_and_the_temperature_do_not_decay(tiny: EncodeConfig) -> None:

@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import nn
 
 from linkage.config import Device
 from linkage.encode import towers
@@ -84,19 +83,20 @@ class BiEncoder:
     def __init__(
         self,
         name: str,
-        model: nn.Module,
+        model: Any,
         tokenize: CharTokenizer | OpenClipTokenizer,
         model_cfg: dict[str, Any],
         device: torch.device,
     ) -> None:
         self.name = name
-        self.model = model.to(device).eval()
+        self.model: Any = model.to(device).eval()  # open_clip's classes have no types
         self.tokenize = tokenize
         self.model_cfg = model_cfg
         self.device = device
         self.ink = towers.reads_lines(model)
-        size = model.visual.image_size
-        self.height, self.width = (size, size) if isinstance(size, int) else size
+        size: Any = model.visual.image_size
+        self.height: int = size if isinstance(size, int) else size[0]
+        self.width: int = size if isinstance(size, int) else size[1]
 
     @classmethod
     def load(cls, name: str, device: Device = "auto") -> BiEncoder:
@@ -173,7 +173,7 @@ class BiEncoder:
         return vectors
 
     def save(self, folder: Path) -> None:
-        """Write the model into a folder (made if need be), in the layout of open_clip's `local-dir:`, 16-bit weights."""
+        """Write the model into a folder, in the layout of open_clip's `local-dir:`, with 16-bit weights."""
         folder.mkdir(parents=True, exist_ok=True)
         visual = self.model.visual
         config: dict[str, Any] = {
@@ -262,7 +262,7 @@ def _from_folder(name: str, folder: Path, device: torch.device) -> BiEncoder:
     return BiEncoder(name, model, tokenize, cfg, device)
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def _load_weights(model: Any, path: Path) -> None:
     """Fill a model from a safetensors file: any other format may run code when it is opened."""
     if path.suffix != ".safetensors":
         raise ArtefactError(f"{path}: only .safetensors checkpoints are opened; convert it first")

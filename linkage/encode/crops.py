@@ -53,4 +53,4 @@ def _stretch(pixels: np.ndarray) -> np.ndarray:
         pixels, low, paper = 255 - pixels, 255 - high, 255 - paper
     contrast = max(paper - low, _LEAST_CONTRAST)
     stretched = (np.arange(256) - (paper - contrast)) * (255.0 / contrast)
-    return np.clip(stretched, 0, 255).astype(np.uint8)[pixels]
+    return np.asarray(np.clip(stretched, 0, 255).astype(np.uint8)[pixels])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,8 @@ class LineEncoder(nn.Module):
         """(B, 3, 48, 512) -> (B, width)."""
         x = self.read(x)
         weights = self.gate(x).float().softmax(dim=1)
-        return (weights * x).sum(dim=1)
+        out: torch.Tensor = (weights * x).sum(dim=1)
+        return out
 
     def read(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, 48, 512) -> (B, 64, width): what stands at each column of the line."""
@@ -86,27 +86,27 @@ def linkage_line(pretrained: bool = False, **_: Any) -> LineEncoder:
     return LineEncoder(channels=(64, 128, 192), width=256, depth=3)
 
 
-def build(name: str) -> nn.Module:
+def build(name: str) -> Any:
     """Let open_clip build an architecture (ours, any of its own, or `local-dir:FOLDER`), in float32 on the CPU."""
     if ARCHITECTURE not in open_clip.list_models():
         open_clip.add_model_config(CONFIG)
-    model: nn.Module = open_clip.create_model(name, load_weights=False)
+    model: Any = open_clip.create_model(name, load_weights=False)
     return adapt(model)
 
 
-def adapt(model: nn.Module) -> nn.Module:
+def adapt(model: Any) -> Any:
     """Set what open_clip's configuration has no key for: texts do not attend to their padding."""
     if _mean_pooled(model):
         model.text.use_pad_mask = True
     return model
 
 
-def reads_lines(model: nn.Module) -> bool:
+def reads_lines(model: Any) -> bool:
     """Whether the image tower is ours, made for ink on paper, rather than one for photographs."""
     return isinstance(getattr(model.visual, "trunk", None), LineEncoder)
 
 
-def image_features(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+def image_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Embed pictures.
 
     Args:
@@ -119,7 +119,7 @@ def image_features(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     return F.normalize(model.encode_image(scaled(model, pixels)).float(), dim=-1)
 
 
-def scaled(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+def scaled(model: Any, pixels: torch.Tensor) -> torch.Tensor:
     """Pixels uint8 (B, 1 or 3, H, W) as the image tower wants them: float32 (B, 3, H, W), its own mean and spread."""
     mean, std = (
         torch.tensor(values, device=pixels.device).view(1, -1, 1, 1)
@@ -128,7 +128,7 @@ def scaled(model: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     return ((pixels / 255.0).expand(-1, 3, -1, -1) - mean) / std
 
 
-def text_features(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+def text_features(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Embed texts.
 
     Args:
@@ -143,7 +143,7 @@ def text_features(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     lengths = (tokens != 0).sum(dim=1)
     order = torch.argsort(lengths, stable=True)
     parts = []
-    for rows in order.split(max(len(tokens) // 8, 16)):  # texts of like length together: padding costs time
+    for rows in torch.split(order, max(len(tokens) // 8, 16)):  # texts of like length together: padding costs time
         part = tokens[rows][:, : int(lengths[rows].max())]
         real = (part != 0).unsqueeze(-1)
         states = model.encode_text(part).float()  # (b, l, D)
@@ -151,5 +151,5 @@ def text_features(model: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     return F.normalize(torch.cat(parts)[torch.argsort(order)], dim=-1)
 
 
-def _mean_pooled(model: nn.Module) -> bool:
+def _mean_pooled(model: Any) -> bool:
     return getattr(getattr(model, "text", None), "pool_type", "") == "none"

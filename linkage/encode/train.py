@@ -22,7 +22,7 @@ from linkage.config import EncodeConfig, TrainConfig
 from linkage.encode import towers
 from linkage.encode.batches import align_batches, class_batches, hard_negatives
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.checkpoint import read_checkpoint, read_state, write_checkpoint, write_weights, read_weights
+from linkage.encode.checkpoint import read_checkpoint, read_state, read_weights, write_checkpoint, write_weights
 from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.losses import info_nce, sup_con
 from linkage.encode.validate import Validation
@@ -96,8 +96,8 @@ def _plan(data: TrainingSet, config: TrainConfig, path: Path) -> list[Stage]:
         plan += ["supervised"] * config.supervised_epochs
     if not plan:
         raise InputError(
-            f"{path}: nothing to train on: {pairs} records of split train have crop and text, {len(sizes)} entities are "
-            "labelled; give records with both, or two labelled records each of two entities, and epochs above 0"
+            f"{path}: nothing to train on: {pairs} records of split train have crop and text, {len(sizes)} entities "
+            "are labelled; give records with both, or two labelled records each of two entities, and epochs above 0"
         )
     return plan
 
@@ -207,7 +207,7 @@ class Trainer:
             rate = "align_lr" if stage == "align" else "supervised_lr"
             raise InputError(f"training: the loss is {value} at step {self.step}; lower train.{rate} and start again")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.model.logit_scale.data.clamp_(0.0, MAX_SCALE)

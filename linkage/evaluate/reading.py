@@ -70,7 +70,8 @@ def _characters(
 
     right = [clean(text) for text in truth["text"]]
     read = [clean(str(text)) for text in records["text"]]
-    kept = [row for row, place in enumerate(rows) if place in set(chosen.tolist()) and right[place]]
+    asked = set(chosen.tolist())
+    kept = [row for row, place in enumerate(rows) if place in asked and right[place]]
     edits = np.array([Levenshtein.distance(read[row], right[rows[row]]) for row in kept])
     length = np.array([len(right[rows[row]]) for row in kept])
     by = records["source"].to_numpy(dtype=object)[kept] if (records["source"] != "").any() else np.array(kept)
