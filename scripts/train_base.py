@@ -25,14 +25,18 @@ from PIL import Image, ImageDraw, ImageFilter
 from rapidfuzz.distance import Levenshtein
 from torch import nn
 
-from linkage.config import EncodeConfig, TrainConfig
+from linkage.config import EncodeConfig, LinkConfig, TrainConfig
 from linkage.encode import towers
 from linkage.encode.augment import augment_image
 from linkage.encode.biencoder import SHIPPED, BiEncoder
 from linkage.encode.crops import read_crop
+from linkage.encode.embed import embed_records
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.encode.train import train
 from linkage.errors import DependencyError
+from linkage.link.index import build_index
+from linkage.link.link import link
+from linkage.link.scorer import SCORER_FILE, Scorer
 from linkage.records import Records
 from linkage.synth.records import synth_records
 from linkage.synth.render import choose_face, load
@@ -204,6 +208,20 @@ def _error(spelling: torch.Tensor, texts: list[torch.Tensor]) -> float:
     return wrong / max(total, 1)
 
 
+def fit_default_scorer(folder: Path, records: Records, work: Path) -> Scorer:
+    """Fit the scorer that ships with the model on the validation rows, and write it into the model's folder."""
+    rows = records.take(np.flatnonzero(records.frame["split"] == "val"))
+    config = EncodeConfig(model=str(folder), device="cpu")
+    embeddings = embed_records(rows, BiEncoder.load(config.model, config.device), work / "embeddings", config)
+    exemplar = (rows.frame["role"] == "exemplar").to_numpy()
+    index = build_index(rows.take(np.flatnonzero(exemplar)), embeddings, work / "index")
+    queries = rows.take(np.flatnonzero(~exemplar))
+    queries.frame["split"] = "train"  # rows that `link` may fit on
+    scorer = link(queries, embeddings, index, LinkConfig(device="cpu")).scorer
+    scorer.save(folder / SCORER_FILE)
+    return scorer
+
+
 def keep_memory() -> None:
     """Tell glibc to keep freed memory: giving it back after every step took half of the time (mallopt(3))."""
     if sys.platform == "linux":
@@ -254,6 +272,7 @@ def main() -> None:
         EncodeConfig(model=str(work / "start"), device="cpu"),
         seed=options.seed,
     )
+    print(fit_default_scorer(work / "model", Records.open(table), work))
     shutil.rmtree(options.out, ignore_errors=True)
     shutil.copytree(work / "model", options.out)
     print(summary)

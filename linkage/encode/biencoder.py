@@ -193,6 +193,7 @@ class BiEncoder:
             },
             folder / WEIGHTS_FILE,
         )
+        (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors makes files that their owner alone can read
 
 
 def pool(image: np.ndarray, text: np.ndarray, weight: float) -> np.ndarray:
