@@ -51,7 +51,7 @@ class EncodeConfig(Section):
     """The bi-encoder in use."""
 
     model: str = Field("base", description="shipped model, folder, or open_clip ARCHITECTURE[:CHECKPOINT]")
-    image_weight: float = Field(0.5, ge=0, le=1, description="w in z = normalise(w image + (1-w) text)")
+    image_weight: float = Field(0.3, ge=0, le=1, description="w in z = normalise(w image + (1-w) text)")
     batch_size: int = Field(64, ge=1, description="records embedded at a time")
     device: Device = "auto"
 
