@@ -12,8 +12,9 @@ from hypothesis.extra import numpy as arrays
 from lines import NAMES, draw, tiny_model
 from PIL import Image
 
-from linkage.encode.biencoder import BiEncoder, model_folder, pool
+from linkage.encode.biencoder import BiEncoder, model_folder
 from linkage.encode.crops import fit, read_crop
+from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 
 

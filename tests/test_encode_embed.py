@@ -9,8 +9,9 @@ import pytest
 from lines import NAMES, tiny_model, write_records
 
 from linkage.config import EncodeConfig
-from linkage.encode.biencoder import BiEncoder, pool
+from linkage.encode.biencoder import BiEncoder
 from linkage.encode.embed import Embeddings, embed_records
+from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError
 from linkage.records import Records
 

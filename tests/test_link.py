@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from linkdata import people, save, unit
 
 from linkage.config import LinkConfig
-from linkage.encode.biencoder import pool
+from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError
 from linkage.link.candidates import Vectors, candidate_pairs, split_score, string_similarities
 from linkage.link.index import Index, build_index

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from linkage.config import Device
 from linkage.encode import towers
 from linkage.encode.crops import fit
+from linkage.encode.pooling import pool
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.text import fold
@@ -112,10 +113,9 @@ class BiEncoder:
             ArtefactError: the folder or checkpoint is missing, damaged or of another architecture.
             DependencyError: the device is not there.
         """
-        chosen = choose_device(device)
         folder = model_folder(name)
         if folder is not None:
-            return _from_folder(name, folder, chosen)
+            return _from_folder(name, folder, choose_device(device))
         architecture, _, checkpoint = name.partition(":")
         cfg = _known(architecture)
         with _quiet_open_clip():
@@ -126,7 +126,7 @@ class BiEncoder:
             _load_weights(model, Path(checkpoint))
         else:
             log.warning("%s: no checkpoint given, so its weights are random; train it before use", architecture)
-        return cls(name, model, tokenize, cfg, chosen)
+        return cls(name, model, tokenize, cfg, choose_device(device))
 
     @property
     def dim(self) -> int:
@@ -153,6 +153,11 @@ class BiEncoder:
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: float32 unit rows (n, D), a row of zeros where a text is empty."""
         return self._encode(texts, [bool(text.strip()) for text in texts], self._embed_texts)
+
+    @staticmethod
+    def pool(image: np.ndarray, text: np.ndarray, weight: float) -> np.ndarray:
+        """Pooled embeddings of n records, float32 (n, D); see `pooling.pool`."""
+        return pool(image, text, weight)
 
     def _embed_images(self, images: list[Image.Image]) -> torch.Tensor:
         pixels = torch.from_numpy(np.stack([self.pixels(image) for image in images]))
@@ -194,24 +199,6 @@ class BiEncoder:
             folder / WEIGHTS_FILE,
         )
         (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors makes files that their owner alone can read
-
-
-def pool(image: np.ndarray, text: np.ndarray, weight: float) -> np.ndarray:
-    """Pooled embeddings: normalise(w image + (1-w) text) (CLIPPINGS, section 3).
-
-    Args:
-        image, text: unit rows (n, D); a row of zeros is a missing modality and is left out.
-        weight: w, 0..1.
-
-    Returns:
-        float32 (n, D): unit rows, zero where both are missing.
-    """
-    image, text = np.asarray(image, dtype=np.float32), np.asarray(text, dtype=np.float32)
-    has_image, has_text = image.any(axis=1, keepdims=True), text.any(axis=1, keepdims=True)
-    share = np.where(has_image & has_text, np.float32(weight), has_image.astype(np.float32))
-    pooled = share * image + (1 - share) * text
-    length = np.linalg.norm(pooled, axis=1, keepdims=True)
-    return np.asarray(pooled / np.where(length > 0, length, 1), dtype=np.float32)
 
 
 def _known(architecture: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import pandas as pd
 from PIL import Image
 
 from linkage.config import EncodeConfig
-from linkage.encode.biencoder import BiEncoder, pool
+from linkage.encode.biencoder import BiEncoder
 from linkage.encode.crops import read_crop
+from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError, InputError
 from linkage.progress import progress
 from linkage.records import Records
@@ -76,7 +77,7 @@ class Embeddings:
         return cls(folder, image, text, record_ids, manifest)
 
     def pooled(self, weight: float | None = None) -> np.ndarray:
-        """Pooled vectors float32 (n, D), see `biencoder.pool`; weight None: the one in the manifest."""
+        """Pooled vectors float32 (n, D), see `pooling.pool`; weight None: the one in the manifest."""
         return pool(self.image, self.text, float(self.manifest["image_weight"]) if weight is None else weight)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from linkage.encode.biencoder import BiEncoder, pool
+from linkage.encode.biencoder import BiEncoder
 from linkage.encode.crops import read_crop
+from linkage.encode.pooling import pool
 from linkage.errors import InputError
 from linkage.records import Records
 

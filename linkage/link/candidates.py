@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from linkage.encode.pooling import summands
 from linkage.link.index import Index
 from linkage.text import fold
 
@@ -51,15 +52,6 @@ class Pairs(NamedTuple):
         return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _weighted(vectors: Vectors, image_weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """The two summands of the pooled vector: they add up to a unit row (or zero), so dot products split."""
-    has_image, has_text = (part.any(axis=1, keepdims=True) for part in vectors)
-    weight = np.where(has_image & has_text, image_weight, has_image).astype(np.float32)
-    image, text = weight * vectors.image, (1 - weight) * vectors.text
-    norm = np.maximum(np.linalg.norm(image + text, axis=1, keepdims=True), 1e-12)
-    return image / norm, text / norm
-
-
 def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tuple[np.ndarray, ...]:
     """Split the pooled cosine of n pairs into what comes from where.
 
@@ -68,8 +60,8 @@ def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tu
     Returns:
         score, image, text, cross: float64 (n,) each; score = image + text + cross.
     """
-    image_q, text_q = _weighted(queries, image_weight)
-    image_e, text_e = _weighted(exemplars, image_weight)
+    image_q, text_q = summands(*queries, image_weight)
+    image_e, text_e = summands(*exemplars, image_weight)
     image, text = _dots(image_q, image_e), _dots(text_q, text_e)
     cross = _dots(image_q, text_e) + _dots(text_q, image_e)
     return image + text + cross, image, text, cross
