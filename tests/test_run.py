@@ -93,7 +93,7 @@ def test_the_manifest_tells_what_it_took(finished: Path) -> None:
 
 def test_figures_stand_beside_string_baselines(finished: Path) -> None:
     metrics = pd.read_csv(finished / "evaluate" / "metrics.csv")
-    for measure in ("matched accuracy", "no-match accuracy", "B-cubed F1", "pairwise F1", "adjusted Rand index"):
+    for measure in ("matched accuracy", "B-cubed F1", "pairwise F1", "adjusted Rand index"):
         systems = set(metrics.loc[metrics["measure"] == measure, "system"])
         assert "linkage" in systems
         assert sum(name.startswith(("Levenshtein", "Jaro-Winkler", "TF-IDF")) for name in systems) == 3
@@ -119,7 +119,8 @@ def test_a_second_run_keeps_what_has_not_changed(finished: Path, editions: Path,
     assert all(stage["kept"] for stage in same.manifest["stages"].values())
     changed = run(load_config(None, [*settings, "cluster.neighbours=5"]), [editions], again, labels=labels)
     kept = {name for name, stage in changed.manifest["stages"].items() if stage["kept"]}
-    assert kept == {"ingest", "embed", "index", "link"}
+    assert kept >= {"ingest", "embed", "index", "link"}
+    assert "cluster" not in kept
 
 
 def test_the_same_scans_give_the_same_bytes(finished: Path, editions: Path, tmp_path: Path) -> None:

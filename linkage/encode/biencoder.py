@@ -115,7 +115,7 @@ class BiEncoder:
         """
         folder = model_folder(name)
         if folder is not None:
-            return _from_folder(name, folder, choose_device(device))
+            return _from_folder(name, folder, device)
         architecture, _, checkpoint = name.partition(":")
         cfg = _known(architecture)
         with _quiet_open_clip():
@@ -229,7 +229,7 @@ def _without_hub(cfg: dict[str, Any], name: str) -> dict[str, Any]:
     return cfg
 
 
-def _from_folder(name: str, folder: Path, device: torch.device) -> BiEncoder:
+def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
     remedy = "train it again, or point --model at a folder that `linkage train` wrote"
     path = folder / CONFIG_FILE
     try:
@@ -247,7 +247,7 @@ def _from_folder(name: str, folder: Path, device: torch.device) -> BiEncoder:
     else:
         tokenize = CharTokenizer(folder / VOCABULARY_FILE, int(cfg["text_cfg"]["context_length"]))
     _load_weights(model, folder / WEIGHTS_FILE)
-    return BiEncoder(name, model, tokenize, cfg, device)
+    return BiEncoder(name, model, tokenize, cfg, choose_device(device))
 
 
 def _load_weights(model: Any, path: Path) -> None:

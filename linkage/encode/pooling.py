@@ -19,7 +19,8 @@ def summands(image: np.ndarray, text: np.ndarray, weight: float) -> tuple[np.nda
     has_image, has_text = image.any(axis=1, keepdims=True), text.any(axis=1, keepdims=True)
     share = np.where(has_image & has_text, np.float32(weight), has_image.astype(np.float32))
     image, text = share * image, (1 - share) * text
-    length = np.maximum(np.linalg.norm(image + text, axis=1, keepdims=True), np.float32(1e-12))
+    length = np.linalg.norm(image + text, axis=1, keepdims=True)
+    length[length == 0] = 1
     return image / length, text / length
 
 
