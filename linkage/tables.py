@@ -52,6 +52,9 @@ COLUMNS: dict[str, Column] = {
     "text_score": Column("number", "part of `score` that comes from text against text"),
     "cross_score": Column("number", "part of `score` that comes from picture against text, both ways"),
     "string_score": Column("number", "normalised Levenshtein similarity of the folded texts 0..1; empty: none"),
+    "likelihood": Column(
+        "number", "likelihood of one record's letters given all that was seen of the other's crop, per letter, 0..1"
+    ),
     "partial_score": Column("number", "similarity of the shorter folded text to the best part of the other, 0..1"),
     "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
     "threshold": Column("number", "match probability from which a candidate is a match (>=)"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+from typing import Any
 
 _SPACE = re.compile(r"\s+")
 # Lone surrogates cannot be encoded, controls other than white space break terminals and XML.
@@ -20,9 +22,25 @@ def clean(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Normalise a text for comparing: `clean`, then NFKC and case folding until nothing changes.
+    """Normalise a text for comparing: `clean`, NFKC and case folding until nothing changes, old kanji to new.
 
     Idempotent: case folding can undo a composition (and the reverse), hence the second round.
     """
     folded = unicodedata.normalize("NFKC", clean(text)).casefold()
-    return clean(unicodedata.normalize("NFKC", folded).casefold())
+    folded = clean(unicodedata.normalize("NFKC", folded).casefold())
+    return folded if folded.isascii() else "".join(map(_new_form, folded))
+
+
+@lru_cache(maxsize=65536)
+def _new_form(character: str) -> str:
+    """The form of a kanji since the reform of 1946 (國 to 国); any other character as it is."""
+    if not "\u4e00" <= character <= "\u9fff":
+        return character
+    return str(_converter().convert(character))
+
+
+@lru_cache(maxsize=1)
+def _converter() -> Any:
+    from opencc import OpenCC
+
+    return OpenCC("t2jp")

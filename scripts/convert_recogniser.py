@@ -37,7 +37,9 @@ def characters(model: onnx.ModelProto) -> list[str]:
 
 def convert(model: onnx.ModelProto) -> LineReader:
     """The published graph's weights in our module; batch norms are folded into the convolutions before them."""
-    weights = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer}
+    weights = {
+        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer
+    }
     nodes = [node for node in model.graph.node if node.op_type not in ("Identity", "Constant")]
     reader = LineReader(len(characters(model)) + 1)
     with torch.no_grad():

@@ -30,11 +30,10 @@ from linkage.cluster.tree import (
     spanning_tree,
 )
 from linkage.config import ClusterConfig, Device
-from linkage.link.candidates import string_similarities
 from linkage.link.index import choose_device, rows_of
 from linkage.link.scorer import DEFAULT_SCORER, Scorer, refit
+from linkage.link.wording import Wording, alike
 from linkage.records import Records
-from linkage.text import fold
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -92,21 +91,22 @@ def cluster(
     """
     scorer = scorer or DEFAULT_SCORER
     frame = records.frame.sort_values("record_id", kind="stable").reset_index(drop=True)
-    vectors = embeddings.pooled()[rows_of(frame["record_id"], embeddings)].astype(np.float32)
-    texts = np.array([fold(text) for text in frame["text"]], dtype=object)
+    rows = rows_of(frame["record_id"], embeddings)
+    vectors = embeddings.pooled()[rows].astype(np.float32)
+    wording = Wording(frame["text"].tolist(), embeddings.readings.iloc[rows])
     entity = np.arange(len(frame)) + len(frame)  # a record with neither picture nor text stays by itself
     present = np.flatnonzero(vectors.any(axis=1))
-    node, first = _collapse(vectors[present], texts[present])
+    node, first = _collapse(vectors[present], wording.texts[present])
     given = config.max_distance is not None  # in the distance of the scorer that came with it: not to be refitted
     counts = None if given else labels_by_node(frame.iloc[present], node)
-    graph = _Graph(vectors[present[first]], texts[present[first]], config, choose_device(device), seed)
+    graph = _Graph(vectors, wording, present[first], config, choose_device(device), seed)
     scorer = graph.fit(counts, scorer) if counts else scorer
     tree = graph.tree(scorer, config.min_samples)
     chosen = _choose_cut(tree, len(first), config, scorer, counts)
     log.info("cluster: %d records, cut at distance %.3f (%s)", len(frame), chosen.max_distance, chosen.source)
     labels = flat_clusters(tree, len(first), config.min_cluster_size, chosen.resolution)
     entity[present] = cut(tree, labels, chosen.max_distance)[node]
-    return ClusterResult(_members(frame, vectors, texts, entity, scorer), *chosen, scorer)
+    return ClusterResult(_members(frame, vectors, wording, entity, scorer), *chosen, scorer)
 
 
 def _collapse(vectors: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,21 +130,26 @@ class _Graph:
     def __init__(
         self,
         vectors: np.ndarray,
-        texts: np.ndarray,
+        wording: Wording,
+        rows: np.ndarray,
         config: ClusterConfig,
         device: Literal["cpu", "cuda"],
         seed: int,
     ) -> None:
-        self.vectors = vectors
-        self.texts = texts
-        self.a, self.b = neighbour_pairs(vectors, config.neighbours, device=device, seed=seed)
+        self.vectors = vectors[rows]
+        self.wording = wording
+        self.rows = rows
+        self.a, self.b = neighbour_pairs(self.vectors, config.neighbours, device=device, seed=seed)
         self.alike = self.similarities(self.a, self.b)
 
     def similarities(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """`similarities` of nodes, a slice at a time."""
         starts = range(0, max(len(a), 1), _PAIRS_AT_A_TIME)
         parts = [slice(start, start + _PAIRS_AT_A_TIME) for start in starts]
-        return np.concatenate([similarities(self.vectors, self.texts, a[part], b[part]) for part in parts])
+        return np.concatenate([self._some(a[part], b[part]) for part in parts])
+
+    def _some(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return similarities(self.vectors[a], self.vectors[b], self.wording, self.rows[a], self.rows[b])
 
     def fit(self, counts: list[Counter[str]], scorer: Scorer) -> Scorer:
         """Fit the scorer on neighbours with labels, if enough of them match; else return `scorer`."""
@@ -184,29 +189,35 @@ def _choose_cut(
     return _Chosen(best.max_distance, "fitted", resolution)
 
 
-def similarities(vectors: np.ndarray, texts: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """What the scorer weighs (see `scorer.FEATURES`) of record pairs, given as row numbers: float64 (m, 3)."""
-    cosine = np.einsum("ij,ij->i", vectors[a], vectors[b]).astype(np.float64).round(6)
-    return np.column_stack([cosine, string_similarities(texts[a].tolist(), texts[b].tolist())])
+def similarities(left: np.ndarray, right: np.ndarray, wording: Wording, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What the scorer weighs (see `scorer.FEATURES`) of record pairs: float64 (m, 4).
+
+    Args:
+        left, right: pooled vectors of the pairs (m, D).
+        wording: of all records.
+        a, b: rows of the pairs in it, (m,).
+    """
+    cosine = np.einsum("ij,ij->i", left, right).astype(np.float64).round(6)
+    return np.column_stack([cosine, alike(wording, a, wording, b)])
 
 
 def _members(
-    frame: pd.DataFrame, vectors: np.ndarray, texts: np.ndarray, entity: np.ndarray, scorer: Scorer
+    frame: pd.DataFrame, vectors: np.ndarray, wording: Wording, entity: np.ndarray, scorer: Scorer
 ) -> pd.DataFrame:
     entity = np.unique(entity, return_inverse=True)[1].astype(np.int64)
     rows = np.arange(len(frame))
     exemplar = medoids(vectors, entity)[entity]
     alone = np.bincount(entity, minlength=1)[entity] == 1
     ids = frame["record_id"].to_numpy(dtype=object)
-    alike = similarities(vectors, texts, rows, exemplar)
+    pairs = similarities(vectors, vectors[exemplar], wording, rows, exemplar)
     members = {
         "record_id": ids,
         "entity_id": [entity_id(str(ids[row])) for row in exemplar],
         "origin": np.where(alone, "singleton", "clustered"),
-        "membership": np.where(exemplar == rows, 1.0, scorer.probability(alike)),
+        "membership": np.where(exemplar == rows, 1.0, scorer.probability(pairs)),
         "noise": alone.astype(int),
         "is_exemplar": (exemplar == rows).astype(int),
-        "score": np.where(exemplar == rows, np.nan, alike[:, 0]),
+        "score": np.where(exemplar == rows, np.nan, pairs[:, 0]),
     }
     return member_columns(pd.DataFrame(members), frame)
 

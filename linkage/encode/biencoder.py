@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 
 from linkage.config import Device
 from linkage.encode import towers
-from linkage.encode.crops import fit
+from linkage.encode.crops import fit_line, fit_photo
 from linkage.encode.pooling import pool
+from linkage.encode.sight import Sight, look
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.text import fold
@@ -104,7 +105,7 @@ class BiEncoder:
         """Load a model.
 
         Args:
-            name: a shipped model (`base`), a folder that `train` wrote, or an open_clip architecture, alone (random
+            name: a shipped model (`linkage-line`), a folder that `train` wrote, or an open_clip architecture, alone (random
                 weights) or with a local checkpoint: `ViT-B-32:weights.safetensors`. Nothing is ever downloaded.
             device: `auto`, `cpu` or `cuda`.
 
@@ -143,8 +144,9 @@ class BiEncoder:
         return total.hexdigest()
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """A crop as the image tower takes it: uint8 (C, H, W)."""
-        return fit(image, self.height, self.width, ink=self.ink)
+        """A crop as the image tower takes it: uint8 (C, H, W); W varies where the tower reads lines."""
+        fit = fit_line if self.ink else fit_photo
+        return fit(image, self.height, self.width)
 
     def encode_image(self, images: Sequence[Image.Image | None]) -> np.ndarray:
         """Embed pictures: float32 unit rows (n, D), a row of zeros where there is no picture."""
@@ -154,14 +156,38 @@ class BiEncoder:
         """Embed texts: float32 unit rows (n, D), a row of zeros where a text is empty."""
         return self._encode(texts, [bool(text.strip()) for text in texts], self._embed_texts)
 
+    def look(self, images: Sequence[Image.Image | None]) -> tuple[np.ndarray, list[Sight | None]]:
+        """Embed lines of writing and read them in the same pass; only where `ink`.
+
+        Returns:
+            `encode_image(images)`, and what was seen of each picture, None where there is none.
+        """
+        vectors = np.zeros((len(images), self.dim), dtype=np.float32)
+        sights: list[Sight | None] = [None] * len(images)
+        there = [(row, self.pixels(image)) for row, image in enumerate(images) if image is not None]
+        if there:
+            rows, pixels = zip(*there, strict=True)
+            with torch.inference_mode():
+                embedded, seen = look(self.model, pixels, self.letters)
+            vectors[list(rows)] = embedded.cpu().numpy()
+            for row, sight in zip(rows, seen, strict=True):
+                sights[row] = sight
+        return vectors, sights
+
+    @cached_property
+    def letters(self) -> np.ndarray:
+        """Code point of each class of the recogniser, uint32 (classes,); 0 for none. Only where `ink`."""
+        assert isinstance(self.tokenize, CharTokenizer)
+        classes = len(self.model.visual.trunk.rows)
+        return np.array([0, *map(ord, list(self.tokenize.ids)[: classes - 1])], dtype=np.uint32)
+
     @staticmethod
     def pool(image: np.ndarray, text: np.ndarray, weight: float) -> np.ndarray:
         """Pooled embeddings of n records, float32 (n, D); see `pooling.pool`."""
         return pool(image, text, weight)
 
     def _embed_images(self, images: list[Image.Image]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack([self.pixels(image) for image in images]))
-        return towers.image_features(self.model, pixels.to(self.device))
+        return towers.image_features(self.model, [self.pixels(image) for image in images])
 
     def _embed_texts(self, texts: list[str]) -> torch.Tensor:
         return towers.text_features(self.model, torch.as_tensor(self.tokenize(texts)).to(self.device))

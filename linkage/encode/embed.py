@@ -18,14 +18,16 @@ from linkage.config import EncodeConfig
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.crops import read_crop
 from linkage.encode.pooling import pool
+from linkage.encode.sight import Sight
 from linkage.errors import ArtefactError, InputError
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import read_array, read_table, write_table
+from linkage.text import clean
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 _KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "n_without_image", "n_without_text")
 
 
@@ -36,16 +38,19 @@ class Embeddings:
         folder: where it lies.
         image, text: float16 (n, D), memory-mapped: unit rows in the order of the records, zero where missing.
         record_ids: of the rows, (n,) objects.
+        readings: one row each: reading (the model's own, "" where it made none), reading_confidence (0..1 or NaN)
+            and lattice (bytes of `Lattice.pack`, or None).
         manifest: format, model, model_sha256, dim, n, image_weight, records_sha256, n_without_image, n_without_text.
     """
 
     def __init__(
-        self, folder: Path, image: np.ndarray, text: np.ndarray, record_ids: np.ndarray, manifest: dict[str, Any]
+        self, folder: Path, image: np.ndarray, text: np.ndarray, readings: pd.DataFrame, manifest: dict[str, Any]
     ) -> None:
         self.folder = folder
         self.image = image
         self.text = text
-        self.record_ids = record_ids
+        self.record_ids = readings["record_id"].to_numpy(dtype=object)
+        self.readings = readings
         self.manifest = manifest
 
     def __len__(self) -> int:
@@ -66,15 +71,17 @@ class Embeddings:
             missing = [key for key in _KEYS if key not in manifest]
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
-            record_ids = read_table(folder / "records.parquet")["record_id"].to_numpy(dtype=object)
+            readings = read_table(folder / "records.parquet")
+            if missing := [name for name in READINGS if name not in readings]:
+                raise ValueError(f"records.parquet lacks {', '.join(missing)}")
         except FileNotFoundError:
             raise ArtefactError(f"{folder}: no embeddings here; {remedy}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
-        if image.shape != (n, dim) or text.shape != (n, dim) or len(record_ids) != n:
+        if image.shape != (n, dim) or text.shape != (n, dim) or len(readings) != n:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
-        return cls(folder, image, text, record_ids, manifest)
+        return cls(folder, image, text, readings, manifest)
 
     def pooled(self, weight: float | None = None) -> np.ndarray:
         """Pooled vectors float32 (n, D), see `pooling.pool`; weight None: the one in the manifest."""
@@ -96,8 +103,8 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        failures = _write_vectors(records, encoder, temporary, config.batch_size)
-        write_table(records.frame[["record_id"]], temporary / "records.parquet")
+        failures, readings = _write_vectors(records, encoder, temporary, config)
+        write_table(readings, temporary / "records.parquet")
         write_table(failures, temporary / "failures.csv")
         image, text = (read_array(temporary / f"{name}.npy") for name in ("image", "text"))
         manifest = {
@@ -107,6 +114,7 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
             "dim": encoder.dim,
             "n": len(records),
             "image_weight": config.image_weight,
+            "reading": config.reading,
             "records_sha256": _digest(records),
             "n_without_image": int((~image.any(axis=1)).sum()),
             "n_without_text": int((~text.any(axis=1)).sum()),
@@ -120,8 +128,10 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
     return Embeddings.open(out)
 
 
-def _write_vectors(records: Records, encoder: BiEncoder, folder: Path, size: int) -> pd.DataFrame:
-    """Fill `image.npy` and `text.npy` batch by batch; returns the crops that could not be read."""
+def _write_vectors(
+    records: Records, encoder: BiEncoder, folder: Path, config: EncodeConfig
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fill `image.npy` and `text.npy` batch by batch; returns the crops that could not be read, and the readings."""
     from numpy.lib.format import open_memmap
 
     shape = (len(records), encoder.dim)
@@ -130,15 +140,46 @@ def _write_vectors(records: Records, encoder: BiEncoder, folder: Path, size: int
     )
     texts = records.frame["text"].tolist()
     failed = [(record, reason) for record, reason in records.failures]
+    readings: list[tuple[str, float, bytes | None]] = []
     with progress("embed", len(records)) as advance:
-        for start, crops in records.batches(size):
+        for start, crops in records.batches(config.batch_size):
             rows = slice(start, start + len(crops))
-            image[rows] = encoder.encode_image(_pictures(records.frame.iloc[rows], crops, failed))
-            text[rows] = encoder.encode_text(texts[rows])
+            pictures = _pictures(records.frame.iloc[rows], crops, failed)
+            if encoder.ink:
+                image[rows], sights = encoder.look(pictures)
+                read = [_reading(sight) for sight in sights]
+            else:
+                image[rows], read = encoder.encode_image(pictures), [_NOTHING_READ] * len(pictures)
+            text[rows] = _text_vectors(encoder, texts[rows], [reading for reading, _, _ in read], config.reading)
+            readings += read
             advance(len(crops))
     image.flush()
     text.flush()
-    return _failures(records.frame, failed)
+    table = pd.DataFrame(readings, columns=list(READINGS[1:]))
+    table.insert(0, "record_id", records.frame["record_id"].to_numpy())
+    return _failures(records.frame, failed), table
+
+
+READINGS = ("record_id", "reading", "reading_confidence", "lattice")
+_NOTHING_READ = ("", float("nan"), None)
+
+
+def _reading(sight: Sight | None) -> tuple[str, float, bytes | None]:
+    """The model's reading of a crop, how sure it is (geometric mean over the characters), and the lattice."""
+    if sight is None:
+        return _NOTHING_READ
+    text, chances = sight.lattice.read()
+    sure = float(np.exp(np.mean(np.log(np.maximum(chances, 1e-6))))) if chances else float("nan")
+    return clean(text), sure, sight.lattice.pack()
+
+
+def _text_vectors(encoder: BiEncoder, texts: list[str], readings: list[str], use: str) -> np.ndarray:
+    """Text vectors of records, float32 (n, D): of the given text, the model's own reading, or the mean of both."""
+    given = encoder.encode_text(texts)
+    if use == "off":
+        return given
+    wanted = [reading if use == "add" or not text else "" for text, reading in zip(texts, readings, strict=True)]
+    return pool(given, encoder.encode_text(wanted), 0.5)
 
 
 def _digest(records: Records) -> str:

@@ -1,89 +1,39 @@
-"""The shipped architecture: a compact encoder of text lines for open_clip's factory, and how its towers are called."""
+"""How the towers of an open_clip model are built and called; ours, made for text lines, among them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
-from timm.models import register_model
 from torch import nn
 
-ARCHITECTURE = "linkage_base"
+from linkage.encode.line import LineTower
+from linkage.encode.reader import COLUMN
+
+ARCHITECTURE = "linkage-line"
 CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
-HEIGHT, WIDTH = 48, 512
+
+_BUCKETS = (*range(64, 320, 32), *range(320, 640, 64), *range(640, 2049, 128))
+_CROPS_AT_A_TIME = 32
 
 
-class _ConvNorm(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU."""
+class Spelling(nn.Module):
+    """Token vectors of characters in two steps: how a character looks (120 numbers), then what that means here."""
 
-    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int], size: int = 3) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        )
-
-
-class _Context(nn.Module):
-    """What stands left and right of each column: a convolution along the line round a shortcut."""
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, characters: int, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(width, width, 5, padding=2, bias=False)
-        self.norm = nn.BatchNorm1d(width)
+        self.table = nn.Embedding(characters, COLUMN)
+        self.project = nn.Linear(COLUMN, width, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + F.relu(self.norm(self.conv(x)))
-
-
-class LineEncoder(nn.Module):
-    """Picture of a text line to one vector: convolutions squeeze the height away, then look along the line.
-
-    Input (B, 3, 48, 512); only the mean over the channels is used, since ink has no colour worth the time. Output
-    (B, width): the mean over columns, weighted by a learned gate so that blank paper does not count. There is no
-    attention: on a CPU it cost as much as all the rest.
-    """
-
-    def __init__(self, channels: tuple[int, int, int], width: int, depth: int) -> None:
-        super().__init__()
-        a, b, c = channels
-        self.stages = nn.Sequential(
-            _ConvNorm(1, a, (4, 4), 7),  # (a, 12, 128)
-            _ConvNorm(a, b, (2, 2)),  # (b, 6, 64)
-            _ConvNorm(b, c, (2, 1)),  # (c, 3, 64)
-        )
-        self.columns = nn.Conv2d(c, width, (HEIGHT // 16, 1))
-        self.context = nn.Sequential(*(_Context(width) for _ in range(depth)))
-        self.norm = nn.LayerNorm(width)
-        self.gate = nn.Linear(width, 1)
-        self.num_features = width
-        self.default_cfg: dict[str, Any] = {"input_size": (3, HEIGHT, WIDTH)}
-
-    def reset_classifier(self, num_classes: int, global_pool: str = "") -> None:
-        """Part of timm's contract; there is no classifier, and pooling is the gate's."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 48, 512) -> (B, width)."""
-        x = self.read(x)
-        weights = self.gate(x).float().softmax(dim=1)
-        out: torch.Tensor = (weights * x).sum(dim=1)
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64 (B, L) -> (B, L, width)."""
+        out: torch.Tensor = self.project(self.table(tokens))
         return out
-
-    def read(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 48, 512) -> (B, 64, width): what stands at each column of the line."""
-        x = x.mean(dim=1, keepdim=True).contiguous(memory_format=torch.channels_last)
-        x = self.columns(self.stages(x)).squeeze(2)  # (B, width, 64)
-        out: torch.Tensor = self.norm(self.context(x).transpose(1, 2))
-        return out
-
-
-@register_model
-def linkage_line(pretrained: bool = False, **_: Any) -> LineEncoder:
-    """The image tower under timm's name `linkage_line`; there are no weights to fetch."""
-    return LineEncoder(channels=(64, 128, 192), width=256, depth=3)
 
 
 def build(name: str) -> Any:
@@ -95,28 +45,60 @@ def build(name: str) -> Any:
 
 
 def adapt(model: Any) -> Any:
-    """Set what open_clip's configuration has no key for: texts do not attend to their padding."""
-    if _mean_pooled(model):
+    """Set what open_clip's configuration has no key for: padding that is not attended to, characters by their look."""
+    if _by_character(model):
         model.text.use_pad_mask = True
+        model.text.token_embedding = Spelling(model.text.vocab_size, model.text.width)
     return model
 
 
 def reads_lines(model: Any) -> bool:
     """Whether the image tower is ours, made for ink on paper, rather than one for photographs."""
-    return isinstance(getattr(model.visual, "trunk", None), LineEncoder)
+    return isinstance(getattr(model.visual, "trunk", None), LineTower)
 
 
-def image_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+def image_features(model: Any, pixels: Sequence[np.ndarray]) -> torch.Tensor:
     """Embed pictures.
 
     Args:
         model: any open_clip model.
-        pixels: uint8 (B, C, H, W), C = 1 or 3, on the model's device.
+        pixels: uint8 (C, H, W) each, C = 1 or 3; widths may differ where the image tower reads lines.
 
     Returns:
-        float32 unit rows (B, D).
+        float32 unit rows (B, D), on the model's device.
     """
-    return F.normalize(model.encode_image(scaled(model, pixels)).float(), dim=-1)
+    device = model.logit_scale.device
+    if not reads_lines(model):
+        stacked = torch.from_numpy(np.stack(pixels)).to(device)
+        return F.normalize(model.encode_image(scaled(model, stacked)).float(), dim=-1)
+    parts, order = [], []
+    for rows, batch in batches_of_lines(pixels):
+        parts.append(model.encode_image(batch.to(device)).float())
+        order += rows
+    return restore_order(parts, order)
+
+
+def restore_order(parts: list[torch.Tensor], order: list[int]) -> torch.Tensor:
+    """Unit rows of `parts`, put end to end, in the order of the row numbers that they belong to."""
+    rows = torch.argsort(torch.tensor(order, device=parts[0].device))
+    return F.normalize(torch.cat(parts)[rows], dim=-1)
+
+
+def batches_of_lines(pixels: Sequence[np.ndarray]) -> list[tuple[list[int], torch.Tensor]]:
+    """Lines of like width together: row numbers, and float32 (b, 3, 48, W) in -1..1, 0 right of a line's end."""
+    buckets: dict[int, list[int]] = {}
+    for row, line in enumerate(pixels):
+        width = next((bucket for bucket in _BUCKETS if bucket >= line.shape[2]), line.shape[2])
+        buckets.setdefault(width, []).append(row)
+    batches = []
+    for width, rows in sorted(buckets.items()):
+        for start in range(0, len(rows), _CROPS_AT_A_TIME):
+            some = rows[start : start + _CROPS_AT_A_TIME]
+            batch = torch.zeros(len(some), 1, pixels[0].shape[1], width)
+            for place, row in enumerate(some):
+                batch[place, :, :, : pixels[row].shape[2]] = torch.from_numpy(pixels[row] / np.float32(127.5) - 1)
+            batches.append((some, batch.expand(-1, 3, -1, -1)))
+    return batches
 
 
 def scaled(model: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -138,18 +120,18 @@ def text_features(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 unit rows (B, D); for our tower the mean over the tokens that are not padding.
     """
-    if not _mean_pooled(model):
+    if not _by_character(model):
         return F.normalize(model.encode_text(tokens).float(), dim=-1)
     lengths = (tokens != 0).sum(dim=1)
     order = torch.argsort(lengths, stable=True)
     parts = []
     for rows in torch.split(order, max(len(tokens) // 8, 16)):  # texts of like length together: padding costs time
-        part = tokens[rows][:, : int(lengths[rows].max())]
+        part = tokens[rows][:, : max(1, int(lengths[rows].max()))]
         real = (part != 0).unsqueeze(-1)
         states = model.encode_text(part).float()  # (b, l, D)
-        parts.append((states * real).sum(dim=1) / real.sum(dim=1))
+        parts.append((states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1))
     return F.normalize(torch.cat(parts)[torch.argsort(order)], dim=-1)
 
 
-def _mean_pooled(model: Any) -> bool:
+def _by_character(model: Any) -> bool:
     return getattr(getattr(model, "text", None), "pool_type", "") == "none"

@@ -9,7 +9,7 @@ import numpy as np
 
 from linkage.encode.pooling import summands
 from linkage.link.index import Index
-from linkage.text import fold
+from linkage.link.wording import Wording, alike
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -40,11 +40,12 @@ class Pairs(NamedTuple):
     cross: np.ndarray
     string: np.ndarray  # float64 0..1, NaN where a text is missing
     partial: np.ndarray  # likewise
+    likelihood: np.ndarray  # likewise, NaN where both lack a picture, too
 
     @property
     def alike(self) -> np.ndarray:
-        """What the scorer weighs: float64 (n, 3)."""
-        return np.column_stack([self.score, self.string, self.partial])
+        """What the scorer weighs: float64 (n, 4)."""
+        return np.column_stack([self.score, self.string, self.partial, self.likelihood])
 
     @classmethod
     def join(cls, parts: Sequence[Pairs]) -> Pairs:
@@ -72,27 +73,6 @@ def _dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("ij,ij->i", left, right), dtype=np.float64).round(6)
 
 
-def string_similarities(left: Sequence[str], right: Sequence[str]) -> np.ndarray:
-    """Similarities of folded texts, pair by pair: of the whole, and of the shorter to the best part of the longer.
-
-    The first is normalised Levenshtein similarity; the second (rapidfuzz's partial ratio) forgives what a region
-    holds beside the name, an address or a slogan.
-
-    Returns:
-        float64 (n, 2), 0..1; NaN where a text is empty.
-    """
-    from rapidfuzz.distance import Levenshtein
-    from rapidfuzz.fuzz import partial_ratio
-    from rapidfuzz.process import cpdist
-
-    if not len(left):
-        return np.empty((0, 2))
-    whole = cpdist(left, right, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
-    part = cpdist(left, right, scorer=partial_ratio, dtype=np.float64) / 100.0
-    missing = [not a or not b for a, b in zip(left, right, strict=True)]
-    return np.where(np.array(missing)[:, None], np.nan, np.column_stack([whole, part]))
-
-
 def candidate_pairs(
     vectors: Embeddings,
     rows: np.ndarray,
@@ -107,7 +87,7 @@ def candidate_pairs(
     Args:
         vectors: embeddings of the queries.
         rows: row of each query in them, (q,).
-        texts: reading of each query, (q,).
+        texts: given text of each query, (q,).
         index: the exemplars.
         neighbours: how many of each kind.
         device: where FAISS searches.
@@ -116,7 +96,7 @@ def candidate_pairs(
         Pairs; `query` counts from 0 over all queries.
     """
     pooled = vectors.pooled(index.image_weight)[rows]
-    folded = [fold(text) for text in index.exemplars["text"]]
+    wording = Wording(texts, vectors.readings.iloc[rows])
     k = min(neighbours, len(index))
     for start in range(0, len(rows), _QUERIES_AT_A_TIME):
         part = slice(start, start + _QUERIES_AT_A_TIME)
@@ -129,9 +109,8 @@ def candidate_pairs(
         query, exemplar = _union(np.hstack(found), len(index))
         asking = Vectors(queries.image[query], queries.text[query])
         score, image, text, cross = split_score(asking, Vectors.of(index, exemplar), index.image_weight)
-        asked = [fold(text) for text in texts[part]]
-        strings = string_similarities([asked[row] for row in query], [folded[row] for row in exemplar])
-        yield Pairs(query + start, exemplar, score, image, text, cross, *strings.T)
+        said = alike(wording, query + start, index.wording, exemplar)
+        yield Pairs(query + start, exemplar, score, image, text, cross, *said.T)
 
 
 def _union(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

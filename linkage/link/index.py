@@ -15,6 +15,7 @@ import pandas as pd
 
 from linkage.config import Device
 from linkage.errors import ArtefactError, DependencyError, InputError
+from linkage.link.wording import Wording
 from linkage.records import PROVENANCE, Records
 from linkage.tables import read_array, read_table
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Modality = Literal["pooled", "image", "text"]
-FORMAT = 1
+FORMAT = 2
+_NEEDED = {"record_id", "entity_id", "text", "reading", "lattice"}
 _TIE = 1e-6  # cosines closer than this are one: float32 sums differ in the last bits with the order of rows
 
 
@@ -125,7 +127,8 @@ class Index:
     """Exemplars to search, ordered by record_id.
 
     Attributes:
-        exemplars: one row each: record_id, entity_id (the record_id where none was given), text, provenance.
+        exemplars: one row each: record_id, entity_id (the record_id where none was given), text, the model's own
+            reading and its lattice, provenance.
         image, text: float16 (n, D), unit rows, zero where the exemplar has none.
         pooled: float32 (n, D).
         manifest: model, model_sha256, dim, image_weight, n, entities, metric.
@@ -153,6 +156,11 @@ class Index:
     def pooled(self) -> np.ndarray:
         """Pooled vectors float32 (n, D), as they stand in the FAISS index."""
         return np.asarray(self._flat.reconstruct_n(0, self._flat.ntotal))
+
+    @cached_property
+    def wording(self) -> Wording:
+        """What the exemplars say."""
+        return Wording(self.exemplars["text"].tolist(), self.exemplars)
 
     @property
     def image_weight(self) -> float:
@@ -193,7 +201,7 @@ class Index:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
         shapes = [(flat.ntotal, flat.d), image.shape, text.shape, (len(exemplars), dim)]
-        if any(shape != (n, dim) for shape in shapes) or not {"record_id", "entity_id", "text"} <= set(exemplars):
+        if any(shape != (n, dim) for shape in shapes) or not set(exemplars) >= _NEEDED:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
         return cls(exemplars, image, text, flat, manifest)
 
@@ -219,6 +227,8 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
     pooled = embeddings.pooled()[rows]
     exemplars = frame[["record_id", "entity_id", "text"]].copy()
     exemplars["entity_id"] = exemplars["entity_id"].where(exemplars["entity_id"] != "", exemplars["record_id"])
+    for name in ("reading", "lattice"):
+        exemplars[name] = embeddings.readings[name].to_numpy(dtype=object)[rows]
     for name in PROVENANCE:
         if name in frame.columns:
             exemplars[name] = frame[name]

@@ -33,7 +33,7 @@ MIN_VALIDATION = 20
 _FIT_QUERIES = 10_000  # more labelled queries do not move three coefficients
 _COLUMNS = (
     *("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"),
-    *("score", "image_score", "text_score", "cross_score", "string_score", "partial_score", "margin"),
+    *("score", "image_score", "text_score", "cross_score", "string_score", "partial_score", "likelihood", "margin"),
     *("threshold", "threshold_source", "text", "exemplar_text", "exemplar_source", "exemplar_page"),
 )
 
@@ -223,6 +223,7 @@ _RANKED = {
     "cross_score": "float64",
     "string_score": "float64",
     "partial_score": "float64",
+    "likelihood": "float64",
     "margin": "float64",
 }
 
@@ -251,6 +252,7 @@ def _rank(pairs: Pairs, scorer: Scorer, codes: np.ndarray, k: int) -> pd.DataFra
             "cross_score": pairs.cross,
             "string_score": pairs.string,
             "partial_score": pairs.partial,
+            "likelihood": pairs.likelihood,
             "margin": np.nan,
         }
     )

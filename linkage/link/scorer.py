@@ -1,7 +1,7 @@
 """The match scorer: one calibrated probability from the embedding and the strings, and the threshold on it.
 
-The log odds of a pair (its logit) are linear in the pooled cosine and in the string similarities; a second set of
-coefficients serves pairs that lack a text. A query's candidates share one probability: see `shares`.
+The log odds of a pair (its logit) are linear in the pooled cosine, the string similarities and the likelihood; other
+sets of coefficients serve pairs that lack a picture or a text. A query's candidates share one probability: see `shares`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ MIN_POSITIVES = 30
 _PENALTY = 1e-4  # on squared coefficients: weak, but a separable sample keeps finite ones
 
 
-FEATURES = ("score", "string_score", "partial_score")
-"""Similarities of a pair, by their columns in the links table: pooled cosine, whole strings, best fitting part."""
+FEATURES = ("score", "string_score", "partial_score", "likelihood")
+"""Similarities of a pair, by their columns in the links table: pooled cosine, whole strings, best part, lattice."""
+
+_SEEN, _WRITTEN, _ALONE = 4, 3, 1  # features of a pair that has them all, that lacks a lattice, that lacks a text
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,16 @@ class Scorer:
 
     Attributes:
         intercept, weights: logit = intercept + weights . similarities, in the order of FEATURES.
-        intercept_alone, score_alone: logit where a text is missing, from the pooled cosine alone.
+        intercept_written, weights_written: without the last, for pairs of which neither has a lattice.
+        intercept_alone, score_alone: from the pooled cosine alone, for pairs that lack a text.
         origin: "default" (the constants below), "model" (came with a model) or "fitted" (on labelled rows).
         pairs, positives: how many candidate pairs, and true ones among them, it was fitted on.
     """
 
     intercept: float
-    weights: tuple[float, float, float]
+    weights: tuple[float, float, float, float]
+    intercept_written: float
+    weights_written: tuple[float, float, float]
     intercept_alone: float
     score_alone: float
     origin: Literal["default", "model", "fitted"] = "default"
@@ -53,10 +58,14 @@ class Scorer:
         """Log odds of a match, float64 (n,).
 
         Args:
-            alike: similarities (n, 3) in the order of FEATURES; string similarities are NaN where a text is missing.
+            alike: similarities (n, 4) in the order of FEATURES; NaN where the pair has none.
         """
-        both = self.intercept + np.nan_to_num(alike) @ np.asarray(self.weights)
-        return np.where(np.isnan(alike).any(axis=1), self.intercept_alone + self.score_alone * alike[:, 0], both)
+        known = np.nan_to_num(alike)
+        logit = self.intercept + known @ np.asarray(self.weights)
+        written = self.intercept_written + known[:, :_WRITTEN] @ np.asarray(self.weights_written)
+        alone = self.intercept_alone + self.score_alone * known[:, 0]
+        has = _features_of(alike)
+        return np.where(has == _SEEN, logit, np.where(has == _WRITTEN, written, alone))
 
     def probability(self, alike: np.ndarray) -> np.ndarray:
         """Match probability 0..1 of a pair without rivals; arguments as for `logit`."""
@@ -65,7 +74,7 @@ class Scorer:
     def distance(self, alike: np.ndarray) -> np.ndarray:
         """Fused distance 0..1: the logit, turned round and scaled.
 
-        0 where all similarities are 1; 1 where all are 0 (or below). Pairs without a text lie on the same scale,
+        0 where all similarities are 1; 1 where all are 0 (or below). Pairs that lack some lie on the same scale,
         because their logit does.
         """
         return self._distance(self.logit(alike))
@@ -103,10 +112,12 @@ class Scorer:
             TypeError, KeyError: an attribute is missing, unknown or of a wrong type.
             ValueError: coefficients that no fit gives.
         """
-        scorer = cls(**values | {"weights": tuple(map(float, values["weights"]))})
-        slopes = [*scorer.weights, scorer.score_alone]
-        sound = bool(np.isfinite([scorer.intercept, scorer.intercept_alone, *slopes]).all()) and min(slopes) >= 0
-        if not sound or len(scorer.weights) != len(FEATURES) or sum(scorer.weights) <= 0:
+        several = {name: tuple(map(float, values[name])) for name in ("weights", "weights_written")}
+        scorer = cls(**values | several)
+        slopes = [*scorer.weights, *scorer.weights_written, scorer.score_alone]
+        offsets = [scorer.intercept, scorer.intercept_written, scorer.intercept_alone]
+        sound = bool(np.isfinite([*offsets, *slopes]).all()) and min(slopes) >= 0 and sum(scorer.weights) > 0
+        if not sound or (len(scorer.weights), len(scorer.weights_written)) != (_SEEN, _WRITTEN):
             raise ValueError("coefficients of similarities must be positive; fit the scorer again")
         return scorer
 
@@ -117,7 +128,7 @@ class Scorer:
         return replace(cls.load(path), origin="model") if path.is_file() else DEFAULT_SCORER
 
 
-DEFAULT_SCORER = Scorer(-12.0, (7.0, 7.0, 3.0), -12.0, 16.0)
+DEFAULT_SCORER = Scorer(-12.0, (7.0, 5.0, 2.0, 3.0), -12.0, (7.0, 7.0, 3.0), -12.0, 16.0)
 """Used where neither the model nor the labels bring one: 0.7 in all similarities is a match at about 0.5."""
 
 
@@ -164,7 +175,7 @@ def fit_scorer(alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Sc
     its own it is a logistic regression. Coefficients of similarities are not negative.
 
     Args:
-        alike: similarities (n, 3) as for `Scorer.logit`.
+        alike: similarities (n, 4) as for `Scorer.logit`.
         is_match: bool (n,); at most one per query.
         query: int (n,): which query a pair belongs to; the pairs of a query stand together.
 
@@ -177,22 +188,35 @@ def fit_scorer(alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Sc
             f"scorer: {int(truth.sum())} true and {int((~truth).sum())} false labelled pairs; "
             f"at least {MIN_POSITIVES} true ones and one false one are needed"
         )
-    has_text = ~np.isnan(alike).any(axis=1)
-    alone = ~has_text if _enough(truth[~has_text]) else np.ones(len(truth), dtype=bool)
-    intercept_alone, score_alone = _conditional_logit(alike[alone, :1], truth[alone], query[alone])
-    if _enough(truth[has_text]):
-        intercept, *weights = _conditional_logit(alike[has_text], truth[has_text], query[has_text])
-    else:  # hardly any pair has texts: nothing is known of what they say
-        intercept, weights = intercept_alone, [score_alone, 0.0, 0.0]
+    has = _features_of(alike)
+
+    def fitted(features: int) -> list[float]:
+        """Intercept and weights from the pairs that have these features at least, or from all where they are few."""
+        rows = has >= features
+        if not _enough(truth[rows]):
+            return []
+        return [float(value) for value in _conditional_logit(alike[rows, :features], truth[rows], query[rows])]
+
+    alone = fitted(_ALONE)
+    written = fitted(_WRITTEN) or [*alone, 0.0, 0.0]  # hardly any pair has texts: nothing is known of what they say
+    seen = fitted(_SEEN) or [*written, 0.0]
     return Scorer(
-        intercept=float(intercept),
-        weights=(float(weights[0]), float(weights[1]), float(weights[2])),
-        intercept_alone=float(intercept_alone),
-        score_alone=float(score_alone),
+        intercept=seen[0],
+        weights=(seen[1], seen[2], seen[3], seen[4]),
+        intercept_written=written[0],
+        weights_written=(written[1], written[2], written[3]),
+        intercept_alone=alone[0],
+        score_alone=alone[1],
         origin="fitted",
         pairs=len(truth),
         positives=int(truth.sum()),
     )
+
+
+def _features_of(alike: np.ndarray) -> np.ndarray:
+    """How many of the features each pair has: 4, 3 (no lattice) or 1 (no text), int (n,)."""
+    written = ~np.isnan(alike[:, 1:_WRITTEN]).any(axis=1)
+    return np.where(written, np.where(np.isnan(alike[:, _WRITTEN]), _WRITTEN, _SEEN), _ALONE)
 
 
 def refit(scorer: Scorer, alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:

@@ -1,0 +1,138 @@
+"""The image tower of text lines: what the recogniser saw, column by column, to one vector."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import Transformer
+from timm.models import register_model
+from torch import nn
+
+from linkage.encode.lattice import BEST
+from linkage.encode.reader import COLUMN, HEIGHT, LineReader
+
+CLASSES = 18_710
+"""Of the recogniser: none (0), its characters, the space (last)."""
+WIDEST = 2048
+"""Pixels; a longer line is squeezed to it."""
+_FAINT = 0.02  # chance of a character below which a column is taken for blank
+_PLACES = 256
+
+
+class Seen(NamedTuple):
+    """What the recogniser saw in crops, by column that holds ink; B crops of at most K such columns.
+
+    Attributes:
+        says: (B, K, 120), the expected character vector: rows of the character table weighed by their chances.
+        shows: (B, K, 120), the column's features as they are.
+        weight: (B, K), chance 0..1 that the column holds a character; 0 marks padding.
+        place: (B, K), expected number of characters before the column.
+    """
+
+    says: torch.Tensor
+    shows: torch.Tensor
+    weight: torch.Tensor
+    place: torch.Tensor
+
+
+class Lattices(NamedTuple):
+    """The likeliest characters of every column that `Seen` keeps.
+
+    Attributes:
+        classes: int64 (B, K, 8), likeliest first; never none or the space.
+        chances: float32 (B, K, 8).
+        weight: float32 (B, K), as in `Seen`: 1 - weight is the chance of none or a space.
+        gap: bool (B, K), columns without ink were left out before this one.
+    """
+
+    classes: torch.Tensor
+    chances: torch.Tensor
+    weight: torch.Tensor
+    gap: torch.Tensor
+
+
+class LineTower(nn.Module):
+    """Picture of a text line to one vector.
+
+    The recogniser's columns that hold ink become tokens: the character they are expected to say, in the vectors that
+    the text tower spells with, plus how they look. A transformer like the text tower's reads them, each at the place
+    of its expected number in the line; the vector is their mean by weight. So a line that is read well starts beside
+    its text, and one that is not keeps what else it may say.
+
+    Input float32 (B, 3, 48, W), see `LineReader`; output (B, width).
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, classes: int = CLASSES) -> None:
+        super().__init__()
+        self.reader = LineReader(classes)
+        self.register_buffer("rows", torch.zeros(classes, COLUMN))
+        self.says = nn.Linear(COLUMN, width, bias=False)
+        self.shows = nn.Linear(COLUMN, width, bias=False)
+        self.places = nn.Parameter(torch.zeros(_PLACES, width))
+        self.transformer = Transformer(width, layers, heads, mlp_ratio=2.0)
+        self.norm = nn.LayerNorm(width)
+        self.heads = heads
+        self.num_features = width
+        self.default_cfg: dict[str, Any] = {"input_size": (3, HEIGHT, WIDEST)}
+        nn.init.zeros_(self.shows.weight)
+
+    def reset_classifier(self, num_classes: int, global_pool: str = "") -> None:
+        """Part of timm's contract; there is no classifier, and pooling is by weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 48, W) -> (B, width)."""
+        return self.gist(self.see(x)[0])
+
+    def see(self, x: torch.Tensor) -> tuple[Seen, Lattices]:
+        """Read crops (B, 3, 48, W); the columns without ink are left out."""
+        features, real = self.reader(x)
+        with torch.autocast(x.device.type, enabled=False):
+            features = features.float()
+            classify = self.reader.classify
+            logits = F.linear(features, classify.weight.float(), classify.bias.float())
+            total = logits.logsumexp(dim=2)
+            none = torch.exp(logits[:, :, 0] - total) + torch.exp(logits[:, :, -1] - total)
+            weight = (1 - none).clamp(0, 1) * real
+            inked = weight > _FAINT
+            inked[torch.arange(len(x)), weight.argmax(dim=1)] = True  # never nothing
+            kept = torch.argsort(~inked, dim=1, stable=True)[:, : int(inked.sum(dim=1).max())]
+            weight = (weight * inked).gather(1, kept)
+            best, classes = _take(logits[:, :, 1:-1], kept).topk(min(BEST, logits.shape[2] - 2), dim=2)
+            chances, classes = (best - total.gather(1, kept).unsqueeze(2)).exp(), classes + 1
+            says = (chances.unsqueeze(3) * self.rows[classes]).sum(dim=2) / weight.clamp(min=_FAINT).unsqueeze(2)
+            apart = F.pad(kept[:, 1:] - kept[:, :-1], (1, 0), value=2) > 1
+            place = _places(chances.detach(), classes, weight.detach(), apart)
+        return Seen(says, _take(features, kept), weight, place), Lattices(classes, chances.detach(), weight, apart)
+
+    def gist(self, seen: Seen) -> torch.Tensor:
+        """The vectors (B, width) of what was seen."""
+        low = seen.place.long().clamp(max=_PLACES - 2)
+        part = (seen.place - low).clamp(0, 1).unsqueeze(2)
+        x = self.says(seen.says) + self.shows(seen.shows)
+        x = x + (1 - part) * self.places[low] + part * self.places[low + 1]
+        padding = (seen.weight <= 0).repeat_interleave(self.heads, dim=0)[:, None, :].expand(-1, x.shape[1], -1)
+        x = self.norm(self.transformer(x, attn_mask=x.new_zeros(padding.shape).masked_fill(padding, float("-inf"))))
+        weight = seen.weight.unsqueeze(2)
+        out: torch.Tensor = (weight * x).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)
+        return out
+
+
+def _take(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """Rows (B, K, N) of values (B, T, N)."""
+    return values.gather(1, kept.unsqueeze(2).expand(-1, -1, values.shape[2]))
+
+
+def _places(chances: torch.Tensor, classes: torch.Tensor, weight: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
+    """Expected number of characters before each column: what a column shares with the one before it is no new one."""
+    earlier_chances, earlier_classes = chances.roll(1, dims=1), classes.roll(1, dims=1)
+    same = classes.unsqueeze(3) == earlier_classes.unsqueeze(2)
+    shared = torch.minimum(chances.unsqueeze(3), earlier_chances.unsqueeze(2)).mul(same).sum(dim=(2, 3)) * ~apart
+    return (weight - shared).clamp(min=0).cumsum(dim=1).sub(1).clamp(min=0)
+
+
+@register_model
+def linkage_line(pretrained: bool = False, **_: Any) -> LineTower:
+    """The image tower under timm's name `linkage_line`; there are no weights to fetch."""
+    return LineTower(width=256, layers=3, heads=4)

@@ -1,0 +1,78 @@
+"""Crops as the recogniser saw them, kept as arrays: embeddings, lattices and columns in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from linkage.encode.lattice import Lattice
+from linkage.encode.line import Lattices, Seen
+from linkage.encode.towers import batches_of_lines, restore_order
+
+
+class Sight(NamedTuple):
+    """One crop as the recogniser saw it.
+
+    Attributes:
+        columns: float16 (K, 242): says, shows, weight and place of every column that holds ink (see `Seen`).
+        lattice: its characters.
+    """
+
+    columns: np.ndarray
+    lattice: Lattice
+
+
+def look(model: Any, pixels: Sequence[np.ndarray], letters: np.ndarray) -> tuple[torch.Tensor, list[Sight]]:
+    """Embed lines and keep what was seen of them, in one pass.
+
+    Args:
+        model: an open_clip model whose image tower is a `LineTower`.
+        pixels: uint8 (1, 48, W) each.
+        letters: uint32 (classes,), code point of each class of the recogniser.
+
+    Returns:
+        float32 unit rows (B, D), and what was seen of each line.
+    """
+    trunk = model.visual.trunk
+    vectors: list[torch.Tensor] = []
+    sights: list[Sight] = []
+    order: list[int] = []
+    for rows, batch in batches_of_lines(pixels):
+        seen, lattices = trunk.see(batch.to(model.logit_scale.device))
+        vectors.append(model.visual.head(trunk.gist(seen)).float())
+        sights += _apart(seen, lattices, letters)
+        order += rows
+    return restore_order(vectors, order), [sights[place] for place in np.argsort(order)]
+
+
+def seen_features(model: Any, columns: Sequence[np.ndarray]) -> torch.Tensor:
+    """Embed lines from what was seen of them: float32 unit rows (B, D).
+
+    Args:
+        model: as for `look`.
+        columns: float16 (K, 242) each, as in `Sight`.
+    """
+    most = max(len(part) for part in columns)
+    stacked = np.zeros((len(columns), most, columns[0].shape[1]), dtype=np.float32)
+    for row, part in enumerate(columns):
+        stacked[row, : len(part)] = part
+    x = torch.from_numpy(stacked).to(model.logit_scale.device)
+    wide = (x.shape[2] - 2) // 2
+    seen = Seen(x[:, :, :wide], x[:, :, wide : 2 * wide], x[:, :, -2], x[:, :, -1])
+    return F.normalize(model.visual.head(model.visual.trunk.gist(seen)).float(), dim=-1)
+
+
+def _apart(seen: Seen, lattices: Lattices, letters: np.ndarray) -> list[Sight]:
+    columns = torch.cat((seen.says, seen.shows, seen.weight.unsqueeze(2), seen.place.unsqueeze(2)), dim=2)
+    kept = (seen.weight > 0).cpu().numpy()
+    arrays = [part.detach().cpu().numpy() for part in (columns, *lattices)]
+    sights = []
+    for row, inside in enumerate(kept):
+        line, classes, chances, weight, gap = (part[row, inside] for part in arrays)
+        lattice = Lattice(letters[classes], chances.astype(np.float16), weight.astype(np.float16), gap)
+        sights.append(Sight(line.astype(np.float16), lattice))
+    return sights
