@@ -160,8 +160,7 @@ class BiEncoder:
         return pool(image, text, weight)
 
     def _embed_images(self, images: list[Image.Image]) -> torch.Tensor:
-        pixels = torch.from_numpy(np.stack([self.pixels(image) for image in images]))
-        return towers.image_features(self.model, pixels.to(self.device))
+        return towers.image_features(self.model, [self.pixels(image) for image in images])
 
     def _embed_texts(self, texts: list[str]) -> torch.Tensor:
         return towers.text_features(self.model, torch.as_tensor(self.tokenize(texts)).to(self.device))

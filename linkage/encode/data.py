@@ -24,12 +24,12 @@ class Batch:
     """One training batch.
 
     Attributes:
-        pixels: uint8 (B, C, H, W); white where there is no crop.
-        tokens: int64 (B, L).
+        pixels: of the rows that have a picture, in order: each what `BiEncoder.pixels` gives, uint8 (C, H, W).
+        tokens: int64 (T, L), of the T rows that have a text, in order.
         has_image, has_text: bool (B,).
     """
 
-    pixels: torch.Tensor
+    pixels: list[np.ndarray]
     tokens: torch.Tensor
     has_image: torch.Tensor
     has_text: torch.Tensor
@@ -78,12 +78,13 @@ class TrainingSet:
         for row in rows.tolist():
             image = self.image(row)
             has_image.append(image is not None)
-            shown = augment_image(image, rng) if image is not None and encoder.ink else image
-            pixels.append(encoder.pixels(shown or Image.new("L", (8, 8), 255)))
+            if image is not None:
+                pixels.append(encoder.pixels(augment_image(image, rng) if encoder.ink else image))
             texts.append(augment_text(self.texts[row], rng))
+        given = [text for text in texts if text]
         return Batch(
-            torch.from_numpy(np.stack(pixels)),
-            torch.as_tensor(encoder.tokenize(texts)),
+            pixels,
+            torch.as_tensor(encoder.tokenize(given) if given else np.zeros((0, 1), dtype=np.int64)),
             torch.tensor(has_image),
             torch.tensor([text != "" for text in texts]),
         )

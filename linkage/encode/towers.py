@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
@@ -106,17 +108,18 @@ def reads_lines(model: Any) -> bool:
     return isinstance(getattr(model.visual, "trunk", None), LineEncoder)
 
 
-def image_features(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+def image_features(model: Any, pixels: Sequence[np.ndarray]) -> torch.Tensor:
     """Embed pictures.
 
     Args:
         model: any open_clip model.
-        pixels: uint8 (B, C, H, W), C = 1 or 3, on the model's device.
+        pixels: one or more uint8 (C, H, W), C = 1 or 3, each as `BiEncoder.pixels` gives them.
 
     Returns:
-        float32 unit rows (B, D).
+        float32 unit rows (B, D) on the model's device.
     """
-    return F.normalize(model.encode_image(scaled(model, pixels)).float(), dim=-1)
+    stacked = torch.from_numpy(np.stack(pixels)).to(model.logit_scale.device)
+    return F.normalize(model.encode_image(scaled(model, stacked)).float(), dim=-1)
 
 
 def scaled(model: Any, pixels: torch.Tensor) -> torch.Tensor:

@@ -196,10 +196,11 @@ class Trainer:
     def _update(self, stage: Stage, batch: Batch, rows: np.ndarray) -> float:
         device = self.encoder.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-            image = towers.image_features(self.model, batch.pixels.to(device))
-            text = towers.text_features(self.model, batch.tokens.to(device))
-        image = image * batch.has_image[:, None].to(device)
-        text = text * batch.has_text[:, None].to(device)
+            image = text = torch.zeros(len(rows), self.encoder.dim, device=device)
+            if batch.pixels:
+                image = _scatter(towers.image_features(self.model, batch.pixels), batch.has_image)
+            if len(batch.tokens):
+                text = _scatter(towers.text_features(self.model, batch.tokens.to(device)), batch.has_text)
         pooled = _pool(image, text, self.image_weight)
         loss = self._loss(stage, image, text, pooled, rows)
         value = float(loss.detach())
@@ -304,6 +305,13 @@ def _optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
     rest = [p for p in model.parameters() if id(p) not in ids]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
+def _scatter(vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """The vectors at the rows that are present, zeros at the others."""
+    rows = vectors.new_zeros(len(present), vectors.shape[1])
+    rows[present.to(vectors.device)] = vectors
+    return rows
 
 
 def _pool(image: torch.Tensor, text: torch.Tensor, weight: float) -> torch.Tensor:
