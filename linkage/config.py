@@ -75,7 +75,7 @@ class TrainConfig(Section):
     reliability: bool = Field(False, description="pooling weighs a text by its ocr_confidence")
     align_lr: float = Field(3e-4, gt=0, description="peak learning rate of the first stage")
     supervised_lr: float = Field(1e-4, gt=0, description="peak learning rate of the second stage")
-    trunk_rate: float = Field(1.0, ge=0, description="share of it for a timm picture trunk; 0 = frozen")
+    trunk_rate: float = Field(1.0, ge=0, description="a timm picture trunk learns at so much of the rate; 0 = frozen")
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of steps with rising learning rate")
     patience: int = Field(3, ge=0, description="epochs without a better val hit@1 that end a stage; 0 = never")

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -173,12 +174,7 @@ def test_test_rows_are_never_read(tmp_path: Path, tiny: EncodeConfig) -> None:
 
 
 def test_the_best_epoch_on_unseen_entities_is_kept(tmp_path: Path, tiny: EncodeConfig) -> None:
-    rows: list[dict[str, object]] = [
-        {"text": name, "crop": crop(name, size), "entity_id": f"e{number}", "split": "val" if number < 6 else "train"}
-        for number, name in enumerate(NAMES)
-        for size in (30, 22)
-    ]
-    records = Records.open(write_records(tmp_path / "records.parquet", rows))
+    records = Records.open(write_records(tmp_path / "records.parquet", with_val_rows()))
     summary = train(records, tmp_path / "model", config(supervised_epochs=4, patience=0), tiny, seed=0)
     lines = map(json.loads, (tmp_path / "model" / "metrics.jsonl").read_text().splitlines())
     hits = {line["epoch"]: line["hit_pooled"] for line in lines if line["stage"] == "val"}
@@ -243,3 +239,83 @@ def test_tensorboard_is_asked_for_but_not_installed(
     with pytest.raises(DependencyError, match="tensorboard"):
         train(labelled(tmp_path / "r.parquet"), tmp_path / "out", config(tensorboard=True), tiny, seed=0)
     shutil.rmtree(tmp_path / "out.partial")
+
+
+def everything(**changes: object) -> TrainConfig:
+    """Every setting that has a state of its own."""
+    rich = {"align_loss": "siglip", "chunk": 3, "modality_dropout": 0.5, "nested": [4], "reliability": True}
+    return config(**(rich | {"margin": 0.1, "patience": 1, "align_epochs": 3} | changes))
+
+
+def test_training_with_every_setting_that_was_cut_ends_the_same(
+    tmp_path: Path, tiny: EncodeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records.open(write_records(tmp_path / "records.parquet", with_val_rows()))
+    summary = train(records, tmp_path / "whole", everything(), tiny, seed=3)
+    update = training.Learner.update
+    for at in (1, summary["steps"] // 2, summary["steps"] // 3):  # steps after the last cut
+        calls = 0
+
+        def cut(self: training.Learner, *args: object, at: int = at) -> float:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise CutError
+            return update(self, *args)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch, pytest.raises(CutError):
+            patch.setattr(training.Learner, "update", cut)
+            train(records, tmp_path / "cut", everything(), tiny, seed=3)
+    train(records, tmp_path / "cut", everything(), tiny, seed=3)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def with_val_rows() -> list[dict[str, object]]:
+    return [
+        {"text": name, "crop": crop(name, size), "entity_id": f"e{number}", "split": "val" if number < 6 else "train"}
+        for number, name in enumerate(NAMES)
+        for size in (30, 22)
+    ]
+
+
+def test_a_stage_ends_when_nothing_gets_better(tmp_path: Path, tiny: EncodeConfig) -> None:
+    records = Records.open(write_records(tmp_path / "records.parquet", with_val_rows()))
+    plan = config(align_epochs=6, supervised_epochs=3, align_lr=1e-12, supervised_lr=1e-12, patience=2)
+    summary = train(records, tmp_path / "model", plan, tiny, seed=0)
+    lines = map(json.loads, (tmp_path / "model" / "metrics.jsonl").read_text().splitlines())
+    # One epoch sets the mark, two do not pass it; the second stage has a count of its own.
+    assert [line["epoch"] for line in lines if line["stage"] == "val"] == [1, 2, 3, 7, 8]
+    assert (summary["epochs"], summary["epoch_kept"]) == (5, 1)
+
+
+def puzzle(path: Path, shuffled: bool) -> Records:
+    """An entity is three letters of ten; most of each text is chance. Which letters count has to be learned."""
+    rng = np.random.default_rng(0)
+    keys = ["".join(key) for key in combinations("abcdefghij", 3)]
+    rng.shuffle(keys)
+    rows: list[dict[str, object]] = []
+    for number, key in enumerate(keys[:90]):
+        for _ in range(4):
+            text = "".join(rng.choice(list("nopqrstuvwxyz"), 9)) + " " + key
+            split = "val" if number < 20 else "train"
+            rows.append({"text": text, "crop": None, "entity_id": key, "split": split})
+    for split in ("train", "val") if shuffled else ():
+        part = [row for row in rows if row["split"] == split]
+        for row, entity in zip(part, rng.permutation([row["entity_id"] for row in part]).tolist(), strict=True):
+            row["entity_id"] = entity
+    return Records.open(write_records(path, rows))
+
+
+@pytest.mark.parametrize("shuffled", [False, True], ids=["labels", "shuffled labels"])
+def test_what_counts_is_learned_from_labels_and_only_from_labels(
+    tmp_path: Path, tiny: EncodeConfig, shuffled: bool
+) -> None:
+    records = puzzle(tmp_path / "records.parquet", shuffled)
+    untrained = Validation(records, 0.3).measure(BiEncoder.load(tiny.model, "cpu"))["hit_pooled"]
+    plan = config(supervised_epochs=8, batch_size=64, per_class=4, supervised_lr=1e-2, checkpoint_steps=1000)
+    hit = train(records, tmp_path / "model", plan, tiny, seed=0)["val_hit_pooled"]
+    if shuffled:  # by chance 3 of 79; the best of eight epochs of 80 queries lies somewhat above
+        assert hit < 0.16
+    else:
+        assert untrained < 0.5
+        assert hit > 0.9
