@@ -157,6 +157,8 @@ def train(
     """Train the bi-encoder on records: crop against text, then, with entity_id, by entity.
 
     Example: linkage train records.parquet --out model/ --set train.align_epochs=5
+
+    On two processors: torchrun --nproc-per-node=2 -m linkage train records.parquet --out model/
     """
     from linkage.encode.train import train as train_model
     from linkage.records import Records
@@ -164,7 +166,8 @@ def train(
     loaded = _load(config, settings, model)
     _free(out, overwrite)
     summary = train_model(Records.open(records), out, loaded.train, loaded.encode, seed=loaded.seed)
-    print_summary(summary | {"out": str(out)}, as_json)
+    if summary:  # torchrun: the first process speaks for all
+        print_summary(summary | {"out": str(out)}, as_json)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from linkage.errors import ConfigError
 
@@ -65,17 +65,32 @@ class TrainConfig(Section):
     enabled: bool = Field(False, description="train on the ingested records before embedding")
     align_epochs: int = Field(3, ge=0, description="epochs of symmetric InfoNCE on crop-text pairs")
     supervised_epochs: int = Field(5, ge=0, description="epochs of SupCon on pooled embeddings")
-    batch_size: int = Field(128, ge=4)
+    batch_size: int = Field(128, ge=4, description="rows that a loss sees; over all processes under torchrun")
+    chunk: int = Field(0, ge=0, description="rows in memory at a time (gradient caching); 0 = the whole batch")
+    align_loss: Literal["infonce", "siglip"] = Field("infonce", description="loss of crop-text pairs")
     per_class: int = Field(2, ge=2, description="m: records drawn per entity in a SupCon batch")
     hard_negatives: int = Field(3, ge=0, description="k: nearest other entities put beside an anchor")
+    duplicate_cosine: float = Field(0.98, ge=-1, le=1, description="as near, and a text shared: no hard negatives")
     temperature: float = Field(0.07, gt=0, le=1, description="SupCon temperature")
-    align_lr: float = Field(3e-4, gt=0)
-    supervised_lr: float = Field(1e-4, gt=0)
+    margin: float = Field(0.0, ge=0, lt=1, description="SupCon: taken off the cosines of positives")
+    nested: tuple[PositiveInt, ...] = Field((), description="leading dimensions that shall work alone, e.g. [32, 64]")
+    modality_dropout: float = Field(0.0, ge=0, le=1, description="SupCon: chance that crop or text is hidden")
+    reliability: bool = Field(False, description="pooling weighs a text by its ocr_confidence")
+    align_lr: float = Field(3e-4, gt=0, description="peak learning rate of the first stage")
+    supervised_lr: float = Field(1e-4, gt=0, description="peak learning rate of the second stage")
+    trunk_rate: float = Field(1.0, ge=0, description="a timm picture trunk learns at so much of the rate; 0 = frozen")
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of steps with rising learning rate")
+    patience: int = Field(3, ge=0, description="epochs without a better val hit@1 that end a stage; 0 = never")
     checkpoint_steps: int = Field(100, ge=1, description="steps between checkpoints")
-    bf16: Literal["auto", "on", "off"] = "auto"
-    tensorboard: bool = False
+    bf16: Literal["auto", "on", "off"] = Field("auto", description="16-bit arithmetic; auto: where it is fast")
+    tensorboard: bool = Field(False, description="log for TensorBoard too")
+
+    @field_validator("bf16", mode="before")
+    @classmethod
+    def _on_and_off(cls, value: Any) -> Any:
+        """YAML reads a bare on or off as true or false."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 class LinkConfig(Section):

@@ -27,6 +27,11 @@ def test_a_resolved_configuration_reads_back_equal(tmp_path: Path) -> None:
     assert load_config(path) == config
 
 
+def test_on_and_off_need_no_quotes() -> None:
+    assert load_config(None, ["train.bf16=off"]).train.bf16 == "off"
+    assert load_config(None, ["train.bf16=on"]).train.bf16 == "on"
+
+
 def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("ingest: {dpii: 300, psm: 99}\nlinks: {}\n")

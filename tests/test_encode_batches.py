@@ -50,10 +50,23 @@ def test_hard_negatives_are_the_nearest_other_classes() -> None:
     vectors = np.repeat(np.stack([np.cos(angles), np.sin(angles)], axis=1), 2, axis=0)
     labels = np.repeat(np.arange(5), 2)
     vectors[8:] = 0  # class 4 was never embedded
-    found = hard_negatives(vectors, labels, 2)
+    found = hard_negatives(vectors, labels, np.full(10, -1), 2, 0.98)
     assert found.tolist() == [[1, 2], [0, 2], [3, 1], [2, 1], [-1, -1]]
 
 
 def test_hard_negatives_of_one_class_or_none_wanted() -> None:
-    assert hard_negatives(np.ones((2, 4)), np.zeros(2, dtype=int), 3).tolist() == [[-1, -1, -1]]
-    assert hard_negatives(np.eye(4), np.arange(4), 0).shape == (4, 0)
+    assert hard_negatives(np.ones((2, 4)), np.zeros(2, dtype=int), np.zeros(2, dtype=int), 3, 0.98).tolist() == [
+        [-1, -1, -1]
+    ]
+    assert hard_negatives(np.eye(4), np.arange(4), np.arange(4), 0, 0.98).shape == (4, 0)
+
+
+def test_a_likely_duplicate_is_no_hard_negative() -> None:
+    angles = np.array([0.0, 0.05, 0.06, 1.0])
+    vectors = np.repeat(np.stack([np.cos(angles), np.sin(angles)], axis=1), 2, axis=0)
+    labels = np.repeat(np.arange(4), 2)
+    readings = np.array([7, 1, 2, 7, 3, -1, 7, -1])  # classes 0, 1 and 3 share a text; 2 only looks the same
+    assert hard_negatives(vectors, labels, readings, 2, 0.98).tolist() == [[2, 3], [2, 3], [1, 0], [2, 1]]
+    assert hard_negatives(vectors, labels, readings, 2, 0.9999).tolist()[0] == [1, 2]  # not as near as that
+    empty = np.full(8, -1)  # no text is no text in common
+    assert hard_negatives(vectors, labels, empty, 2, 0.98).tolist()[0] == [1, 2]

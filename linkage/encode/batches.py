@@ -84,13 +84,20 @@ def _groups(neighbours: np.ndarray, order: np.ndarray) -> Iterator[list[int]]:
         yield group
 
 
-def hard_negatives(vectors: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """The k classes nearest to each class, by the cosine of their mean vectors, itself left out.
+def hard_negatives(
+    vectors: np.ndarray, labels: np.ndarray, readings: np.ndarray, k: int, duplicate_cosine: float
+) -> np.ndarray:
+    """The k classes nearest to each class, by the cosine of their mean vectors.
+
+    The class itself is left out, and so is what is most likely the same entity under a second label: a class that is
+    as near as `duplicate_cosine` and has a text in common. They are looked for among the 2 k + 8 nearest.
 
     Args:
         vectors: (n, D); rows of zeros (never embedded) are left out of the means.
         labels: int64 (n,), classes 0..C-1, each occurring.
+        readings: int64 (n,), equal where two texts are, -1 where there is none.
         k: neighbours wanted.
+        duplicate_cosine: -1..1.
 
     Returns:
         int64 (C, k), nearest first; -1 where there are fewer, or where the class has no vector.
@@ -108,8 +115,16 @@ def hard_negatives(vectors: np.ndarray, labels: np.ndarray, k: int) -> np.ndarra
     means = np.ascontiguousarray(means[known] / length[known, None])
     index = faiss.IndexFlatIP(means.shape[1])
     index.add(means)
-    _, near = index.search(means, min(k + 1, len(known)))
-    for row, label in enumerate(known):
-        others = known[near[row][near[row] != row]][:k]
+    cosines, near = index.search(means, min(2 * k + 9, len(known)))
+    texts: list[set[int]] = [set() for _ in range(count)]
+    for label, reading in zip(labels.tolist(), readings.tolist(), strict=True):
+        if reading >= 0:
+            texts[label].add(reading)
+    for row, label in enumerate(known.tolist()):
+        others = [
+            other
+            for other, cosine in zip(known[near[row]].tolist(), cosines[row].tolist(), strict=True)
+            if other != label and (cosine < duplicate_cosine or texts[other].isdisjoint(texts[label]))
+        ][:k]
         found[label, : len(others)] = others
     return found

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
@@ -24,15 +25,31 @@ class Batch:
     """One training batch.
 
     Attributes:
-        pixels: uint8 (B, C, H, W); white where there is no crop.
-        tokens: int64 (B, L).
+        pixels: of the rows that have a picture, in order: each what `BiEncoder.pixels` gives, uint8 (C, H, W).
+        tokens: int64 (T, L), of the T rows that have a text, in order.
         has_image, has_text: bool (B,).
     """
 
-    pixels: torch.Tensor
+    pixels: list[np.ndarray]
     tokens: torch.Tensor
     has_image: torch.Tensor
     has_text: torch.Tensor
+
+    def split(self, size: int) -> list[Batch]:
+        """Parts of at most `size` rows (0: any number), in order and about equally long."""
+        if not len(self.has_image):
+            return []
+        parts = -(-len(self.has_image) // size) if size else 1
+        batches = []
+        image = text = 0
+        for has_image, has_text in zip(
+            self.has_image.tensor_split(parts), self.has_text.tensor_split(parts), strict=True
+        ):
+            images, texts = int(has_image.sum()), int(has_text.sum())
+            tokens = self.tokens[text : text + texts]
+            batches.append(Batch(self.pixels[image : image + images], tokens, has_image, has_text))
+            image, text = image + images, text + texts
+        return batches
 
 
 class TrainingSet:
@@ -42,6 +59,8 @@ class TrainingSet:
         rows: int64 (n,), rows with split train or none; every other array here runs over these.
         content: int64 (n,), equal where two records have the same entity or, without one, the same folded text.
         labels: int64 (n,), class of the entity, -1 where there is none.
+        readings: int64 (n,), equal where two folded texts are, -1 where there is none.
+        confidence: float32 (n,), `ocr_confidence` of the text, NaN where it is not known.
         paired: bool (n,), crop and text are both there.
     """
 
@@ -53,8 +72,11 @@ class TrainingSet:
         self.texts = part["text"].tolist()
         self.directions = part["direction"].tolist() if "direction" in part else [""] * len(part)
         self.entities = part["entity_id"].tolist()
-        folded = (entity or "\0" + fold(text) for entity, text in zip(self.entities, self.texts, strict=True))
-        self.content = _codes(list(folded))
+        folded = [fold(text) for text in self.texts]
+        self.content = _codes([entity or "\0" + text for entity, text in zip(self.entities, folded, strict=True)])
+        self.readings = np.where(np.array(folded, dtype=object) == "", -1, _codes(folded))
+        confidence = part["ocr_confidence"] if "ocr_confidence" in part else pd.Series(np.nan, index=part.index)
+        self.confidence = pd.to_numeric(confidence, errors="coerce").to_numpy(dtype=np.float32)
         labels = _codes(self.entities)
         self.labels = np.where(part["entity_id"].to_numpy() == "", -1, labels)
         has_crop = np.zeros(len(frame), dtype=bool)
@@ -72,20 +94,33 @@ class TrainingSet:
             log.warning("record %s: no picture (%s)", self.records.frame["record_id"][self.rows[row]], error)
             return None
 
-    def batch(self, rows: np.ndarray, encoder: BiEncoder, rng: np.random.Generator) -> Batch:
-        """Read, augment and tensorise some rows."""
+    def batch(
+        self, rows: np.ndarray, encoder: BiEncoder, seed: tuple[int, ...], *, modality_dropout: float = 0.0
+    ) -> Batch:
+        """Read, augment and tensorise some rows.
+
+        Args:
+            rows: int64 (B,).
+            encoder: makes pixels and tokens.
+            seed: with a row's number it decides what becomes of that row, whatever else stands in the batch.
+            modality_dropout: chance that a record with crop and text shows only one of them, either as likely.
+        """
         pixels, texts, has_image = [], [], []
         for row in rows.tolist():
-            image = self.image(row)
+            rng = np.random.default_rng((*seed, row))
+            hidden = rng.choice(("image", "text")) if self.paired[row] and rng.random() < modality_dropout else ""
+            image = None if hidden == "image" else self.image(row)
             has_image.append(image is not None)
-            shown = augment_image(image, rng) if image is not None and encoder.ink else image
-            pixels.append(encoder.pixels(shown or Image.new("L", (8, 8), 255)))
-            texts.append(augment_text(self.texts[row], rng))
+            if image is not None:
+                pixels.append(encoder.pixels(augment_image(image, rng) if encoder.ink else image))
+            alone = hidden == "text" and image is not None
+            texts.append("" if alone else augment_text(self.texts[row], rng))
+        given = [text for text in texts if text]
         return Batch(
-            torch.from_numpy(np.stack(pixels)),
-            torch.as_tensor(encoder.tokenize(texts)),
-            torch.tensor(has_image),
-            torch.tensor([text != "" for text in texts]),
+            pixels,
+            torch.as_tensor(encoder.tokenize(given) if given else np.zeros((0, 1), dtype=np.int64)),
+            torch.tensor(has_image, dtype=torch.bool),
+            torch.tensor([text != "" for text in texts], dtype=torch.bool),
         )
 
 

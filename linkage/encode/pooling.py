@@ -5,26 +5,27 @@ from __future__ import annotations
 import numpy as np
 
 
-def summands(image: np.ndarray, text: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
+def summands(image: np.ndarray, text: np.ndarray, weight: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What image and text contribute to the pooled embeddings, so that a similarity splits exactly into parts.
 
     Args:
         image, text: unit rows (n, D); a row of zeros is a missing modality and is left out.
-        weight: w of the image, 0..1.
+        weight: w of the image, 0..1; one, or one of each row (n,).
 
     Returns:
         Two arrays float32 (n, D) whose sum is `pool(image, text, weight)`.
     """
     image, text = np.asarray(image, dtype=np.float32), np.asarray(text, dtype=np.float32)
     has_image, has_text = image.any(axis=1, keepdims=True), text.any(axis=1, keepdims=True)
-    share = np.where(has_image & has_text, np.float32(weight), has_image.astype(np.float32))
+    weights = np.asarray(weight, dtype=np.float32).reshape(-1, 1)
+    share = np.where(has_image & has_text, weights, has_image.astype(np.float32))
     image, text = share * image, (1 - share) * text
     length = np.linalg.norm(image + text, axis=1, keepdims=True)
     length[length == 0] = 1
     return image / length, text / length
 
 
-def pool(image: np.ndarray, text: np.ndarray, weight: float) -> np.ndarray:
+def pool(image: np.ndarray, text: np.ndarray, weight: float | np.ndarray) -> np.ndarray:
     """Pooled embeddings: normalise(w image + (1-w) text) (CLIPPINGS, section 3).
 
     Args:
@@ -35,3 +36,18 @@ def pool(image: np.ndarray, text: np.ndarray, weight: float) -> np.ndarray:
     """
     from_image, from_text = summands(image, text, weight)
     return np.asarray(from_image + from_text)
+
+
+def reliable_weights(weight: float, confidence: np.ndarray) -> np.ndarray:
+    """The image's weight where a text counts only as far as its reading is sure: w / (w + (1-w) c).
+
+    Args:
+        weight: w of the image beside a text that is sure, 0..1.
+        confidence: c of each text as its engine gives it, 0..1; NaN: unknown, taken for sure.
+
+    Returns:
+        float32 (n,), `weight` where c = 1, rising to 1 where c = 0.
+    """
+    sure = np.clip(np.nan_to_num(np.asarray(confidence, dtype=np.float64), nan=1.0), 0.0, 1.0)
+    total = weight + (1 - weight) * sure
+    return np.divide(weight, total, out=np.ones_like(total), where=total > 0).astype(np.float32)

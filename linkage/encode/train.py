@@ -1,4 +1,4 @@
-"""Training in one command: crops against texts (symmetric InfoNCE), then, with labels, entities (SupCon)."""
+"""Training in one command: crops against texts (InfoNCE or SigLIP), then, with labels, entities (SupCon)."""
 
 from __future__ import annotations
 
@@ -12,29 +12,27 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from linkage.config import EncodeConfig, TrainConfig
-from linkage.encode import towers
-from linkage.encode.batches import align_batches, class_batches, hard_negatives
+from linkage.encode.batches import hard_negatives
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.checkpoint import read_checkpoint, read_state, read_weights, write_checkpoint, write_weights
 from linkage.encode.data import Batch, TrainingSet
-from linkage.encode.losses import info_nce, sup_con
+from linkage.encode.distributed import Ranks, joined
+from linkage.encode.learner import Learner
+from linkage.encode.plan import Stage, epoch_batches, labelled, rate_share, stages
 from linkage.encode.validate import Validation
-from linkage.errors import DependencyError, InputError
+from linkage.errors import DependencyError
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing
 
 log = logging.getLogger(__name__)
 
-Stage = Literal["align", "supervised"]
-MAX_SCALE = math.log(100.0)
 STEPS_BETWEEN_METRICS = 10
 
 
@@ -42,9 +40,12 @@ def train(records: Records, out: Path, config: TrainConfig, encode: EncodeConfig
     """Train a bi-encoder and write it as a model folder.
 
     First every record with crop and text aligns the towers; then records with `entity_id` (two or more per entity)
-    draw entities together. Rows of split `val` choose the epoch to keep where they hold entities with two or more
-    records; rows of split `test` are never read. What is done is kept in `<out>.partial` and gone on from after an
-    interruption: on one machine's CPU with the same number of threads the result is the same as without it.
+    draw entities together. Rows of split `val` choose the epoch to keep, and end a stage early, where they hold
+    entities with two or more records that training does not see; rows of split `test` are never read. What is done is
+    kept in `<out>.partial` and gone on from after an interruption: on one machine's CPU with the same number of
+    threads the result is the same as without it.
+
+    Under `torchrun --nproc-per-node=N -m linkage train ...` N processes share every batch, see `Ranks`.
 
     Args:
         records: crops, texts and perhaps labels.
@@ -54,114 +55,107 @@ def train(records: Records, out: Path, config: TrainConfig, encode: EncodeConfig
         seed: of batches, augmentation and random weights.
 
     Returns:
-        Counts and the figures of the epoch kept; also written as `training.json`.
+        Counts and the figures of the epoch kept; also written as `training.json`. Under torchrun {} on all processes
+        but the first.
 
     Raises:
         InputError: there is nothing to train on, or the loss is no number any more.
+        ConfigError: a setting does not fit the model.
         DependencyError: TensorBoard is asked for and not installed.
     """
+    with joined(encode.device) as ranks:
+        if not ranks.leads:
+            logging.getLogger("linkage").setLevel(logging.ERROR)
+        return _train(records, out, config, encode, seed, ranks)
+
+
+def _train(
+    records: Records, out: Path, config: TrainConfig, encode: EncodeConfig, seed: int, ranks: Ranks
+) -> dict[str, Any]:
     torch.manual_seed(seed)
     encoder = BiEncoder.load(encode.model, encode.device)
+    key = _fingerprint(records, encoder, config, encode.image_weight, seed)
     data = TrainingSet(records)
-    plan = _plan(data, config, records.path)
+    plan = stages(data, config, records.path)
+    learner = Learner(encoder, data, config, encode.image_weight, seed, ranks)
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(encoder, data, config, encode.image_weight, seed, partial, plan)
-    validation = Validation(records, encode.image_weight)
+    trainer = Trainer(learner, plan, partial, key)
+    validation = Validation(records, encode.image_weight, reliability=config.reliability)
     start = time.monotonic()
     trainer.run(validation)
+    if not ranks.leads:
+        return {}
     summary = {
         "model": encode.model,
         "records": len(data.rows),
         "pairs": int(data.paired.sum()),
         "entities": len(set(data.labels[data.labels >= 0].tolist())),
-        "epochs": len(plan),
+        "epochs": trainer.epochs,
         "steps": trainer.step,
         "epoch_kept": trainer.best.get("epoch", len(plan)),
         "seconds": round(time.monotonic() - start, 1),
-        **{f"val_{name}": value for name, value in trainer.best.items() if name != "epoch"},
+        **{f"val_{name}": value for name, value in trainer.best.items() if name.startswith("hit_")},
     }
     _deliver(encoder, partial, out, summary | {"seed": seed, "config": config.model_dump()})
     return summary
-
-
-def _plan(data: TrainingSet, config: TrainConfig, path: Path) -> list[Stage]:
-    """The stage of each epoch."""
-    pairs = int(data.paired.sum())
-    _, sizes = np.unique(data.labels[data.labels >= 0], return_counts=True)
-    plan: list[Stage] = []
-    if pairs >= 2:
-        plan += ["align"] * config.align_epochs
-    if (sizes >= 2).sum() >= 1 and len(sizes) >= 2:
-        plan += ["supervised"] * config.supervised_epochs
-    if not plan:
-        raise InputError(
-            f"{path}: nothing to train on: {pairs} records of split train have crop and text, {len(sizes)} entities "
-            "are labelled; give records with both, or two labelled records each of two entities, and epochs above 0"
-        )
-    return plan
 
 
 class Trainer:
     """The training loop and all of its state.
 
     Attributes:
+        epochs: epochs done.
         step: optimiser steps done.
         best: figures of the best epoch on the validation rows so far, with its number as `epoch`; {} without any.
     """
 
-    def __init__(
-        self,
-        encoder: BiEncoder,
-        data: TrainingSet,
-        config: TrainConfig,
-        image_weight: float,
-        seed: int,
-        folder: Path,
-        plan: list[Stage],
-    ) -> None:
-        self.encoder = encoder
-        self.model = encoder.model.to(memory_format=torch.channels_last)
-        self.data = data
-        self.config = config
-        self.image_weight = image_weight
-        self.seed = seed
-        self.folder = folder
+    def __init__(self, learner: Learner, plan: list[Stage], folder: Path, key: str) -> None:
+        self.learner = learner
+        self.data = learner.data
+        self.config = learner.config
+        self.ranks = learner.ranks
         self.plan = plan
-        self.optimizer = _optimizer(self.model, config.weight_decay)
-        self.bank = torch.zeros(len(data.rows), encoder.dim, dtype=torch.float16)
+        self.folder = folder
         self.neighbours = torch.zeros(0, 0, dtype=torch.int64)
+        self.epochs = 0
         self.step = 0
         self.best: dict[str, Any] = {}
-        self._key = self._fingerprint()
-        self._bf16 = _use_bf16(config.bf16, encoder.device)
-        self._board = _board(folder) if config.tensorboard else None
+        self._stale = 0  # epochs of the stage since the best one
+        self._over: Stage | None = None  # the stage that was ended early
+        self._key = key
+        self._board = _board(folder) if self.config.tensorboard and self.ranks.leads else None
 
     def run(self, validation: Validation) -> None:
         """Train every epoch of the plan that is not done yet; the model ends with the weights of the best one."""
         epoch, done = self._resume()
         for number in range(epoch, len(self.plan)):
+            if self.plan[number] == self._over:
+                continue
             self._epoch(number, done)
             done = 0
+            self.epochs += 1
             self._validate(number, validation)
             self._checkpoint(number + 1, 0)
-        if self.best:
-            read_weights(self._best_file, self.model)
+        if self.best and self.ranks.leads:
+            read_weights(self._best_file, self.learner.model)
 
     def _epoch(self, epoch: int, done: int) -> None:
         stage = self.plan[epoch]
         if done == 0 and stage == "supervised":
             self._mine()
-        batches = self._batches(epoch)
+        rng = np.random.default_rng((self.learner.seed, epoch))
+        batches = epoch_batches(stage, self.data, self.config, self.neighbours.numpy(), rng)
         total = len(batches) * self.plan.count(stage)
         offset = len(batches) * self.plan[:epoch].count(stage)
-        self.model.train()
+        peak = self.config.align_lr if stage == "align" else self.config.supervised_lr
+        self.learner.train_mode()
         what = f"epoch {epoch + 1}/{len(self.plan)} ({stage})"
         with progress(what, len(batches), "batches") as advance:
             advance(done)
-            for number, batch, rows in self._stream(batches, epoch, done):
-                self._set_rate(stage, offset + number, total)
-                loss = self._update(stage, batch, rows)
+            for number, batch in self._stream(batches, epoch, done):
+                self.learner.set_rate(peak * rate_share(offset + number, total, self.config.warmup))
+                loss = self.learner.update(stage, batch, batches[number], self.step)
                 self.step += 1
                 if self.step % STEPS_BETWEEN_METRICS == 0:
                     self._note({"stage": stage, "epoch": epoch + 1, "loss": round(loss, 5)})
@@ -169,90 +163,53 @@ class Trainer:
                     self._checkpoint(epoch, number + 1)
                 advance()
 
-    def _batches(self, epoch: int) -> list[np.ndarray]:
-        rng = np.random.default_rng((self.seed, epoch))
-        if self.plan[epoch] == "align":
-            rows = np.flatnonzero(self.data.paired)
-            return [rows[b] for b in align_batches(self.data.content[rows], self.config.batch_size, rng)]
-        rows = np.flatnonzero(self.data.labels >= 0)
-        labels = np.unique(self.data.labels[rows], return_inverse=True)[1]
-        near = self.neighbours.numpy()
-        return [rows[b] for b in class_batches(labels, near, self.config.batch_size, self.config.per_class, rng)]
-
-    def _stream(self, batches: list[np.ndarray], epoch: int, done: int) -> Iterator[tuple[int, Batch, np.ndarray]]:
-        """Batches from number `done` on, each prepared while the one before it is learned from."""
+    def _stream(self, batches: list[np.ndarray], epoch: int, done: int) -> Iterator[tuple[int, Batch]]:
+        """This rank's parts of the batches from number `done` on, each prepared while the one before is learned."""
+        dropout = self.config.modality_dropout if self.plan[epoch] == "supervised" else 0.0
 
         def prepare(number: int) -> Batch:
-            rng = np.random.default_rng((self.seed, epoch, number))
-            return self.data.batch(batches[number], self.encoder, rng)
+            rows = self.ranks.part(batches[number])
+            return self.data.batch(rows, self.learner.encoder, (self.learner.seed, epoch), modality_dropout=dropout)
 
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(prepare, done) if done < len(batches) else None
             for number in range(done, len(batches)):
                 batch = waiting.result() if waiting else prepare(number)
                 waiting = pool.submit(prepare, number + 1) if number + 1 < len(batches) else None
-                yield number, batch, batches[number]
-
-    def _update(self, stage: Stage, batch: Batch, rows: np.ndarray) -> float:
-        device = self.encoder.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-            image = towers.image_features(self.model, batch.pixels.to(device))
-            text = towers.text_features(self.model, batch.tokens.to(device))
-        image = image * batch.has_image[:, None].to(device)
-        text = text * batch.has_text[:, None].to(device)
-        pooled = _pool(image, text, self.image_weight)
-        loss = self._loss(stage, image, text, pooled, rows)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            rate = "align_lr" if stage == "align" else "supervised_lr"
-            raise InputError(f"training: the loss is {value} at step {self.step}; lower train.{rate} and start again")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.model.logit_scale.data.clamp_(0.0, MAX_SCALE)
-        self.bank[torch.from_numpy(rows)] = pooled.detach().half().cpu()
-        return value
-
-    def _loss(
-        self, stage: Stage, image: torch.Tensor, text: torch.Tensor, pooled: torch.Tensor, rows: np.ndarray
-    ) -> torch.Tensor:
-        if stage == "align":
-            content = torch.from_numpy(self.data.content[rows]).to(image.device)
-            both = (image.abs().sum(1) > 0) & (text.abs().sum(1) > 0)
-            same = content[both, None] == content[None, both]
-            return info_nce(image[both], text[both], same, self.model.logit_scale.exp())
-        labels = torch.from_numpy(self.data.labels[rows]).to(image.device)
-        # Each record is seen pooled, by its picture alone and by its text alone: a record that lacks one is served too.
-        return sup_con(torch.cat((pooled, image, text)), labels.repeat(3), self.config.temperature)
+                yield number, batch
 
     def _mine(self) -> None:
-        rows = np.flatnonzero(self.data.labels >= 0)
-        labels = np.unique(self.data.labels[rows], return_inverse=True)[1]
-        vectors = self.bank[torch.from_numpy(rows)].numpy()
-        self.neighbours = torch.from_numpy(hard_negatives(vectors, labels, self.config.hard_negatives))
-
-    def _set_rate(self, stage: Stage, step: int, total: int) -> None:
-        """Linear warm-up, then half a cosine down to 2 % of the peak, over all steps of the stage."""
-        peak = self.config.align_lr if stage == "align" else self.config.supervised_lr
-        warmup = max(1, round(self.config.warmup * total))
-        if step < warmup:
-            share = (step + 1) / warmup
-        else:
-            share = 0.02 + 0.98 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
-        for group in self.optimizer.param_groups:
-            group["lr"] = peak * share
+        rows, labels = labelled(self.data)
+        vectors = self.learner.bank[torch.from_numpy(rows)].numpy()
+        k, cosine = self.config.hard_negatives, self.config.duplicate_cosine
+        found = hard_negatives(vectors, labels, self.data.readings[rows], k, cosine)
+        self.neighbours = torch.from_numpy(self.ranks.share(found))
 
     def _validate(self, epoch: int, validation: Validation) -> None:
+        """Measure; keep the best weights; end the stage where nothing has got better for long enough."""
+        if not validation.rows:
+            return
+        stage = self.plan[epoch]
+        if epoch and self.plan[epoch - 1] != stage:
+            self._stale = 0
+        figures = self.ranks.share(validation.measure(self.learner.encoder) if self.ranks.leads else None)
+        self._note({"stage": "val", "epoch": epoch + 1, **figures})
         if not validation.queries:
             return
-        figures = validation.measure(self.encoder)
-        self._note({"stage": "val", "epoch": epoch + 1, **figures})
         if not self.best or figures["hit_pooled"] > self.best["hit_pooled"]:
             self.best = {**figures, "epoch": epoch + 1}
-            write_weights(self._best_file, self.model)
+            self._stale = 0
+            if self.ranks.leads:
+                write_weights(self._best_file, self.learner.model)
+            return
+        self._stale += 1
+        if self._stale == self.config.patience:
+            log.info("stage %s ends: no better val hit@1 for %d epochs", stage, self._stale)
+            self._over = stage
 
     def _note(self, entry: dict[str, Any]) -> None:
+        if not self.ranks.leads:
+            return
         entry = {"step": self.step, **entry}
         log.info("%s", ", ".join(f"{key} {value}" for key, value in entry.items()))
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -267,56 +224,48 @@ class Trainer:
 
     def _checkpoint(self, epoch: int, done: int) -> None:
         """Keep everything; the next batch is number `done` of `epoch`."""
-        state = {"key": self._key, "epoch": epoch, "done": done, "step": self.step, "best": self.best}
-        extra = {"bank": self.bank, "neighbours": self.neighbours}
-        write_checkpoint(self.folder / "checkpoint.safetensors", self.model, self.optimizer, extra, state)
+        if not self.ranks.leads:
+            return
+        state = {"key": self._key, "epoch": epoch, "done": done, "step": self.step, "epochs": self.epochs}
+        state |= {"best": self.best, "stale": self._stale, "over": self._over}
+        extra = {"bank": self.learner.bank, "neighbours": self.neighbours}
+        if self.learner.bias is not None:
+            extra["logit_bias"] = self.learner.bias
+        path = self.folder / "checkpoint.safetensors"
+        write_checkpoint(path, self.learner.model, self.learner.optimizer, extra, state)
 
     def _resume(self) -> tuple[int, int]:
         """Go on from a checkpoint of the same training; returns the epoch and how many of its batches are done."""
         path = self.folder / "checkpoint.safetensors"
+        metrics = self.folder / "metrics.jsonl"
         state = read_state(path)
         if state is None or state["key"] != self._key:
             if state is not None:
                 log.info("%s: of another training, started anew", path)
-            (self.folder / "metrics.jsonl").unlink(missing_ok=True)
+            if self.ranks.leads:
+                metrics.unlink(missing_ok=True)
+            self.ranks.share(None)  # the others have looked before the first one writes
             return 0, 0
-        extra = read_checkpoint(path, self.model, self.optimizer)
-        self.bank, self.neighbours = extra["bank"], extra["neighbours"]
-        self.step, self.best = state["step"], state["best"]
-        _cut_metrics(self.folder / "metrics.jsonl", self.step)
+        extra = read_checkpoint(path, self.learner.model, self.learner.optimizer)
+        self.learner.bank, self.neighbours = extra["bank"], extra["neighbours"]
+        if self.learner.bias is not None:
+            self.learner.bias.data.copy_(extra["logit_bias"])
+        self.step, self.epochs, self.best = state["step"], state["epochs"], state["best"]
+        self._stale, self._over = state["stale"], state["over"]
+        if self.ranks.leads:
+            _cut_metrics(metrics, self.step)
+        self.ranks.share(None)
         log.info("%s: going on from step %d", path, self.step)
         return state["epoch"], state["done"]
 
-    def _fingerprint(self) -> str:
-        """Equal where two trainings are the same: settings, first weights, records."""
-        frame = self.data.records.frame
-        total = hashlib.sha256(self.encoder.sha256.encode())
-        total.update(json.dumps([self.config.model_dump(), self.image_weight, self.seed]).encode())
-        for name in ("record_id", "text", "entity_id", "split"):
-            total.update("\0".join(frame[name]).encode())
-        return total.hexdigest()
 
-
-def _optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; vectors and scalars (norms, biases, gains, the temperature) and positions do not decay."""
-    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and "position" not in name]
-    ids = {id(p) for p in decayed}
-    rest = [p for p in model.parameters() if id(p) not in ids]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
-
-
-def _pool(image: torch.Tensor, text: torch.Tensor, weight: float) -> torch.Tensor:
-    """Pooled unit rows; a record with one modality only has no pooled view of its own, hence zeros."""
-    both = (image.abs().sum(dim=1, keepdim=True) > 0) & (text.abs().sum(dim=1, keepdim=True) > 0)
-    return torch.nn.functional.normalize(weight * image + (1 - weight) * text, dim=1) * both
-
-
-def _use_bf16(choice: Literal["auto", "on", "off"], device: torch.device) -> bool:
-    """16-bit arithmetic where the hardware has it: it doubles the speed there and crawls elsewhere."""
-    if choice != "auto":
-        return choice == "on"
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else bool(torch.cpu._is_avx512_bf16_supported())
+def _fingerprint(records: Records, encoder: BiEncoder, config: TrainConfig, image_weight: float, seed: int) -> str:
+    """Equal where two trainings are the same: settings, first weights, records."""
+    total = hashlib.sha256(encoder.sha256.encode())
+    total.update(json.dumps([config.model_dump(), image_weight, seed]).encode())
+    for name in ("record_id", "text", "entity_id", "split"):
+        total.update("\0".join(records.frame[name]).encode())
+    return total.hexdigest()
 
 
 def _board(folder: Path) -> Any:

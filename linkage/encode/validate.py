@@ -1,49 +1,85 @@
-"""Hit@1 on unseen entities, by which training chooses the epoch to keep."""
+"""Figures on unseen entities after each epoch; by one of them, hit@1, training chooses the epoch to keep."""
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
+import pandas as pd
 
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.crops import read_crop
-from linkage.encode.pooling import pool
+from linkage.encode.pooling import pool, reliable_weights
 from linkage.errors import InputError
 from linkage.records import Records
+from linkage.text import fold
+
+log = logging.getLogger(__name__)
 
 _MOST = 1500  # rows embedded per validation: 95 % of such a share is known to within 2.5 points
+_RECALL_AT = (1, 5, 10)
 
 
 class Validation:
-    """The validation rows of a records table (split `val`), those of entities with two or more records.
+    """The validation rows of a records table: split `val`, without entities that training sees.
 
-    Where roles are given, queries look for exemplars; otherwise every record looks for the other records.
+    Hit@1 is measured on entities with two or more records. Where roles are given, queries look for exemplars;
+    otherwise every record looks for the other records, never for itself.
 
     Attributes:
-        queries: how many records look for their entity; 0: no validation.
+        rows: how many records are embedded; 0: no validation.
+        queries: how many of them look for their entity; 0: no epoch is better than another.
     """
 
-    def __init__(self, records: Records, image_weight: float) -> None:
-        frame = records.frame
-        chosen = frame[(frame["split"] == "val") & (frame["entity_id"] != "")]
-        sizes = chosen.groupby("entity_id")["entity_id"].transform("size")
-        chosen = chosen[(sizes >= 2) & (chosen["role"] != "query_nomatch")]
-        if len(chosen) > _MOST:  # whole entities, in an order that has nothing to do with the file's
-            kept = chosen["entity_id"].drop_duplicates().sample(frac=1, random_state=0)
-            sizes = chosen["entity_id"].value_counts()[kept].cumsum()
-            chosen = chosen[chosen["entity_id"].isin(sizes.index[sizes <= _MOST])]
+    def __init__(self, records: Records, image_weight: float, *, reliability: bool = False) -> None:
+        chosen = _chosen(records.frame)
         self.records = records.take(chosen.index.to_numpy())
-        self.image_weight = image_weight
+        self.rows = len(chosen)
+        self.image_weight: float | np.ndarray = image_weight
+        if reliability and "ocr_confidence" in chosen:
+            confidence = pd.to_numeric(chosen["ocr_confidence"], errors="coerce").to_numpy()
+            self.image_weight = reliable_weights(image_weight, confidence)
         self.entities = chosen["entity_id"].to_numpy()
-        exemplar = (chosen["role"] == "exemplar").to_numpy()
+        self._content = np.array(
+            [entity or "\0" + fold(text) for entity, text in zip(self.entities, chosen["text"], strict=True)]
+        )
+        sizes = chosen.groupby("entity_id")["entity_id"].transform("size")
+        counts = ((sizes >= 2) & (self.entities != "") & (chosen["role"] != "query_nomatch")).to_numpy()
+        exemplar = (chosen["role"] == "exemplar").to_numpy() & counts
         self._leave_one_out = not exemplar.any()
-        self._exemplars = np.flatnonzero(exemplar | self._leave_one_out)
+        self._exemplars = np.flatnonzero(counts if self._leave_one_out else exemplar)
         known = np.isin(self.entities, self.entities[self._exemplars])
-        self._queries = np.flatnonzero((~exemplar & known) | self._leave_one_out)
+        self._queries = np.flatnonzero(counts if self._leave_one_out else counts & ~exemplar & known)
         self.queries = len(self._queries)
 
     def measure(self, encoder: BiEncoder) -> dict[str, float]:
-        """Hit@1 (share of queries whose nearest exemplar is of their entity) pooled, by picture and by text."""
+        """Figures of a model on these rows.
+
+        Returns:
+            `hit_pooled`, `hit_image`, `hit_text`: share of queries whose nearest exemplar is of their entity;
+            `alignment`, `uniformity` of the pooled embeddings (Wang & Isola 2020, section 4.1: mean squared distance
+            within entities, and log of the mean of exp(-2 squared distance) over all pairs; both are better lower);
+            `image_to_text_recall_K`, `text_to_image_recall_K` for K = 1, 5, 10: share of records with both whose K
+            nearest of the other modality hold their own or one of the same entity (without entities: the same text).
+            What the rows cannot tell is left out.
+        """
         encoder.model.eval()
+        image, text = self._embed(encoder)
+        pooled = pool(image, text, self.image_weight)
+        figures: dict[str, float] = {}
+        if self.queries:
+            views = {"pooled": pooled, "image": image, "text": text}
+            figures = {f"hit_{name}": self._hit(vectors) for name, vectors in views.items()}
+            known = (self.entities != "") & pooled.any(axis=1)
+            figures |= _geometry(pooled[known], self.entities[known])
+        both = np.flatnonzero(image.any(axis=1) & text.any(axis=1))
+        if len(both):
+            for name, one, other in (("image_to_text", image, text), ("text_to_image", text, image)):
+                for k, share in _recall(one[both], other[both], self._content[both]).items():
+                    figures[f"{name}_recall_{k}"] = share
+        return {name: round(value, 5) for name, value in figures.items()}
+
+    def _embed(self, encoder: BiEncoder) -> tuple[np.ndarray, np.ndarray]:
         frame = self.records.frame
         directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
         images = []
@@ -55,9 +91,7 @@ class Validation:
                 except InputError:
                     pictures.append(None)
             images.append(encoder.encode_image(pictures))
-        image, text = np.concatenate(images), encoder.encode_text(frame["text"].tolist())
-        views = {"pooled": pool(image, text, self.image_weight), "image": image, "text": text}
-        return {f"hit_{name}": round(self._hit(vectors), 5) for name, vectors in views.items()}
+        return np.concatenate(images), encoder.encode_text(frame["text"].tolist())
 
     def _hit(self, vectors: np.ndarray) -> float:
         cosines = vectors[self._queries] @ vectors[self._exemplars].T
@@ -65,3 +99,34 @@ class Validation:
             cosines[self._queries[:, None] == self._exemplars[None, :]] = -2.0
         best = self._exemplars[cosines.argmax(axis=1)]
         return float((self.entities[best] == self.entities[self._queries]).mean())
+
+
+def _chosen(frame: pd.DataFrame) -> pd.DataFrame:
+    """Validation rows of unseen entities, at most `_MOST`: whole entities, those that can be looked for first."""
+    val = frame[frame["split"] == "val"]
+    seen = set(frame.loc[frame["split"].isin(("", "train")), "entity_id"]) - {""}
+    unseen = val[~val["entity_id"].isin(seen)]
+    if len(unseen) < len(val):
+        log.warning(
+            "validation: %d of %d rows left out, training sees their entities", len(val) - len(unseen), len(val)
+        )
+    if len(unseen) <= _MOST:
+        return unseen
+    units = unseen["entity_id"].where(unseen["entity_id"] != "", unseen["record_id"])
+    sizes = units.value_counts()[units.drop_duplicates().sample(frac=1, random_state=0)]  # not in the file's order
+    sizes = pd.concat([sizes[sizes >= 2], sizes[sizes < 2]]).cumsum()
+    return unseen[units.isin(sizes.index[sizes <= _MOST])]
+
+
+def _geometry(vectors: np.ndarray, entities: np.ndarray) -> dict[str, float]:
+    one, other = np.triu_indices(len(vectors), 1)
+    distances = np.maximum(2 - 2 * (vectors @ vectors.T)[one, other], 0)  # squared, of unit rows
+    positive = entities[one] == entities[other]
+    figures = {"alignment": float(distances[positive].mean())} if positive.any() else {}
+    return figures | ({"uniformity": float(np.log(np.exp(-2 * distances).mean()))} if len(distances) else {})
+
+
+def _recall(queries: np.ndarray, candidates: np.ndarray, content: np.ndarray) -> dict[int, float]:
+    nearest = np.argsort(-(queries @ candidates.T), axis=1, kind="stable")[:, : max(_RECALL_AT)]
+    right = content[nearest] == content[:, None]
+    return {k: float(right[:, :k].any(axis=1).mean()) for k in _RECALL_AT}
