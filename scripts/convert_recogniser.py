@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,11 +49,12 @@ def convert(model: onnx.ModelProto) -> LineReader:
             module.weight.copy_(kernel)
             assert module.bias is not None
             module.bias.copy_(bias)
-        linears = [m for layer in reader.layers for m in (layer.qkv, layer.out, layer.expand, layer.reduce)]
+        layers: Any = reader.layers
+        linears = [m for layer in layers for m in (layer.qkv, layer.out, layer.expand, layer.reduce)]
         for number, linear in enumerate([*linears, reader.classify]):
             linear.weight.copy_(weights[f"linear_{number}.w_0"].T)
             linear.bias.copy_(weights[f"linear_{number}.b_0"])
-        norms = [norm for layer in reader.layers for norm in (layer.norm1, layer.norm2)]
+        norms = [norm for layer in layers for norm in (layer.norm1, layer.norm2)]
         for number, norm in enumerate([*norms, reader.norm]):
             norm.weight.copy_(weights[f"helper.reshape.{2 * number}"])
             norm.bias.copy_(weights[f"helper.reshape.{2 * number + 1}"])
@@ -62,7 +65,7 @@ def _convolutions(
     nodes: list[onnx.NodeProto], weights: dict[str, torch.Tensor]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Kernel and bias of every convolution; what follows it is its bias (Add) or its batch norm."""
-    for node, following in zip(nodes, nodes[1:], strict=False):
+    for node, following in pairwise(nodes):
         if node.op_type != "Conv":
             continue
         kernel = weights[node.input[1]]

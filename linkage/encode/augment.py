@@ -9,11 +9,11 @@ from PIL import Image, ImageFilter
 
 from linkage.synth.noise import corrupt
 
-_LEVELS = (0.0, 0.0, 0.04, 0.1, 0.2)
+_LEVELS = (0.0, 0.0, 0.05, 0.1, 0.2, 0.35)
 
 
 def augment_text(text: str, rng: np.random.Generator) -> str:
-    """Misread some characters; two texts in five stay as they are."""
+    """Misread some characters; one text in three stays as it is."""
     level = _LEVELS[int(rng.integers(len(_LEVELS)))]
     return corrupt(text, Random(int(rng.integers(2**32))), level)
 

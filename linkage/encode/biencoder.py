@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,8 @@ class BiEncoder:
         """Load a model.
 
         Args:
-            name: a shipped model (`linkage-line`), a folder that `train` wrote, or an open_clip architecture, alone (random
-                weights) or with a local checkpoint: `ViT-B-32:weights.safetensors`. Nothing is ever downloaded.
+            name: a shipped model (`linkage-line`), a folder that `train` wrote, or an open_clip architecture, alone
+                (random weights) or with a local checkpoint: `ViT-B-32:weights.safetensors`. Nothing is ever downloaded.
             device: `auto`, `cpu` or `cuda`.
 
         Raises:
@@ -155,6 +155,11 @@ class BiEncoder:
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: float32 unit rows (n, D), a row of zeros where a text is empty."""
         return self._encode(texts, [bool(text.strip()) for text in texts], self._embed_texts)
+
+    def encode_columns(self, columns: Sequence[np.ndarray]) -> np.ndarray:
+        """Embed lines by what was seen of them (see `Columns`): as `encode_image`, zeros where nothing was."""
+        embed = partial(towers.image_features, self.model)
+        return self._encode(columns, [len(part) > 0 for part in columns], embed)
 
     def look(self, images: Sequence[Image.Image | None]) -> tuple[np.ndarray, list[Sight | None]]:
         """Embed lines of writing and read them in the same pass; only where `ink`.

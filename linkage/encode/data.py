@@ -12,6 +12,7 @@ from PIL import Image
 
 from linkage.encode.augment import augment_image, augment_text
 from linkage.encode.biencoder import BiEncoder
+from linkage.encode.columns import Columns
 from linkage.encode.crops import read_crop
 from linkage.errors import InputError
 from linkage.records import Records
@@ -25,7 +26,8 @@ class Batch:
     """One training batch.
 
     Attributes:
-        pixels: of the rows that have a picture, in order: each what `BiEncoder.pixels` gives, uint8 (C, H, W).
+        pixels: of the rows that have a picture, in order: each what `BiEncoder.pixels` gives, uint8 (C, H, W), or the
+            columns that a frozen recogniser saw, float16 (K, 242).
         tokens: int64 (T, L), of the T rows that have a text, in order.
         has_image, has_text: bool (B,).
     """
@@ -84,6 +86,20 @@ class TrainingSet:
             has_crop[start : start + len(crops)] = [crop is not None for crop in crops]
         self.has_crop = has_crop[self.rows]
         self.paired = self.has_crop & (part["text"] != "").to_numpy()
+        self.columns: Columns | None = None
+
+    def show(self, columns: Columns) -> None:
+        """Take what a frozen recogniser saw of the rows for their pictures, and its readings for further texts."""
+        self.columns = columns
+        self.paired = self.has_crop & np.array(
+            [bool(text or reading) for text, reading in zip(self.texts, columns.readings, strict=True)], dtype=bool
+        )
+
+    def text(self, row: int, rng: np.random.Generator) -> str:
+        """One of the texts of a row: the given one or the recogniser's reading; "" where there is none."""
+        texts = [self.texts[row], self.columns.readings[row] if self.columns else ""]
+        texts = [text for text in texts if text]
+        return str(rng.choice(texts)) if texts else ""
 
     def image(self, row: int) -> Image.Image | None:
         """The crop of one row, or None where there is none or it cannot be read."""
@@ -109,12 +125,12 @@ class TrainingSet:
         for row in rows.tolist():
             rng = np.random.default_rng((*seed, row))
             hidden = rng.choice(("image", "text")) if self.paired[row] and rng.random() < modality_dropout else ""
-            image = None if hidden == "image" else self.image(row)
-            has_image.append(image is not None)
-            if image is not None:
-                pixels.append(encoder.pixels(augment_image(image, rng) if encoder.ink else image))
-            alone = hidden == "text" and image is not None
-            texts.append("" if alone else augment_text(self.texts[row], rng))
+            shown = None if hidden == "image" else self._shown(row, encoder, rng)
+            has_image.append(shown is not None)
+            if shown is not None:
+                pixels.append(shown)
+            alone = hidden == "text" and shown is not None
+            texts.append("" if alone else augment_text(self.text(row, rng), rng))
         given = [text for text in texts if text]
         return Batch(
             pixels,
@@ -122,6 +138,15 @@ class TrainingSet:
             torch.tensor(has_image, dtype=torch.bool),
             torch.tensor([text != "" for text in texts], dtype=torch.bool),
         )
+
+    def _shown(self, row: int, encoder: BiEncoder, rng: np.random.Generator) -> np.ndarray | None:
+        if self.columns is not None:
+            seen = self.columns[row]
+            return seen if len(seen) else None
+        image = self.image(row)
+        if image is None:
+            return None
+        return encoder.pixels(augment_image(image, rng) if encoder.ink else image)
 
 
 def _codes(values: list[str]) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from linkage.config import TrainConfig
+from linkage.encode import towers
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.distributed import Ranks
@@ -149,7 +150,7 @@ def _pool(image: torch.Tensor, text: torch.Tensor, weight: torch.Tensor) -> torc
 
 
 def _trunk(encoder: BiEncoder, rate: float) -> nn.Module | None:
-    trunk: nn.Module | None = getattr(encoder.model.visual, "trunk", None)
+    trunk = towers.pretrained(encoder.model)
     if trunk is None and rate != 1:
         raise ConfigError(f"train.trunk_rate: the picture tower of {encoder.name} has no timm trunk; leave it at 1")
     return trunk

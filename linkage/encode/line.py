@@ -67,6 +67,7 @@ class LineTower(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, classes: int = CLASSES) -> None:
         super().__init__()
         self.reader = LineReader(classes)
+        self.rows: torch.Tensor
         self.register_buffer("rows", torch.zeros(classes, COLUMN))
         self.says = nn.Linear(COLUMN, width, bias=False)
         self.shows = nn.Linear(COLUMN, width, bias=False)
@@ -135,4 +136,4 @@ def _places(chances: torch.Tensor, classes: torch.Tensor, weight: torch.Tensor, 
 @register_model
 def linkage_line(pretrained: bool = False, **_: Any) -> LineTower:
     """The image tower under timm's name `linkage_line`; there are no weights to fetch."""
-    return LineTower(width=256, layers=3, heads=4)
+    return LineTower(width=256, layers=2, heads=4)

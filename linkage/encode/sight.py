@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from linkage.encode.lattice import Lattice
 from linkage.encode.line import Lattices, Seen
@@ -47,23 +46,6 @@ def look(model: Any, pixels: Sequence[np.ndarray], letters: np.ndarray) -> tuple
         sights += _apart(seen, lattices, letters)
         order += rows
     return restore_order(vectors, order), [sights[place] for place in np.argsort(order)]
-
-
-def seen_features(model: Any, columns: Sequence[np.ndarray]) -> torch.Tensor:
-    """Embed lines from what was seen of them: float32 unit rows (B, D).
-
-    Args:
-        model: as for `look`.
-        columns: float16 (K, 242) each, as in `Sight`.
-    """
-    most = max(len(part) for part in columns)
-    stacked = np.zeros((len(columns), most, columns[0].shape[1]), dtype=np.float32)
-    for row, part in enumerate(columns):
-        stacked[row, : len(part)] = part
-    x = torch.from_numpy(stacked).to(model.logit_scale.device)
-    wide = (x.shape[2] - 2) // 2
-    seen = Seen(x[:, :, :wide], x[:, :, wide : 2 * wide], x[:, :, -2], x[:, :, -1])
-    return F.normalize(model.visual.head(model.visual.trunk.gist(seen)).float(), dim=-1)
 
 
 def _apart(seen: Seen, lattices: Lattices, letters: np.ndarray) -> list[Sight]:

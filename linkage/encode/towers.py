@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from linkage.encode.line import LineTower
+from linkage.encode.line import LineTower, Seen
 from linkage.encode.reader import COLUMN
 
 ARCHITECTURE = "linkage-line"
@@ -57,17 +57,26 @@ def reads_lines(model: Any) -> bool:
     return isinstance(getattr(model.visual, "trunk", None), LineTower)
 
 
+def pretrained(model: Any) -> nn.Module | None:
+    """The part of the image tower that brings knowledge along: our recogniser, or the trunk that timm built."""
+    trunk: nn.Module | None = getattr(model.visual, "trunk", None)
+    return trunk.reader if isinstance(trunk, LineTower) else trunk
+
+
 def image_features(model: Any, pixels: Sequence[np.ndarray]) -> torch.Tensor:
     """Embed pictures.
 
     Args:
         model: any open_clip model.
-        pixels: uint8 (C, H, W) each, C = 1 or 3; widths may differ where the image tower reads lines.
+        pixels: uint8 (C, H, W) each, C = 1 or 3; widths may differ where the image tower reads lines. Or what it has
+            seen of lines already, float16 (K, 242) each (see `sight.Sight`).
 
     Returns:
         float32 unit rows (B, D), on the model's device.
     """
     device = model.logit_scale.device
+    if pixels[0].ndim == 2:
+        return _seen_features(model, pixels)
     if not reads_lines(model):
         stacked = torch.from_numpy(np.stack(pixels)).to(device)
         return F.normalize(model.encode_image(scaled(model, stacked)).float(), dim=-1)
@@ -76,6 +85,20 @@ def image_features(model: Any, pixels: Sequence[np.ndarray]) -> torch.Tensor:
         parts.append(model.encode_image(batch.to(device)).float())
         order += rows
     return restore_order(parts, order)
+
+
+def _seen_features(model: Any, columns: Sequence[np.ndarray]) -> torch.Tensor:
+    lengths = np.array([len(part) for part in columns])
+    order = np.argsort(lengths, kind="stable")
+    parts = []
+    for rows in np.array_split(order, -(-len(order) // 64)):  # lines of like length together: padding costs time
+        stacked = np.zeros((len(rows), max(1, int(lengths[rows].max())), columns[0].shape[1]), dtype=np.float32)
+        for place, row in enumerate(rows):
+            stacked[place, : lengths[row]] = columns[row]
+        x = torch.from_numpy(stacked).to(model.logit_scale.device)
+        seen = Seen(x[:, :, :COLUMN], x[:, :, COLUMN : 2 * COLUMN], x[:, :, -2], x[:, :, -1])
+        parts.append(model.visual.head(model.visual.trunk.gist(seen)).float())
+    return restore_order(parts, order.tolist())
 
 
 def restore_order(parts: list[torch.Tensor], order: list[int]) -> torch.Tensor:

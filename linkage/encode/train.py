@@ -21,6 +21,7 @@ from linkage.config import EncodeConfig, TrainConfig
 from linkage.encode.batches import hard_negatives
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.checkpoint import read_checkpoint, read_state, read_weights, write_checkpoint, write_weights
+from linkage.encode.columns import Columns
 from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.distributed import Ranks, joined
 from linkage.encode.learner import Learner
@@ -76,14 +77,16 @@ def _train(
     encoder = BiEncoder.load(encode.model, encode.device)
     key = _fingerprint(records, encoder, config, encode.image_weight, seed)
     data = TrainingSet(records)
-    plan = stages(data, config, records.path)
-    learner = Learner(encoder, data, config, encode.image_weight, seed, ranks)
+    validation = Validation(records, encode.image_weight, reliability=config.reliability)
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    frozen = encoder.ink and config.trunk_rate == 0
+    columns = _look(encoder, data, validation, partial, key, ranks) if frozen else None
+    plan = stages(data, config, records.path)
+    learner = Learner(encoder, data, config, encode.image_weight, seed, ranks)
     trainer = Trainer(learner, plan, partial, key)
-    validation = Validation(records, encode.image_weight, reliability=config.reliability)
     start = time.monotonic()
-    trainer.run(validation)
+    trainer.run(validation, columns)
     if not ranks.leads:
         return {}
     summary = {
@@ -99,6 +102,19 @@ def _train(
     }
     _deliver(encoder, partial, out, summary | {"seed": seed, "config": config.model_dump()})
     return summary
+
+
+def _look(
+    encoder: BiEncoder, data: TrainingSet, validation: Validation, folder: Path, key: str, ranks: Ranks
+) -> Columns:
+    """Show the data what the frozen recogniser sees, once for all epochs; returns the same for the validation rows."""
+    if not ranks.leads:
+        ranks.share(None)  # the first one looks
+    data.show(Columns.of(data.records, encoder, folder / "train", key, data.rows))
+    columns = Columns.of(validation.records, encoder, folder / "val", key)
+    if ranks.leads:
+        ranks.share(None)
+    return columns
 
 
 class Trainer:
@@ -126,8 +142,13 @@ class Trainer:
         self._key = key
         self._board = _board(folder) if self.config.tensorboard and self.ranks.leads else None
 
-    def run(self, validation: Validation) -> None:
-        """Train every epoch of the plan that is not done yet; the model ends with the weights of the best one."""
+    def run(self, validation: Validation, columns: Columns | None) -> None:
+        """Train every epoch of the plan that is not done yet; the model ends with the weights of the best one.
+
+        Args:
+            validation: chooses the epoch to keep.
+            columns: of the validation rows, where the recogniser is frozen.
+        """
         epoch, done = self._resume()
         for number in range(epoch, len(self.plan)):
             if self.plan[number] == self._over:
@@ -135,7 +156,7 @@ class Trainer:
             self._epoch(number, done)
             done = 0
             self.epochs += 1
-            self._validate(number, validation)
+            self._validate(number, validation, columns)
             self._checkpoint(number + 1, 0)
         if self.best and self.ranks.leads:
             read_weights(self._best_file, self.learner.model)
@@ -185,14 +206,14 @@ class Trainer:
         found = hard_negatives(vectors, labels, self.data.readings[rows], k, cosine)
         self.neighbours = torch.from_numpy(self.ranks.share(found))
 
-    def _validate(self, epoch: int, validation: Validation) -> None:
+    def _validate(self, epoch: int, validation: Validation, columns: Columns | None) -> None:
         """Measure; keep the best weights; end the stage where nothing has got better for long enough."""
         if not validation.rows:
             return
         stage = self.plan[epoch]
         if epoch and self.plan[epoch - 1] != stage:
             self._stale = 0
-        figures = self.ranks.share(validation.measure(self.learner.encoder) if self.ranks.leads else None)
+        figures = self.ranks.share(validation.measure(self.learner.encoder, columns) if self.ranks.leads else None)
         self._note({"stage": "val", "epoch": epoch + 1, **figures})
         if not validation.queries:
             return

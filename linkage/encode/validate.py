@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.crops import read_crop
+from linkage.encode.columns import Columns, open_crops
 from linkage.encode.pooling import pool, reliable_weights
-from linkage.errors import InputError
 from linkage.records import Records
 from linkage.text import fold
 
@@ -52,8 +51,13 @@ class Validation:
         self._queries = np.flatnonzero(counts if self._leave_one_out else counts & ~exemplar & known)
         self.queries = len(self._queries)
 
-    def measure(self, encoder: BiEncoder) -> dict[str, float]:
+    def measure(self, encoder: BiEncoder, columns: Columns | None = None) -> dict[str, float]:
         """Figures of a model on these rows.
+
+        Args:
+            encoder: the model.
+            columns: of `records`, where the recogniser is frozen: instead of the crops; its reading then stands for
+                a text that is missing.
 
         Returns:
             `hit_pooled`, `hit_image`, `hit_text`: share of queries whose nearest exemplar is of their entity;
@@ -64,7 +68,7 @@ class Validation:
             What the rows cannot tell is left out.
         """
         encoder.model.eval()
-        image, text = self._embed(encoder)
+        image, text = self._embed(encoder, columns)
         pooled = pool(image, text, self.image_weight)
         figures: dict[str, float] = {}
         if self.queries:
@@ -79,19 +83,18 @@ class Validation:
                     figures[f"{name}_recall_{k}"] = share
         return {name: round(value, 5) for name, value in figures.items()}
 
-    def _embed(self, encoder: BiEncoder) -> tuple[np.ndarray, np.ndarray]:
+    def _embed(self, encoder: BiEncoder, columns: Columns | None) -> tuple[np.ndarray, np.ndarray]:
         frame = self.records.frame
+        texts = frame["text"].tolist()
+        if columns is not None:
+            texts = [text or reading for text, reading in zip(texts, columns.readings, strict=True)]
+            return encoder.encode_columns(columns.take(np.arange(self.rows))), encoder.encode_text(texts)
         directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
-        images = []
-        for start, crops in self.records.batches(64):
-            pictures = []
-            for row, crop in enumerate(crops, start=start):
-                try:
-                    pictures.append(read_crop(crop, directions[row]) if crop else None)
-                except InputError:
-                    pictures.append(None)
-            images.append(encoder.encode_image(pictures))
-        return np.concatenate(images), encoder.encode_text(frame["text"].tolist())
+        images = [
+            encoder.encode_image(open_crops(crops, directions[start : start + len(crops)]))
+            for start, crops in self.records.batches(64)
+        ]
+        return np.concatenate(images), encoder.encode_text(texts)
 
     def _hit(self, vectors: np.ndarray) -> float:
         cosines = vectors[self._queries] @ vectors[self._exemplars].T

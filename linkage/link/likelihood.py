@@ -84,7 +84,7 @@ def _forward(lattices: list[Lattice], texts: list[np.ndarray]) -> np.ndarray:
     rows = np.arange(len(texts))
     ended = blank[rows, lengths] + char[rows, lengths - 1]
     total = log + np.log(np.maximum(ended, 1e-30))
-    return np.exp(np.minimum(total - best, 0.0) / np.maximum(lengths, counts))
+    return np.asarray(np.exp(np.minimum(total - best, 0.0) / np.maximum(lengths, counts)))
 
 
 def _columns(

@@ -1,7 +1,7 @@
 """The match scorer: one calibrated probability from the embedding and the strings, and the threshold on it.
 
 The log odds of a pair (its logit) are linear in the pooled cosine, the string similarities and the likelihood; other
-sets of coefficients serve pairs that lack a picture or a text. A query's candidates share one probability: see `shares`.
+sets of coefficients serve pairs that lack a picture or a text. A query's candidates share a probability: see `shares`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Scorer:
         written = self.intercept_written + known[:, :_WRITTEN] @ np.asarray(self.weights_written)
         alone = self.intercept_alone + self.score_alone * known[:, 0]
         has = _features_of(alike)
-        return np.where(has == _SEEN, logit, np.where(has == _WRITTEN, written, alone))
+        return np.asarray(np.where(has == _SEEN, logit, np.where(has == _WRITTEN, written, alone)))
 
     def probability(self, alike: np.ndarray) -> np.ndarray:
         """Match probability 0..1 of a pair without rivals; arguments as for `logit`."""

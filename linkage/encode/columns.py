@@ -1,0 +1,93 @@
+"""What a frozen recogniser sees in crops, computed once and kept on disk: training then costs the towers' tops only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from linkage.encode.biencoder import BiEncoder
+from linkage.encode.crops import read_crop
+from linkage.errors import InputError
+from linkage.progress import progress
+from linkage.records import Records
+
+_AT_A_TIME = 128
+
+
+class Columns:
+    """The columns of n records.
+
+    Attributes:
+        readings: the recogniser's reading of each, "" where there is no picture.
+    """
+
+    def __init__(self, values: np.ndarray, ends: np.ndarray, readings: list[str]) -> None:
+        self._values = values
+        self._ends = ends
+        self.readings = readings
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Columns of one record, float16 (K, 242) as in `Sight`; none where there is no picture."""
+        return np.asarray(self._values[self._ends[row] : self._ends[row + 1]])
+
+    def take(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Columns of the given records."""
+        return [self[row] for row in rows.tolist()]
+
+    @classmethod
+    def of(
+        cls, records: Records, encoder: BiEncoder, folder: Path, key: str, rows: np.ndarray | None = None
+    ) -> Columns:
+        """Look at the crops of the given rows of a table, or open what an earlier call with the same key kept.
+
+        Args:
+            records: crops are read a batch at a time; one that cannot be read counts as missing.
+            encoder: its image tower reads lines.
+            folder: holds `columns.bin` and, written last, `columns.json`.
+            key: whatever the result depends on.
+            rows: default: all.
+        """
+        listed = folder / "columns.json"
+        if not (listed.exists() and json.loads(listed.read_text(encoding="utf-8"))["key"] == key):
+            folder.mkdir(parents=True, exist_ok=True)
+            listed.unlink(missing_ok=True)
+            found = _look(records, encoder, folder / "columns.bin", rows)
+            listed.write_text(json.dumps({"key": key, "ends": found[0], "readings": found[1]}), encoding="utf-8")
+        kept = json.loads(listed.read_text(encoding="utf-8"))
+        ends = np.array(kept["ends"], dtype=np.int64)
+        width = 2 * encoder.model.visual.trunk.rows.shape[1] + 2
+        empty = np.zeros((0, width), dtype=np.float16)
+        values = np.memmap(folder / "columns.bin", np.float16, "r", shape=(ends[-1], width)) if ends[-1] else empty
+        return cls(values, ends, kept["readings"])
+
+
+def _look(records: Records, encoder: BiEncoder, path: Path, rows: np.ndarray | None) -> tuple[list[int], list[str]]:
+    wanted = records if rows is None else records.take(rows)
+    frame = wanted.frame
+    directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
+    ends, readings = [0], []
+    with path.open("wb") as file, progress("look", len(wanted)) as advance:
+        for start, crops in wanted.batches(_AT_A_TIME):
+            pictures = open_crops(crops, directions[start : start + len(crops)])
+            for sight in encoder.look(pictures)[1]:
+                if sight is not None:
+                    file.write(sight.columns.tobytes())
+                ends.append(ends[-1] + (0 if sight is None else len(sight.columns)))
+                readings.append("" if sight is None else sight.lattice.read()[0])
+            advance(len(crops))
+    return ends, readings
+
+
+def open_crops(crops: Sequence[bytes | None], directions: Sequence[str]) -> list[Image.Image | None]:
+    """Decoded crops; None where there is none, or one that cannot be read."""
+    pictures: list[Image.Image | None] = []
+    for crop, direction in zip(crops, directions, strict=True):
+        try:
+            pictures.append(read_crop(crop, direction) if crop else None)
+        except InputError:
+            pictures.append(None)
+    return pictures
