@@ -33,6 +33,11 @@ def _table() -> dict[str, tuple[str, ...]]:
 _CONFUSIONS = _table()
 
 
+def look_alikes(piece: str) -> tuple[str, ...]:
+    """What `piece`, one character or two, may be taken for in print; empty where nothing looks like it."""
+    return _CONFUSIONS.get(piece, ())
+
+
 def corrupt(text: str, rng: Random, level: float) -> str:
     """Read `text` badly.
 
