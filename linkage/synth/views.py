@@ -11,13 +11,14 @@ from PIL import Image, ImageChops
 from linkage.synth.degrade import degrade, encode_jpeg
 from linkage.synth.hand import write_line
 from linkage.synth.names import Entity
-from linkage.synth.noise import corrupt
+from linkage.synth.noise import BINS, corrupt, draw_level
 from linkage.synth.render import Line, choose_face, margins, set_column, set_line, stack
 from linkage.synth.variants import variant
 from linkage.text import clean
 
 _WRITTEN = {"word": 0.65, "person": 0.25, "place": 0.3, "shop": 0.04, "company": 0.06}
-_WRITTEN_ELSE = 0.15  # share of the views that are handwritten, where `_WRITTEN` has no share for the kind
+_WRITTEN_ELSE = 0.15  # share of the single lines that are handwritten, where `_WRITTEN` has no share for the kind
+_GIVEN = 0.25  # share of the texts without errors: transcriptions by hand, and engines better than the one learned
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class View:
         layout: line, column, header or entry.
         text: what a reading engine makes of it.
         jpeg: `image` as it is stored.
+        written: whether it is handwritten.
+        strength: of the degradation, 0..1.
     """
 
     image: Image.Image
@@ -37,6 +40,13 @@ class View:
     layout: str
     text: str
     jpeg: bytes
+    written: bool
+    strength: float
+
+    @property
+    def bin(self) -> int:
+        """In which of the `BINS` of strength it falls."""
+        return min(BINS - 1, int(self.strength * BINS))
 
     def row(self) -> dict[str, Any]:
         """The columns of `SYNTH_SCHEMA` that a single view determines."""
@@ -66,34 +76,39 @@ def draw_view(entity: Entity, rng: Random) -> View:
         layout = "line"
     if layout == "line" and entity.kind == "japanese" and rng.random() < 0.3:
         layout = "column"
-    ink, truth = _LAYOUTS[layout](entity, rng)
+    written = layout != "header" and rng.random() < _written(entity.kind, layout)
+    ink, truth = _LAYOUTS[layout](entity, rng, written)
     strength = rng.betavariate(1.4, 1.8)
     image = degrade(_frame(ink, rng, layout), rng, strength)
-    level = 0.0 if rng.random() < 0.2 else rng.betavariate(1.2, 5) * 0.45
+    level = 0.0 if rng.random() < _GIVEN else draw_level(truth, rng, strength, written=written)
     text = clean(corrupt(truth, rng, level)) or truth
-    return View(image, truth, layout, text, encode_jpeg(image, rng))
+    return View(image, truth, layout, text, encode_jpeg(image, rng), written, strength)
 
 
-def _set(text: str, rng: Random, size: int, written: float = 0.0) -> Image.Image:
-    if rng.random() < written:
+def _written(kind: str, layout: str) -> float:
+    return _WRITTEN.get(kind, _WRITTEN_ELSE) if layout == "line" else 0.1
+
+
+def _set(text: str, rng: Random, size: int, written: bool) -> Image.Image:
+    if written:
         line = Line(text, choose_face(text, rng, hand=True), size)
         return write_line(line, rng) if rng.random() < 0.8 else set_line(line)
     spacing = size * rng.uniform(-0.03, 0.2) if rng.random() < 0.15 else 0.0
     return set_line(Line(text, choose_face(text, rng), size, spacing))
 
 
-def _line(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
+def _line(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]:
     text = variant(entity, rng)
-    return _set(text, rng, rng.randint(18, 40), _WRITTEN.get(entity.kind, _WRITTEN_ELSE)), text
+    return _set(text, rng, rng.randint(18, 40), written), text
 
 
-def _column(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
+def _column(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]:
     text = variant(entity, rng)
-    face = choose_face(text, rng, hand=rng.random() < 0.2)
+    face = choose_face(text, rng, hand=written)
     return set_column(Line(text, face, rng.randint(20, 38), rng.uniform(0, 6))), text
 
 
-def _header(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
+def _header(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]:
     """A block of two to four lines, as at the head of a bill: the name and what stands around it."""
     size = rng.randint(22, 34)
     small = max(13, int(size * rng.uniform(0.5, 0.85)))
@@ -116,13 +131,13 @@ def _header(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
     return stack(lines, rng.randint(-2, 5), rng.choice((0.5, 0.5, 0.0))), " ".join(texts)
 
 
-def _entry(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
+def _entry(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]:
     comma = rng.choice((", ", ", ", " ", "; ", ". "))
     parts = [variant(entity, rng), entity.trade, entity.address]
     if rng.random() < 0.3:
         parts.pop(rng.choice((1, 2)))
     text = comma.join(parts)
-    return _set(text, rng, rng.randint(16, 26), 0.1), text
+    return _set(text, rng, rng.randint(16, 26), written), text
 
 
 _LAYOUTS = {"line": _line, "column": _column, "header": _header, "entry": _entry}
