@@ -29,29 +29,27 @@ from linkage.synth.render import Face, Line, can_set, faces, margins, set_line
 from linkage.tables import read_table, write_table
 from linkage.text import clean, fold
 
-# Parts of firm names that `linkage.synth.japanese` has not, neither whole nor composed of its syllables.
+# Parts of firm names that `linkage.synth.japanese` has not, neither whole nor composed of its syllables, of characters
+# that Tesseract knows.
 STEMS = (
-    "早稲 渚 曙 彩雲 陽炎 霞 雫 白樺 翡翠 琥珀 瑠璃 珊瑚 胡桃 葡萄 蜜柑 檸檬 薔薇 椿 楓 欅 椎 樫 楠 樟 榎 橘 "
-    "蘭 葵 蓮 藍 茜 菫 雁 鷹 鷲 鴎 隼 燕 鳩 鹿 狸 獅子 麒麟 鯨 鮎 鯉 鮫 鰹 鯛 貝 真珠 雷 霧 霜 雪 氷室 嵐 虹 "
-    "朧 暁 黎明 晴海 潮 渦 渓 滝川 堤 畔 峠 峰 嶺 岬 灘 砂丘 盤石 礎 鼎 鐘 鈴蘭 太鼓 弓削 矢作 剣 盾 兜 鎧 扇 "
-    "傘 帆 錨 櫂 舵 纜 轍 軸 歯車 鋏 鎌 鍬 鋤 槌 鉋 鑿 錐 釜 鍋 壺 瓶 盃 酪 蜂 蚕 繭 絹 麻 紬 絣 縞 紺 緋 紫 "
-    "灰 墨 硯 筆 巻 綴 誠 恵 慈 愛 敬 恭 謙 譲 忠 孝 悌 智 聡 賢 哲 啓 耕 拓 創 築 躍 翔 飛 昇 隆 盛 繁 豊 饒 "
-    "穣 稔 飛騨 能登 加賀 越前 越後 若狭 丹波 但馬 因幡 出雲 備前 備中 美作 讃岐 伊予 土佐 阿波 筑前 豊後 肥前 "
-    "日向 薩摩 大隅 対馬 隠岐 佐渡 伊豆 駿河 遠江 相模 武蔵 上総 下総 常陸 陸奥 出羽"
+    "早稲 彩雲 陽炎 白樺 瑠璃 胡桃 薔薇 椿 楓 椎 楠 榎 橘 葵 蓮 藍 茜 鷹 隼 鳩 鹿 獅子 鯨 鮎 鯉 鯛 貝 真珠 雷 "
+    "雪 氷室 嵐 虹 暁 晴海 潮 渦 渓 滝川 堤 畔 峠 峰 嶺 岬 灘 砂丘 盤石 礎 鐘 太鼓 弓削 矢作 剣 盾 鎧 扇 傘 帆 "
+    "軸 歯車 鎌 釜 鍋 瓶 蜂 絹 紺 紫 灰 墨 筆 巻 綴 誠 恵 慈 愛 敬 謙 譲 忠 孝 聡 賢 哲 啓 耕 拓 創 築 躍 翔 "
+    "飛 昇 隆 盛 繁 豊 稔 飛騨 能登 加賀 越前 越後 若狭 丹波 但馬 因幡 出雲 備前 備中 美作 讃岐 伊予 土佐 阿波 "
+    "筑前 豊後 肥前 日向 薩摩 大隅 対馬 佐渡 伊豆 駿河 遠江 相模 武蔵 上総 下総 常陸 陸奥 出羽"
 ).split()
 TRADES = (
-    "度量衡 昆布 蒲鉾 味噌 醤油 砂糖 茶舗 珈琲 製麺 製餡 豆腐 漬物 乾物 青果 鮮魚 精肉 養鶏 養蚕 畜産 園芸 "
-    "造園 種苗 飼料 農機 漁網 製帆 索道 軌道 馬車 船渠 港湾 浚渫 測量 鑿井 製図 表具 建具 家具 漆器 仏具 人形 "
-    "玩具 花火 火薬 燐寸 蝋燭 石鹸 香料 染料 顔料 接着剤 樹脂 皮革 鞄 履物 傘店 帽子 手袋 足袋 呉服 洋服 仕立 "
-    "刺繍 編物 寝具 毛布 絨毯 幕店 旗店 看板 印章 活版 製本 地図 写真館 眼鏡 補聴器 義歯 厨房 調理 給食 弁当 "
-    "仕出 料亭 喫茶 酒場 劇場 興行 放送 電信 電球 蓄電 変圧器 発条 歯車製作 鎖店 釘店 針金 鋲螺 弁栓 噴霧器 "
-    "消火器 秤店 錠前 金庫 梱包 荷札 紙器 封筒 質店 両替 信託 計理 通商 洋行 公司 組合 協会 研究所 試験所 "
-    "養成所"
+    "度量衡 昆布 味噌 醤油 砂糖 茶舗 珈琲 製麺 豆腐 漬物 乾物 青果 鮮魚 精肉 養鶏 畜産 園芸 造園 種苗 飼料 "
+    "農機 漁網 製帆 軌道 馬車 港湾 測量 製図 表具 建具 家具 漆器 仏具 人形 玩具 花火 火薬 石鹸 香料 染料 顔料 "
+    "接着剤 樹脂 皮革 履物 傘店 帽子 手袋 足袋 呉服 洋服 仕立 刺繍 編物 寝具 毛布 幕店 旗店 看板 活版 製本 "
+    "地図 写真館 眼鏡 補聴器 義歯 厨房 調理 給食 弁当 仕出 料亭 喫茶 酒場 劇場 興行 放送 電信 電球 変圧器 発条 "
+    "歯車製作 鎖店 釘店 針金 弁栓 消火器 錠前 金庫 梱包 荷札 紙器 封筒 質店 両替 信託 計理 通商 洋行 公司 組合 "
+    "協会 研究所 試験所 養成所"
 ).split()
 QUERY_FAMILIES = ("Dejima", "Oradano-mincho-GSRR", "MotoyaLCedar")
 EXEMPLAR_FAMILY = "MotoyaLMaru"
-RECEIPT_HEIGHT = 15  # pixels of a degraded receipt line: Tesseract then misreads three characters in ten
-QUERY, EXEMPLAR = (0.75, 22), (0.25, 34)  # strength and type size: Tesseract's error rates are near 0.3 and 0.1
+RECEIPT_HEIGHT = 20  # pixels of a degraded receipt line: Tesseract then misreads three characters in ten
+QUERY, EXEMPLAR = (0.5, 26), (0.08, 44)  # strength and type size: Tesseract's error rates are near 0.3 and 0.1
 NO_MATCH_SHARE = 0.15  # of the queries
 BATCH = 200
 
@@ -229,11 +227,13 @@ def firm_name(rng: Random) -> str:
 
 def sibling(name: str, rng: Random) -> str:
     """The name of another firm, one character away."""
+    (face, *_) = family_faces(EXEMPLAR_FAMILY)
     bare = name.removeprefix("株式會社")
     form = name.removesuffix(bare)
-    alike = [place for place, c in enumerate(bare) if look_alikes(c)]
+    near = {place: [c for c in look_alikes(old) if can_set(face, c)] for place, old in enumerate(bare)}
+    alike = [place for place, others in near.items() if others]
     place = rng.choice(alike) if alike and rng.random() < 0.5 else 0
-    others = look_alikes(bare[place]) or tuple(stem for stem in STEMS if len(stem) == 1 and stem != bare[place])
+    others = near[place] or [stem for stem in STEMS if len(stem) == 1 and stem != bare[place]]
     return form + bare[:place] + rng.choice(others) + bare[place + 1 :]
 
 
