@@ -13,7 +13,19 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 # Debian packages: OCR with its languages, and openly licensed fonts to render training data and the demo with.
 PACKAGES := tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn tesseract-ocr-jpn-vert fontconfig fonts-dejavu-core \
   fonts-liberation fonts-ebgaramond fonts-linuxlibertine fonts-gfs-didot fonts-oldstandard fonts-junicode \
-  fonts-noto-cjk fonts-ipaexfont-mincho
+  fonts-noto-cjk fonts-ipaexfont-mincho \
+  fonts-anonymous-pro fonts-averia-serif-gwf fonts-bebas-neue fonts-courier-prime fonts-crosextra-caladea \
+  fonts-crosextra-carlito fonts-gnutypewriter fonts-inconsolata fonts-jura fonts-league-spartan fonts-ocr-a \
+  fonts-ocr-b fonts-open-sans fonts-opendin fonts-roboto-slab fonts-yanone-kaffeesatz \
+  fonts-adf-berenis fonts-adf-oldania fonts-adf-romande fonts-cardo fonts-essays1743 fonts-fanwood \
+  fonts-gfs-artemisia fonts-goudybookletter fonts-prociono fonts-quattrocento fonts-vollkorn \
+  fonts-breip fonts-bwht fonts-comic-neue fonts-dancingscript fonts-dkg-handwriting fonts-ecolier-court \
+  fonts-humor-sans fonts-isabella fonts-kaushanscript fonts-kristi fonts-leckerli-one fonts-levien-typoscript \
+  fonts-lobster fonts-rufscript fonts-sjfonts fonts-tomsontalks \
+  fonts-aoyagi-kouzan-t fonts-aoyagi-soseki fonts-dejima-mincho fonts-ipaexfont-gothic fonts-kiloji fonts-konatu \
+  fonts-kouzan-mouhitsu fonts-monapo fonts-motoya-l-cedar fonts-motoya-l-maruberi fonts-oradano-mincho-gsrr \
+  fonts-reggae fonts-sawarabi-gothic fonts-sawarabi-mincho fonts-seto fonts-takao-gothic fonts-takao-mincho \
+  fonts-vlgothic fonts-yusei-magic
 
 .PHONY: help setup system demo test lint format bench model lock clean
 

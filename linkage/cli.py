@@ -305,6 +305,26 @@ def evaluate(
 
 
 @app.command()
+def synth(
+    out: Annotated[Path, typer.Option(help="Records table to write (.parquet).")],
+    entities: Annotated[int, typer.Option(help="Entities to invent.")] = 10_000,
+    views: Annotated[int, typer.Option(help="Records per entity.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed and fonts give the same records.")] = 0,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 = one per core.")] = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw records of invented entities, with crops, noisy readings and labels: training data without any scan.
+
+    Example: linkage synth --entities 10000 --views 3 --seed 7 --out synth.parquet
+    """
+    from linkage.jobs import draw_records
+
+    _free(out, overwrite)
+    print_summary(draw_records(out, entities=entities, views=views, seed=seed, workers=workers), as_json)
+
+
+@app.command()
 def report(
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from linkage.config import Config, EncodeConfig
-from linkage.errors import ArtefactError
+from linkage.errors import ArtefactError, InputError
 from linkage.records import Records
 from linkage.tables import read_table, write_dictionary, write_table
 
@@ -97,6 +97,21 @@ def cluster_records(records: Path, out: Path, config: Config, embeddings: Path |
         "max_distance_source": result.source,
         "set_aside": failures,
     }
+
+
+def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:
+    """Draw `entities` x `views` labelled records as Parquet; returns counts.
+
+    Raises:
+        InputError: a count below 1, or `out` is not a .parquet file.
+        DependencyError: no usable font is installed.
+    """
+    from linkage.synth.records import synth_records
+
+    if out.suffix != ".parquet":
+        raise InputError(f"{out}: drawn records hold their crops and are written as .parquet only")
+    synth_records(out, entities=entities, views=views, seed=seed, workers=workers)
+    return {"entities": entities, "records": entities * views, "seed": seed, "out": str(out)}
 
 
 def export(tables: dict[str, pd.DataFrame], folder: Path) -> None:

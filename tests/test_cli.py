@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from linkage.cli import app
+from linkage.records import Records
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -56,6 +57,8 @@ CASES = {
     "records missing": (4, ["cluster", "missing.csv", "--out", "new"]),
     "no record_id": (4, ["cluster", "noid.csv", "--out", "new"]),
     "duplicate record_id": (4, ["cluster", "double.csv", "--out", "new"]),
+    "records without crops": (4, ["synth", "--out", "new.csv", "--entities", "2"]),
+    "nothing to draw": (4, ["synth", "--out", "new.parquet", "--entities", "0"]),
     "path that climbs": (4, ["cluster", "climbs.csv", "--out", "new"]),
     "empty folder": (4, ["ingest", "empty", "--out", "new.parquet"]),
     "no index": (6, ["link", "good.csv", "--index", "empty", "--out", "new.csv"]),
@@ -91,6 +94,15 @@ def test_check_prints_the_resolved_configuration(tmp_path: Path) -> None:
     done = linkage("check", ROOT / "configs" / "receipts.yaml", "--set", "link.k=3")
     assert done.returncode == 0
     assert "  k: 3\n" in done.stdout
+
+
+def test_drawn_records_can_be_read_again(tmp_path: Path) -> None:
+    out = tmp_path / "synth.parquet"
+    done = linkage("synth", "--entities", "6", "--views", "2", "--seed", "7", "--out", out, "--workers", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["records"] == 12
+    assert linkage("synth", "--entities", "6", "--out", out).returncode == 2, "nothing is overwritten unasked"
+    assert len(Records.open(out)) == 12
 
 
 def test_records_without_pictures_are_clustered_and_the_summary_is_json(tmp_path: Path) -> None:

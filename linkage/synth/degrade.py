@@ -8,6 +8,8 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageFilter
 
+from linkage.synth.wear import bend, crossing, fading, fibres, screen, shadow
+
 
 def field(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
     """Smooth random field (H, W) float32 of mean 0 and deviation about 1, with blobs about `cell` pixels wide."""
@@ -55,32 +57,57 @@ def degrade(ink: Image.Image, rng: Random, strength: float) -> Image.Image:
         strength: 0 nearly clean .. 1 hard to read.
 
     Returns:
-        Mode L (grey or black-and-white scans) or RGB (tinted paper).
+        Mode L (grey or black-and-white scans) or RGB (tinted paper); the size may be smaller than that of `ink`.
     """
     noise = np.random.default_rng(rng.getrandbits(32))
     if rng.random() < 0.7:
         ink = warp(ink, rng)
-    soft = ink.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 0.6 + 0.6 * strength)))
-    dark = np.asarray(soft, dtype=np.float32) / 255
+    if ink.width > 2 * ink.height and rng.random() < 0.25:
+        ink = bend(ink, rng, strength)
+    dark = _printed(ink, rng, noise, strength)
     shape = dark.shape
-    if rng.random() < 0.07:
-        dark = dark * _dots(shape, rng)
-    if rng.random() < 0.6:
-        dark = press(dark, noise, rng.gauss(0.15, 0.3 * strength + 0.1), strength * rng.random())
     blackness = rng.uniform(0.95 - 0.4 * strength, 1.0)
+    if rng.random() < 0.06:
+        blackness *= rng.uniform(0.3, 0.7)  # a carbon copy, a worn ribbon, faded ink
     grey = 1 - blackness * dark * (1 - 0.25 * strength * rng.random() * np.abs(field(noise, shape, 30)))
-    if rng.random() < 0.3:
-        back = dark[:, ::-1] if rng.random() < 0.7 else dark[::-1]
-        back = np.roll(back, (rng.randint(-12, 12), rng.randint(-60, 60)), (0, 1))
-        grey -= rng.uniform(0.04, 0.18) * back * strength
-    if rng.random() < 0.5:
-        grey += rng.uniform(0.01, 0.06) * strength * field(noise, shape, rng.choice((3, 8, 25)))
-    if rng.random() < 0.4:
-        across = np.linspace(-1, 1, shape[1], dtype=np.float32)
-        grey += rng.uniform(-0.15, 0.1) * across * strength
+    grey = _aged(grey, dark, rng, noise, strength)
     if rng.random() < 0.7:
         grey += noise.standard_normal(shape, dtype=np.float32) * rng.uniform(0.01, 0.02 + 0.07 * strength)
     return _scan(grey, rng, noise, strength)
+
+
+def _printed(ink: Image.Image, rng: Random, noise: np.random.Generator, strength: float) -> np.ndarray:
+    """The ink as it lies on the paper: (H, W) float32, 0..1."""
+    soft = ink.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 0.6 + 0.6 * strength)))
+    dark = np.asarray(soft, dtype=np.float32) / 255
+    if rng.random() < 0.07:
+        dark = dark * _dots(dark.shape, rng)
+    if rng.random() < 0.6:
+        weight = rng.gauss(0.15, 0.3 * strength + 0.1)
+        dark = press(dark, noise, weight, strength * rng.random())
+    if rng.random() < 0.08 + 0.08 * strength:
+        dark = dark * fading(dark.shape, rng)
+    if rng.random() < 0.05 + 0.06 * strength:
+        dark = np.maximum(dark, crossing(dark.shape, rng) * rng.uniform(0.3, 1.0))
+    return dark
+
+
+def _aged(grey: np.ndarray, dark: np.ndarray, rng: Random, noise: np.random.Generator, strength: float) -> np.ndarray:
+    """What the sheet adds: its other side, its texture, spots, screens and shadows. `grey` is 1 where bare."""
+    shape = grey.shape
+    if rng.random() < 0.3:
+        back = dark[:, ::-1] if rng.random() < 0.7 else dark[::-1]
+        back = np.roll(back, (rng.randint(-12, 12), rng.randint(-60, 60)), (0, 1))
+        grey -= rng.uniform(0.04, 0.24) * back * strength
+    if rng.random() < 0.5:
+        grey += rng.uniform(0.01, 0.06) * strength * field(noise, shape, rng.choice((3, 8, 25)))
+    if rng.random() < 0.12:
+        grey -= strength * fibres(shape, rng)
+    if rng.random() < 0.06:
+        grey -= strength * screen(shape, rng)
+    if rng.random() < 0.3:
+        grey -= strength * shadow(shape, rng)
+    return grey
 
 
 def _dots(shape: tuple[int, int], rng: Random) -> np.ndarray:
@@ -96,7 +123,8 @@ def _dots(shape: tuple[int, int], rng: Random) -> np.ndarray:
 
 def _scan(grey: np.ndarray, rng: Random, noise: np.random.Generator, strength: float) -> Image.Image:
     if rng.random() < 0.14:
-        level = rng.uniform(0.45, 0.65) + 0.05 * strength * field(noise, grey.shape, 20)
+        ink, paper = np.percentile(grey, (2, 70))  # the level lies between them: faint ink does not vanish
+        level = ink + (paper - ink) * (rng.uniform(0.35, 0.7) + 0.08 * strength * field(noise, grey.shape, 20))
         black = (grey > level).astype(np.uint8) * 255
         return Image.fromarray(black)
     paper, ink = rng.uniform(170, 254), rng.uniform(0, 70)
@@ -109,11 +137,18 @@ def _scan(grey: np.ndarray, rng: Random, noise: np.random.Generator, strength: f
         image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
     if rng.random() < 0.3:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.3 + 0.7 * strength)))
-    if rng.random() < 0.25:
-        share = rng.uniform(0.45, 0.9)
-        size = (max(8, int(image.width * share)), max(8, int(image.height * share)))
-        image = image.resize(size, Image.Resampling.BILINEAR)
+    draw = rng.random()
+    if draw < 0.25:
+        image = shrink(image, rng.uniform(0.45, 0.9))
+    elif draw < 0.25 + 0.2 * strength:  # a coarse scan, of lines 15 to 26 pixels high where the text is one line
+        image = shrink(image, min(1.0, max(rng.uniform(15, 26) / image.height, 0.42)))
     return image
+
+
+def shrink(image: Image.Image, share: float) -> Image.Image:
+    """The picture at `share` (0..1) of its resolution, 8 pixels at least."""
+    size = (max(8, int(image.width * share)), max(8, int(image.height * share)))
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def encode_jpeg(image: Image.Image, rng: Random) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from linkage.synth.noise import look_alikes
+
 _SURNAMES = (
     "佐藤 鈴木 高橋 田中 伊藤 渡邊 山本 中村 小林 加藤 吉田 山田 佐々木 山口 松本 井上 木村 林 斎藤 清水 山崎 "
     "阿部 森 池田 橋本 山下 石川 中島 前田 藤田 後藤 小川 岡田 村上 長谷川 近藤 石井 坂本 遠藤 藤井 青木 福田 "
@@ -81,9 +83,13 @@ def japanese_address(rng: Random) -> str:
 
 
 def japanese_sibling(name: str, rng: Random) -> str:
-    """Another firm's name, one character of its stem away from `name`."""
+    """Another firm's name, one character of its stem away from `name`; half of them look much like it."""
     form = next((form for form, *_ in _FORMS if name.startswith(form)), "")
     stem = name.removeprefix(form)
+    alike = [place for place, c in enumerate(stem[:3]) if look_alikes(c)]
+    if alike and rng.random() < 0.5:
+        place = rng.choice(alike)
+        return form + stem[:place] + rng.choice(look_alikes(stem[place])) + stem[place + 1 :]
     place = rng.randrange(min(2, len(stem)))
     pool = _HEADS if place == 0 else _TAILS
     return form + stem[:place] + rng.choice([c for c in pool if c != stem[place]]) + stem[place + 1 :]

@@ -380,10 +380,3 @@ SOUTHERN = Language(
 )
 
 LANGUAGES = {"en": ENGLISH, "fr": FRENCH, "de": GERMAN, "south": SOUTHERN}
-
-COMMON = words(
-    "letters october november orders captain company regiment soldiers provisions fort virginia instructions "
-    "colonel governor january february return paid amount total balance received account market page index list "
-    "section district number street north south east river bridge church garden school station office society "
-    "union committee treasurer"
-)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from linkage.synth import lists
 from linkage.synth.brands import make_brand, make_product
 from linkage.synth.japanese import japanese_address, japanese_name, japanese_sibling, japanese_trade
 from linkage.synth.lists import LANGUAGES, Language
+from linkage.synth.noise import look_alikes
+from linkage.synth.vocabulary import make_word
 from linkage.text import fold
 
 
@@ -38,7 +39,8 @@ class Entity:
 def make_entities(count: int, seed: int) -> list[Entity]:
     """Draw `count` entities with distinct folded names; every fourth is a look-alike of the one before it.
 
-    A look-alike differs from its sibling in one or two characters or one word, so that hard negatives exist.
+    A look-alike differs from its sibling in one or two characters (half of them such that the two look alike in
+    print too), in one word, or keeps the pattern under another surname, so that hard negatives exist.
     Entities 2k and 2k+1 belong together (the second may be a look-alike), which is how splits are cut.
     """
     rng = Random(f"{seed}/entities")
@@ -91,7 +93,7 @@ def make_sibling(entity: Entity, rng: Random) -> Entity:
         name = japanese_sibling(entity.name, rng)
         return replace(entity, name=name, address=japanese_address(rng), number=_number(rng))
     words = LANGUAGES[entity.language]
-    swap = rng.choice((_swap_letter, _swap_letter, _swap_word, _swap_initial))
+    swap = rng.choice((_swap_letter, _swap_glyph, _swap_glyph, _swap_word, _swap_initial, _swap_surname))
     name = swap(entity.name, rng, words)
     if name == entity.name:
         name = _swap_letter(entity.name, rng, words)
@@ -161,24 +163,46 @@ def _company(rng: Random, words: Language) -> str:
     return " ".join(part for part in (first, *nouns, place, form) if part)
 
 
-def _word(rng: Random, words: Language) -> str:
+def _shop(rng: Random, words: Language) -> str:
+    """A firm as a till prints it: capitals, a short brand, what it sells, a place in brackets, its legal form."""
+    first = make_brand(rng) if rng.random() < 0.6 else make_surname(rng, words)
+    parts = [first]
     draw = rng.random()
-    if draw < 0.3:
-        return make_surname(rng, words) + rng.choice(("", "", ",", "."))
+    if draw < 0.2:
+        parts.append("& " + make_brand(rng))
+    elif draw < 0.85:
+        parts.append(rng.choice(words.nouns))
+    if rng.random() < 0.15:
+        parts.append(f"({rng.choice(words.towns)})")
+    if rng.random() < 0.75:
+        parts.append(rng.choice(rng.choice(words.forms)))
+    return " ".join(parts).upper()
+
+
+def _place(rng: Random, words: Language) -> str:
+    town = rng.choice(words.towns) if rng.random() < 0.4 else make_surname(rng, words)
+    draw = rng.random()
     if draw < 0.5:
-        return str(rng.randint(1, 99999)) + rng.choice(("", ".", ","))
-    number = f" {rng.randint(1, 2000)}" if draw > 0.7 else ""
-    return rng.choice(lists.COMMON).capitalize() + number
+        return town
+    return f"{town}, {make_surname(rng, words)}" if draw < 0.75 else f"{rng.choice(words.streets)} {town}"
+
+
+def _word(rng: Random, words: Language) -> str:
+    if rng.random() < 0.12:
+        return make_surname(rng, words) + rng.choice(("", "", ",", "."))
+    return make_word(rng)
 
 
 KINDS: dict[str, tuple[float, Callable[[Random, Language], str]]] = {
-    "person": (18, _person),
-    "family": (20, _family_firm),
-    "place": (9, _place_firm),
-    "company": (22, _company),
-    "brand": (4, lambda rng, words: f"{make_brand(rng)} {rng.choice(words.nouns)}"),
-    "product": (5, lambda rng, words: make_product(rng)),
-    "word": (4, _word),
+    "person": (15, _person),
+    "family": (16, _family_firm),
+    "place firm": (7, _place_firm),
+    "place": (4, _place),
+    "company": (12, _company),
+    "shop": (9, _shop),
+    "brand": (3, lambda rng, words: f"{make_brand(rng)} {rng.choice(words.nouns)}"),
+    "product": (4, lambda rng, words: make_product(rng)),
+    "word": (12, _word),
     "japanese": (18, lambda rng, words: japanese_name(rng)),
 }
 """Kinds of names, each with its share of the entities in percent and the way to draw one."""
@@ -219,6 +243,29 @@ def _swap_letter(name: str, rng: Random, words: Language) -> str:
     if rng.random() < 0.2:
         return name[: place + 1] + new.lower() + name[place + 1 :]
     return name[:place] + new + name[place + 1 :]
+
+
+def _swap_glyph(name: str, rng: Random, words: Language) -> str:
+    """Exchange a letter, or a pair, for one that looks much like it."""
+    places = [(at, end) for at in range(len(name)) for end in (at + 1, at + 2) if look_alikes(name[at:end])]
+    rng.shuffle(places)
+    for at, end in places[:8]:
+        other = rng.choice(look_alikes(name[at:end]))
+        swapped = name[:at] + other + name[end:]
+        if other.isalnum() and fold(swapped) != fold(name):
+            return swapped
+    return name
+
+
+def _swap_surname(name: str, rng: Random, words: Language) -> str:
+    """Keep the pattern ("... & Sons, Leeds") and put another surname into it."""
+    common = {*words.nouns, *words.given, *words.towns, *" ".join((*words.company, *words.kin)).split()}
+    found = [m for m in re.finditer(r"[^\W\d_]{4,}", name) if m[0][0].isupper() and m[0] not in common]
+    if not found:
+        return name
+    match = rng.choice(found)
+    other = make_surname(rng, words)
+    return name[: match.start()] + (other.upper() if match[0].isupper() else other) + name[match.end() :]
 
 
 def _swap_word(name: str, rng: Random, words: Language) -> str:

@@ -1,8 +1,17 @@
-"""What optical character recognition makes of a text: look-alikes, losses, merges, stray marks."""
+"""What optical character recognition makes of a text: look-alikes, losses, merges, stray marks.
+
+Most misreadings are sampled from what Tesseract made of drawn lines (`confusions.json`, written by
+`scripts/learn_noise.py`); the rest from a table of look-alikes, for characters and engines it has not seen.
+"""
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 # Groups of strings that look alike in print; any may be read as any other of its group.
 _ALIKE = """
@@ -33,6 +42,81 @@ def _table() -> dict[str, tuple[str, ...]]:
 _CONFUSIONS = _table()
 
 
+def look_alikes(piece: str) -> tuple[str, ...]:
+    """What `piece`, one character or two, may be taken for in print; empty where nothing looks like it."""
+    return _CONFUSIONS.get(piece, ())
+
+
+BINS = 4
+"""Equal steps of the strength of a scan, 0..1, by which error rates are kept."""
+QUANTILES = tuple(step / 12 for step in range(13))
+"""Of the error rates in one bin."""
+_TRUST = 0.75  # share of the misreadings that are learned ones; the rest comes from the table above
+_INSERTED = 0.15  # share of the others that add something
+_SMOOTH = 20  # characters of the mean kind that every character is taken to have been seen beside its own
+_MOST = 0.6  # a reading with more errors than this says nothing of the text any more
+_LEARNED = Path(__file__).with_name("confusions.json")
+
+
+class _Learned(NamedTuple):
+    """What `scripts/learn_noise.py` counted.
+
+    Attributes:
+        readings: what a piece was read as, with cumulative counts.
+        inserted: the same for what was read where nothing stood.
+        rates: by piece, its share of misreadings over that of all characters.
+        levels: quantiles of the error rate by `level_key` and bin of strength.
+    """
+
+    readings: dict[str, tuple[tuple[str, ...], tuple[int, ...]]]
+    inserted: tuple[tuple[str, ...], tuple[int, ...]]
+    rates: dict[str, float]
+    levels: dict[str, list[list[float]]]
+
+
+@lru_cache(maxsize=1)
+def _learned() -> _Learned:
+    content = json.loads(_LEARNED.read_text(encoding="utf-8"))
+    pieces, seen = content["pieces"], content["seen"]
+    readings = {piece: (tuple(counts), tuple(accumulate(counts.values()))) for piece, counts in pieces.items()}
+    inserted = readings.pop("", ((".",), (1,)))
+    rates: dict[str, float] = {}
+    for japanese in (False, True):  # each script by its own mean: they are read by different models of the engine
+        counts = {c: n for c, n in seen.items() if _japanese(c) == japanese}
+        wrong = {c: readings[c][1][-1] if c in readings else 0 for c in counts}
+        mean = sum(wrong.values()) / max(1, sum(counts.values())) or 1.0
+        rates |= {c: (wrong[c] + _SMOOTH * mean) / (n + _SMOOTH) / mean for c, n in counts.items()}
+    return _Learned(readings, inserted, rates, content["levels"])
+
+
+def _japanese(text: str) -> bool:
+    return any(ord(c) >= 0x2E80 for c in text)
+
+
+def level_key(text: str, *, written: bool) -> str:
+    """Under which name the error rates of such a text are kept: script and whether it is handwritten."""
+    return f"{'japanese' if _japanese(text) else 'latin'}/{'hand' if written else 'print'}"
+
+
+def draw_level(text: str, rng: Random, strength: float, *, written: bool) -> float:
+    """An error rate as Tesseract has it on such a text and scan.
+
+    Args:
+        text: what is printed.
+        rng: source of chance.
+        strength: of the scan's degradation, 0..1.
+        written: whether it is handwritten.
+
+    Returns:
+        A level for `corrupt`, 0..0.6.
+    """
+    quantiles = _learned().levels[level_key(text, written=written)][min(BINS - 1, int(strength * BINS))]
+    place = rng.random() * (len(quantiles) - 1)
+    low = quantiles[int(place)]
+    high = quantiles[min(int(place) + 1, len(quantiles) - 1)]
+    return min(_MOST, low + (place - int(place)) * (high - low))
+
+
 def corrupt(text: str, rng: Random, level: float) -> str:
     """Read `text` badly.
 
@@ -46,19 +130,31 @@ def corrupt(text: str, rng: Random, level: float) -> str:
     """
     if level <= 0 or not text:
         return text
+    learned = _learned()
     out: list[str] = []
     place = 0
     while place < len(text):
-        step = 2 if text[place : place + 2] in _CONFUSIONS and rng.random() < 0.5 else 1
+        pair = text[place : place + 2]
+        step = 2 if (pair in _CONFUSIONS or pair in learned.readings) and rng.random() < 0.4 else 1
         piece = text[place : place + step]
-        # Characters that look like others are misread more often than the rest.
-        likely = level * (1.25 if piece in _CONFUSIONS else 0.75)
-        out.append(_misread(piece, rng) if rng.random() < likely else piece)
+        likely = level * min(2.5, max(0.4, learned.rates.get(piece, 1.0)))
+        if rng.random() >= likely:
+            out.append(piece)
+        elif piece in learned.readings and rng.random() < _TRUST:
+            out.append(_drawn(learned.readings[piece], rng))
+        elif rng.random() < _INSERTED:
+            out.append(piece + _drawn(learned.inserted, rng))
+        else:
+            out.append(_misread(piece, rng))
         place += step
     reading = "".join(out)
     if rng.random() < level:
         reading = _stray(reading, rng)
     return reading if reading.strip() else text
+
+
+def _drawn(counted: tuple[tuple[str, ...], tuple[int, ...]], rng: Random) -> str:
+    return rng.choices(counted[0], cum_weights=counted[1])[0]
 
 
 def _misread(piece: str, rng: Random) -> str:

@@ -7,25 +7,19 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from linkage.errors import InputError
 from linkage.progress import progress
 from linkage.records import SCHEMA
-from linkage.synth.degrade import degrade, encode_jpeg
 from linkage.synth.names import Entity, make_entities
-from linkage.synth.noise import corrupt
-from linkage.synth.render import Line, choose_face, margins, set_column, set_line, stack
-from linkage.synth.variants import variant
+from linkage.synth.views import draw_view
 from linkage.tables import replacing
-from linkage.text import clean
 
 SYNTH_SCHEMA = pa.schema(
     [*SCHEMA, *(pa.field(name, pa.string()) for name in ("entity_id", "split", "role", "truth", "layout"))]
@@ -52,7 +46,8 @@ def synth_records(out: Path, *, entities: int, views: int, seed: int, workers: i
     """Draw `entities` x `views` records, crops inside, and write them as Parquet (`SYNTH_SCHEMA`).
 
     Single lines (70 %), header blocks with the name set biggest (20 %) and "name, trade, address" entries
-    (10 %), in 20 % of the Japanese lines downward; each view another spelling, face, paper and reading noise.
+    (10 %), in 30 % of the Japanese lines downward, single words always as lines; each view another spelling, face or
+    hand, paper and reading noise.
     Splits are entity-disjoint, 90/5/5, look-alike siblings on one side. In val and test an entity has one
     exemplar and the rest are queries, or (20 %) it has queries without a match only.
 
@@ -121,107 +116,9 @@ def _draw_task(task: _Task) -> list[dict[str, Any]]:
             role = "" if split == "train" else "query" if has_exemplar else "query_nomatch"
             if role == "query" and view == 0:
                 role = "exemplar"
-            row = _draw_view(entity, rng)
+            row = draw_view(entity, rng).row()
             source = f"synthetic/{number:07d}"
             row |= {"record_id": f"s{number:07d}_{view:02d}", "source": source, "page": view + 1}
             row |= {"entity_id": f"se{number:07d}", "split": split, "role": role}
             rows.append(row)
     return rows
-
-
-def _draw_view(entity: Entity, rng: Random) -> dict[str, Any]:
-    layout = rng.choices(("line", "header", "entry"), (70, 20, 10))[0]
-    if layout == "line" and entity.kind == "japanese" and rng.random() < 0.2:
-        layout = "column"
-    ink, truth = _LAYOUTS[layout](entity, rng)
-    strength = rng.betavariate(1.4, 1.8)
-    image = degrade(_frame(ink, rng), rng, strength)
-    level = 0.0 if rng.random() < 0.2 else rng.betavariate(1.2, 5) * 0.45
-    text = clean(corrupt(truth, rng, level)) or truth
-    return {
-        "x0": 0,
-        "y0": 0,
-        "x1": image.width,
-        "y1": image.height,
-        "direction": "vertical" if layout == "column" else "horizontal",
-        "text": text,
-        "text_raw": text,
-        "ocr_engine": "synthetic",
-        "crop": encode_jpeg(image, rng),
-        "truth": truth,
-        "layout": layout,
-    }
-
-
-def _set(text: str, rng: Random, size: int) -> Image.Image:
-    spacing = size * rng.uniform(0.03, 0.2) if rng.random() < 0.12 else 0.0
-    return set_line(Line(text, choose_face(text, rng), size, spacing))
-
-
-def _line(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
-    text = variant(entity, rng)
-    return _set(text, rng, rng.randint(18, 40)), text
-
-
-def _column(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
-    text = variant(entity, rng)
-    return set_column(Line(text, choose_face(text, rng), rng.randint(20, 38), rng.uniform(0, 6))), text
-
-
-def _header(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
-    """A block of two to four lines, as at the head of a bill: the name and what stands around it."""
-    size = rng.randint(22, 34)
-    small = max(13, int(size * rng.uniform(0.5, 0.85)))
-    name = variant(entity, rng)
-    around = [
-        entity.address,
-        f"{rng.choice(('No.', 'Tel', 'Reg.', 'Co. No.', 'N°'))} {entity.number}",
-        entity.trade,
-    ]
-    around = rng.sample(around, rng.randint(1, 3))
-    before = rng.random() < 0.12  # a line of something else above the name
-    texts = [around[0], name, *around[1:]] if before else [name, *around]
-    upper = rng.random() < 0.4
-    texts = [text.upper() if upper and text != name else text for text in texts]
-    face = partial(choose_face, rng=rng)
-    shared = face("".join(texts))
-    lines = [set_line(Line(text, face(text), size) if text == name else Line(text, shared, small)) for text in texts]
-    return stack(lines, rng.randint(-2, 5), rng.choice((0.5, 0.5, 0.0))), " ".join(texts)
-
-
-def _entry(entity: Entity, rng: Random) -> tuple[Image.Image, str]:
-    comma = rng.choice((", ", ", ", " ", "; ", ". "))
-    parts = [variant(entity, rng), entity.trade, entity.address]
-    if rng.random() < 0.3:
-        parts.pop(rng.choice((1, 2)))
-    text = comma.join(parts)
-    return _set(text, rng, rng.randint(16, 26)), text
-
-
-_LAYOUTS = {"line": _line, "column": _column, "header": _header, "entry": _entry}
-
-
-def _frame(ink: Image.Image, rng: Random) -> Image.Image:
-    """Cut the crop out of its page: uneven margins, at times a rule or the edges of the lines around it."""
-    high = max(2, ink.height // 6)
-    framed = margins(ink, rng.randint(0, 20), rng.randint(-2, high), rng.randint(0, 20), rng.randint(-2, high))
-    draw = rng.random()
-    if draw < 0.08:
-        _neighbours(framed, ink, rng)
-    elif draw < 0.16:
-        thick = rng.randint(1, 2)
-        y = rng.choice((0, framed.height - thick, int(framed.height * 0.9)))
-        framed.paste(rng.randint(120, 255), (0, y, framed.width, min(framed.height, y + thick)))
-    return framed
-
-
-def _neighbours(framed: Image.Image, ink: Image.Image, rng: Random) -> None:
-    """Let the feet of the line above or the heads of the line below show at the edge."""
-    seen = rng.randint(2, max(3, ink.height // 7))
-    other = ink.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if rng.random() < 0.5:
-        foot = int(other.height * 0.78)
-        framed.paste(other.crop((0, foot - seen, other.width, foot)), (rng.randint(-60, 60), 0))
-    else:
-        head = int(other.height * 0.25)
-        framed.paste(other.crop((0, head, other.width, head + seen)), (rng.randint(-60, 60), framed.height - seen))

@@ -15,13 +15,23 @@ from PIL import Image, ImageDraw, ImageFont
 
 from linkage.errors import DependencyError
 
-# Faces without running text: keyboard caps, mathematics, ornamental initials, symbols.
+# Faces without running text: keyboard caps, mathematics, ornamental initials, symbols, outlines, grass script.
 _UNFIT = re.compile(
-    r"Biolinum Keyboard|Math|Initials|Emoji|Symbol|Ornament|Icons|Dingbat|Braille|Music|D050000L|Codec",
+    r"Biolinum Keyboard|Math|Initials|Emoji|Symbol|Ornament|Icons|Dingbat|Braille|Music|D050000L|Codec|Sousyo"
+    r"|Outline|Inverted|Thin$|ExtraLight|SetoFont-ex",
     re.IGNORECASE,
 )
-_LATIN = frozenset(range(0x20, 0x7F)) | frozenset(map(ord, "éèçäöüß"))
+_LATIN = frozenset(map(ord, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.,-&"))
 _JAPANESE = frozenset(map(ord, "株式会社東京製作所アカー"))
+# Families that are one design under several names count once, or it would be drawn several times as often.
+_SAME_DESIGN = re.compile(r" (Text|Code|Condensed|Minus|No2 Std|Tohaba|Display O|GWF|Beta|- [BDP])$|Condensed$|Italic$")
+HANDWRITTEN = re.compile(
+    r"Breip|Dancing Script|Delphine|Steve|DkgHandwriting|Kaushan|Kristi|Rufscript|Humor Sans|Tomson|TypoScript"
+    r"|Ecolier|Comic Neue|Because We|Isabella|Leckerli|Lobster|ADF Script|Yusei|kiloji|SetoFont|Kouzan|Aoyagi"
+)
+"""Families that look written: pen, felt-tip, brush."""
+HELD_OUT = frozenset(("Dejima", "Oradano-mincho-GSRR", "MotoyaLCedar", "MotoyaLMaru"))
+"""Families that training data never shows, so that `scripts/make_sets.py` measures on type nobody has learned."""
 
 
 @dataclass(frozen=True)
@@ -82,39 +92,67 @@ def _code_points(charset: str) -> frozenset[int]:
     return frozenset(points)
 
 
-@lru_cache(maxsize=4096)
-def _families(japanese: bool) -> tuple[tuple[Face, ...], ...]:
-    """Faces by family, families that can set the script only."""
+@lru_cache(maxsize=8)
+def _families(japanese: bool, hand: bool) -> tuple[tuple[Face, ...], ...]:
+    """Faces by design, those that can set the script and look written, or printed, only; none is held out.
+
+    Printed Latin is left to Latin families: the Latin of Japanese ones is an afterthought.
+    """
     script = _JAPANESE if japanese else _LATIN
-    by_family: dict[str, list[Face]] = {}
+    by_design: dict[str, list[Face]] = {}
     for face in faces():
-        if face.glyphs.issuperset(script):
-            by_family.setdefault(face.family, []).append(face)
-    return tuple(tuple(members) for members in by_family.values())
+        written = HANDWRITTEN.search(face.family) is not None
+        fit = face.glyphs.issuperset(script) and (japanese or written or not face.glyphs.issuperset(_JAPANESE))
+        if fit and written == hand and face.family not in HELD_OUT:
+            design = _SAME_DESIGN.sub("", face.family).replace("PGothic", "Gothic").replace("PMincho", "Mincho")
+            by_design.setdefault(design, []).append(face)
+    return tuple(tuple(members) for members in by_design.values())
 
 
-def choose_face(text: str, rng: Random) -> Face:
-    """Draw a face that can set all of `text`: first the family, then the style.
+def choose_face(text: str, rng: Random, *, hand: bool = False) -> Face:
+    """Draw a face that can set all of `text`: first the design, then the style; never one of `HELD_OUT`.
+
+    Args:
+        text: what is to be set.
+        rng: source of chance.
+        hand: a face that looks written; where none can set the text, a printed one.
 
     Raises:
         DependencyError: no installed face has all the characters.
     """
     japanese = any(ord(c) >= 0x2E80 for c in text)
-    families = _families(japanese)
-    for _ in range(6):
+    families = _families(japanese, hand)
+    for _ in range(10):
         if not families:
             break
         face = rng.choice(rng.choice(families))
-        if face.covers(text):
+        if can_set(face, text):
             return face
-    able = [face for face in faces() if face.covers(text)]
+    if hand:
+        return choose_face(text, rng)
+    able = [face for face in faces() if face.family not in HELD_OUT and can_set(face, text)]
     if not able:
         missing = "fonts-ipaexfont-mincho" if japanese else "fonts-dejavu-core"
         raise DependencyError(f"no installed font can set {text[:40]!r} (apt-get install {missing})")
     return rng.choice(able)
 
 
-@lru_cache(maxsize=400)
+def can_set(face: Face, text: str) -> bool:
+    """Whether `face` has every character of `text` and leaves ink for it: some fonts list characters left blank."""
+    return face.covers(text) and all(_inked(face.path, face.index, c) for c in text)
+
+
+@lru_cache(maxsize=1 << 17)
+def _inked(path: Path, index: int, character: str) -> bool:
+    if character.isspace():
+        return True
+    try:
+        return load(path, index, 24).getmask(character).getbbox() is not None
+    except OSError:  # a fault in the font's own program
+        return False
+
+
+@lru_cache(maxsize=3000)
 def load(path: Path, index: int, size: int) -> ImageFont.FreeTypeFont:
     """Open a face at a size in pixels; kept open, since opening costs more than a line of text."""
     return ImageFont.truetype(str(path), size, index=index, layout_engine=ImageFont.Layout.BASIC)
@@ -138,18 +176,21 @@ class Line:
 
 
 def set_line(line: Line) -> Image.Image:
-    """Set one line: mode L, 255 = ink, as wide as the text, as high as the face's line."""
+    """Set one line: mode L, 255 = ink, as wide as the text, as high as the face's line or, if higher, its ink."""
     font = load(line.face.path, line.face.index, line.size)
     ascent, descent = font.getmetrics()
     height = min(ascent + descent, int(1.6 * line.size))
-    baseline = min(ascent, height - int(0.3 * line.size))
+    left, upper, right, lower = (int(edge) for edge in font.getbbox(line.text, anchor="ls"))
+    baseline = max(min(ascent, height - int(0.3 * line.size)), 1 - upper)
+    height = max(height, baseline + lower + 1)
+    start = max(2, 1 - left)
     if line.spacing == 0:
-        image = Image.new("L", (int(font.getlength(line.text)) + 4, height))
-        ImageDraw.Draw(image).text((2, baseline), line.text, 255, font, anchor="ls")
+        image = Image.new("L", (start + max(int(font.getlength(line.text)), right) + 2, height))
+        ImageDraw.Draw(image).text((start, baseline), line.text, 255, font, anchor="ls")
         return image
     advances = [font.getlength(c) + line.spacing for c in line.text]
-    image = Image.new("L", (int(sum(advances)) + 4, height))
-    draw, x = ImageDraw.Draw(image), 2.0
+    image = Image.new("L", (start + int(sum(advances)) + 2, height))
+    draw, x = ImageDraw.Draw(image), float(start)
     for c, advance in zip(line.text, advances, strict=True):
         draw.text((x, baseline), c, 255, font, anchor="ls")
         x += advance

@@ -16,6 +16,8 @@ def variant(entity: Entity, rng: Random) -> str:
     name = entity.name
     if entity.kind == "japanese":
         return japanese_variant(name, rng)
+    if entity.kind == "word":
+        return _reword(name, rng)
     words = LANGUAGES[entity.language]
     for change, chance in (
         (_change_joiner, 0.25),
@@ -28,8 +30,18 @@ def variant(entity: Entity, rng: Random) -> str:
     ):
         if rng.random() < chance:
             name = change(name, rng, words)
-    name = _recase(name, rng, upper=0.6 if entity.kind in ("company", "brand") else 0.15)
+    name = _recase(name, rng, upper=_CAPITALS.get(entity.kind, 0.15))
     return re.sub(r"\s+", " ", name).strip() or entity.name
+
+
+_CAPITALS = {"company": 0.6, "brand": 0.6, "shop": 0.75, "place": 0.25}  # share printed in capitals, by kind
+
+
+def _reword(name: str, rng: Random) -> str:
+    """The same word of a text: with or without the stop after it, now and then in capitals."""
+    if rng.random() < 0.3:
+        name = name.rstrip(",.;:-") + rng.choice(("", "", ",", "."))
+    return name.upper() if rng.random() < 0.06 else name
 
 
 _SHORT = (
