@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from linkage.config import Device
 from linkage.encode import towers
 from linkage.encode.crops import fit_line, fit_photo
+from linkage.encode.memory import keep_memory
 from linkage.encode.pooling import pool
 from linkage.encode.sight import Sight, look
 from linkage.encode.tokenizer import CharTokenizer
@@ -114,6 +115,7 @@ class BiEncoder:
             ArtefactError: the folder or checkpoint is missing, damaged or of another architecture.
             DependencyError: the device is not there.
         """
+        keep_memory()
         folder = model_folder(name)
         if folder is not None:
             return _from_folder(name, folder, device)

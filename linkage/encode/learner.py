@@ -60,7 +60,7 @@ class Learner:
         self._trunk = _trunk(encoder, config.trunk_rate)
         self.bias = self._siglip_bias() if config.align_loss == "siglip" and config.align_epochs else None
         self.optimizer = _optimizer(self.model, self.bias, self._trunk, config)
-        bf16 = _use_bf16(config.bf16, encoder.device)
+        bf16 = use_bf16(config.bf16, encoder.device)
         self._towers = GradCache(self.model, encoder.dim, encoder.device, chunk=config.chunk, bf16=bf16)
 
     def _siglip_bias(self) -> nn.Parameter:
@@ -177,7 +177,7 @@ def _optimizer(
     return torch.optim.AdamW(parts, lr=0.0, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
-def _use_bf16(choice: Literal["auto", "on", "off"], device: torch.device) -> bool:
+def use_bf16(choice: Literal["auto", "on", "off"], device: torch.device) -> bool:
     """16-bit arithmetic where the hardware has it: it doubles the speed there and crawls elsewhere."""
     if choice != "auto":
         return choice == "on"

@@ -24,7 +24,7 @@ from linkage.encode.checkpoint import read_checkpoint, read_state, read_weights,
 from linkage.encode.columns import Columns
 from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.distributed import Ranks, joined
-from linkage.encode.learner import Learner
+from linkage.encode.learner import Learner, use_bf16
 from linkage.encode.plan import Stage, epoch_batches, labelled, rate_share, stages
 from linkage.encode.validate import Validation
 from linkage.errors import DependencyError
@@ -81,7 +81,8 @@ def _train(
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     frozen = encoder.ink and config.trunk_rate == 0
-    columns = _look(encoder, data, validation, partial, key, ranks) if frozen else None
+    with torch.autocast(encoder.device.type, torch.bfloat16, enabled=use_bf16(config.bf16, encoder.device)):
+        columns = _look(encoder, data, validation, partial, key, ranks) if frozen else None
     plan = stages(data, config, records.path)
     learner = Learner(encoder, data, config, encode.image_weight, seed, ranks)
     trainer = Trainer(learner, plan, partial, key)
