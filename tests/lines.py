@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from linkage.encode import towers
 from linkage.encode.biencoder import CONFIG_FILE, BiEncoder
+from linkage.encode.lattice import Lattice
 from linkage.encode.tokenizer import CharTokenizer
 
 NAMES = (
@@ -35,6 +37,27 @@ def crop(text: str, size: int = 30) -> bytes:
     buffer = io.BytesIO()
     draw(text, size).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def lattice(
+    text: str,
+    *,
+    others: str = "",
+    weight: list[float] | None = None,
+    shares: list[float] | None = None,
+    gaps: list[bool] | None = None,
+) -> Lattice:
+    """A lattice of one column per character: its share of the weight, the rest to the character of `others`."""
+    n = len(text)
+    heavy = np.array(weight if weight is not None else [0.99] * n, dtype=np.float64)
+    share = np.array(shares if shares is not None else [0.95] * n, dtype=np.float64)
+    letters, chances = np.zeros((n, 8), dtype=np.uint32), np.zeros((n, 8))
+    letters[:, 0] = [ord(character) for character in text]
+    chances[:, 0] = heavy * share
+    if others:
+        letters[:, 1] = [ord(character) for character in others]
+        chances[:, 1] = heavy * (1 - share)
+    return Lattice(letters, chances.astype(np.float16), heavy.astype(np.float16), np.array(gaps or [False] * n))
 
 
 def write_records(path: Path, rows: list[dict[str, object]]) -> Path:

@@ -34,8 +34,9 @@ def save(
     embedded.mkdir(exist_ok=True)
     np.save(embedded / "image.npy", image.astype(np.float16))
     np.save(embedded / "text.npy", text.astype(np.float16))
-    frame[["record_id"]].to_parquet(embedded / "records.parquet", index=False)
-    manifest = {"format": 1, "model": model, "model_sha256": f"sha of {model}", "dim": image.shape[1], "n": len(frame)}
+    unread = frame[["record_id"]].assign(reading="", reading_confidence=np.nan, lattice=None)
+    unread.to_parquet(embedded / "records.parquet", index=False)
+    manifest = {"format": 2, "model": model, "model_sha256": f"sha of {model}", "dim": image.shape[1], "n": len(frame)}
     manifest |= {"image_weight": weight, "records_sha256": "", "n_without_image": 0, "n_without_text": 0}
     (embedded / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return Records.open(folder / "records.parquet"), Embeddings.open(embedded)

@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from lines import NAMES, draw, tiny_model
-from PIL import Image
 
 from linkage.encode.biencoder import BiEncoder, model_folder
-from linkage.encode.crops import fit, read_crop
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 
@@ -21,7 +19,7 @@ from linkage.errors import ArtefactError, ConfigError, DependencyError
 @pytest.fixture(scope="module")
 def encoder() -> BiEncoder:
     torch.manual_seed(0)
-    return BiEncoder.load("linkage_base", "cpu")
+    return BiEncoder.load("linkage-line", "cpu")
 
 
 def test_rows_are_unit_or_zero_where_a_modality_is_missing(encoder: BiEncoder) -> None:
@@ -116,7 +114,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
 
     (tmp_path / "weights.pt").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(ArtefactError, match="safetensors"):
-        BiEncoder.load(f"linkage_base:{tmp_path / 'weights.pt'}", "cpu")
+        BiEncoder.load(f"linkage-line:{tmp_path / 'weights.pt'}", "cpu")
     folder = tiny_model(tmp_path / "tiny")
     (folder / "model.safetensors").rename(folder / "model.bin")
     with pytest.raises(ArtefactError, match="no such checkpoint"):
@@ -127,13 +125,13 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_gpu_that_is_not_there_is_named() -> None:
     with pytest.raises(DependencyError, match="cuda"):
-        BiEncoder.load("linkage_base", "cuda")
+        BiEncoder.load("linkage-line", "cuda")
 
 
 def test_names_and_folders(tmp_path: Path) -> None:
     assert model_folder(str(tmp_path)) == tmp_path
     assert model_folder("ViT-B-32") is None
-    assert model_folder("../models/base") is None
+    assert model_folder("../models/linkage-line") is None
 
 
 ROWS = arrays.arrays(np.float32, (4, 6), elements=st.floats(-1, 1, width=32))
@@ -150,34 +148,3 @@ def test_pooling_leaves_out_what_is_missing(image: np.ndarray, text: np.ndarray,
         np.testing.assert_allclose(pooled[row], only / length if length else only, atol=1e-5)
     lengths = np.linalg.norm(pooled, axis=1)
     assert ((np.abs(lengths - 1) < 1e-4) | (lengths == 0)).all()
-
-
-@given(st.integers(1, 400), st.integers(1, 400))
-def test_a_crop_keeps_its_proportions(width: int, height: int) -> None:
-    frame = fit(Image.new("RGB", (width, height), (0, 0, 0)), 48, 128, ink=False)
-    assert frame.shape == (3, 48, 128)
-    dark = frame[0] < 128
-    shown = int(dark.any(axis=0).sum()), int(dark.any(axis=1).sum())
-    scale = min(48 / height, 128 / width)
-    assert abs(shown[0] - max(1, width * scale)) <= 1
-    assert abs(shown[1] - max(1, height * scale)) <= 1
-
-
-def test_ink_is_dark_on_white_whatever_the_paper() -> None:
-    dark_on_grey = draw("Abbot & Sons")
-    light_on_black = Image.eval(dark_on_grey, lambda level: 255 - level)
-    for image in (dark_on_grey, light_on_black):
-        frame = fit(image, 48, 512, ink=True)
-        assert frame.shape == (1, 48, 512)
-        assert np.median(frame[:, :, :100]) > 240
-        assert frame.min() < 10
-    blank = np.full((40, 300), 200, dtype=np.uint8) + np.random.default_rng(0).integers(0, 4, (40, 300), dtype=np.uint8)
-    assert fit(Image.fromarray(blank), 48, 512, ink=True).min() > 150
-
-
-def test_a_vertical_line_is_turned() -> None:
-    from lines import crop
-
-    data = crop("Abbot")
-    upright, turned = read_crop(data), read_crop(data, "vertical")
-    assert turned.size == upright.size[::-1]

@@ -27,3 +27,8 @@ def test_cleaned_text_can_be_written_as_utf8_on_one_line(text: str) -> None:
 def test_width_case_and_white_space_do_not_tell_texts_apart() -> None:
     assert fold("ＡＢＣ　商会\n") == fold("abc 商会")
     assert fold("Straße  &\tSöhne") == fold("STRASSE & SO\u0308HNE")
+
+
+def test_old_kanji_are_their_new_forms() -> None:
+    assert fold("東京電氣鐵道株式會社") == fold("東京電気鉄道株式会社")
+    assert fold("末") != fold("未")

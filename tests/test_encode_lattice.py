@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lines import lattice
+
+from linkage.encode.lattice import Lattice
+
+
+@given(st.integers(0, 12), st.integers(0, 2**32 - 1))
+def test_a_packed_lattice_comes_back(columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    made = Lattice(
+        rng.integers(1, 0x10FFFF, (columns, 8), dtype=np.uint32),
+        rng.random((columns, 8)).astype(np.float16),
+        rng.random(columns).astype(np.float16),
+        rng.random(columns) < 0.5,
+    )
+    for before, after in zip(made, Lattice.unpack(made.pack()), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_other_bytes_are_no_lattice() -> None:
+    with pytest.raises(ValueError, match="no lattice"):
+        Lattice.unpack(b"abc")
+
+
+def test_the_reading_joins_columns_of_one_character_and_keeps_doubles_apart() -> None:
+    text, chances = lattice("aab", gaps=[False, False, True]).read()
+    assert text == "ab"
+    assert len(chances) == 2
+    assert lattice("aab", gaps=[False, True, False]).read()[0] == "aab"
+    assert lattice("aab", weight=[1.0, 0.3, 1.0]).read()[0] == "ab"
+    assert lattice("").read() == ("", [])
