@@ -158,7 +158,7 @@ def train(
 
     Example: linkage train records.parquet --out model/ --set train.align_epochs=5
 
-    On two processors: torchrun --nproc-per-node=2 -m linkage train records.parquet --out model/
+    On two processors: torchrun --standalone --nproc-per-node=2 -m linkage train records.parquet --out model/
     """
     from linkage.encode.train import train as train_model
     from linkage.records import Records

@@ -63,11 +63,11 @@ class TrainConfig(Section):
     """Fine-tuning on the records at hand: alignment first, then, with labels, SupCon."""
 
     enabled: bool = Field(False, description="train on the ingested records before embedding")
-    align_epochs: int = Field(3, ge=0, description="epochs of symmetric InfoNCE on crop-text pairs")
-    supervised_epochs: int = Field(5, ge=0, description="epochs of SupCon on pooled embeddings")
+    align_epochs: int = Field(3, ge=0, description="epochs of the first stage, on crop-text pairs")
+    supervised_epochs: int = Field(5, ge=0, description="epochs of the second stage, SupCon on labelled records")
     batch_size: int = Field(128, ge=4, description="rows that a loss sees; over all processes under torchrun")
     chunk: int = Field(0, ge=0, description="rows in memory at a time (gradient caching); 0 = the whole batch")
-    align_loss: Literal["infonce", "siglip"] = Field("infonce", description="loss of crop-text pairs")
+    align_loss: Literal["infonce", "siglip"] = Field("infonce", description="loss of the first stage")
     per_class: int = Field(2, ge=2, description="m: records drawn per entity in a SupCon batch")
     hard_negatives: int = Field(3, ge=0, description="k: nearest other entities put beside an anchor")
     duplicate_cosine: float = Field(0.98, ge=-1, le=1, description="as near, and a text shared: no hard negatives")

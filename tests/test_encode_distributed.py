@@ -106,7 +106,7 @@ def test_torchrun_trains_and_one_process_writes(tmp_path: Path) -> None:
     command = ["-m", "linkage", "train", str(tmp_path / "records.parquet"), "--model", str(tmp_path / "tiny")]
     command += [part for setting in settings for part in ("--set", f"train.{setting}")]
     command += ["--set", "encode.device=cpu", "--json"]
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     figures = {}
     for name, launcher in (("one", []), ("two", torchrun)):

@@ -312,10 +312,10 @@ def test_what_counts_is_learned_from_labels_and_only_from_labels(
 ) -> None:
     records = puzzle(tmp_path / "records.parquet", shuffled)
     untrained = Validation(records, 0.3).measure(BiEncoder.load(tiny.model, "cpu"))["hit_pooled"]
-    plan = config(supervised_epochs=8, batch_size=64, per_class=4, supervised_lr=1e-2, checkpoint_steps=1000)
+    plan = config(supervised_epochs=16, batch_size=64, per_class=4, supervised_lr=2e-2, patience=0)
     hit = train(records, tmp_path / "model", plan, tiny, seed=0)["val_hit_pooled"]
-    if shuffled:  # by chance 3 of 79; the best of eight epochs of 80 queries lies somewhat above
-        assert hit < 0.16
+    if shuffled:  # by chance 3 of 79; the best of 16 epochs on 80 queries lies somewhat above
+        assert hit < 0.2
     else:
         assert untrained < 0.5
-        assert hit > 0.9
+        assert hit > 0.85

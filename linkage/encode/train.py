@@ -46,7 +46,7 @@ def train(records: Records, out: Path, config: TrainConfig, encode: EncodeConfig
     kept in `<out>.partial` and gone on from after an interruption: on one machine's CPU with the same number of
     threads the result is the same as without it.
 
-    Under `torchrun --nproc-per-node=N -m linkage train ...` N processes share every batch, see `Ranks`.
+    Under `torchrun --standalone --nproc-per-node=N -m linkage train ...` N processes share every batch, see `Ranks`.
 
     Args:
         records: crops, texts and perhaps labels.
