@@ -82,7 +82,7 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
     (folder / CONFIG_FILE).write_text(json.dumps({"model_cfg": cfg}))
     torch.manual_seed(seed)
     model = towers.build(f"local-dir:{folder}")
-    torch.nn.init.normal_(model.text.token_embedding.weight)  # open_clip's own is for long trainings
+    torch.nn.init.normal_(model.text.token_embedding.table.weight)  # open_clip's own is for long trainings
     tokenize = CharTokenizer(context_length=24)
     BiEncoder("tiny", model, tokenize, cfg, torch.device("cpu")).save(folder)
     return folder

@@ -13,10 +13,11 @@ from linkdata import people, save, unit
 from linkage.config import LinkConfig
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError
-from linkage.link.candidates import Vectors, candidate_pairs, split_score, string_similarities
+from linkage.link.candidates import Vectors, candidate_pairs, split_score
 from linkage.link.index import Index, build_index
 from linkage.link.link import LinkResult, link
 from linkage.link.scorer import DEFAULT_SCORER
+from linkage.link.wording import Wording, alike
 from linkage.tables import COLUMNS, read_table
 
 CONFIG = LinkConfig(device="cpu")
@@ -205,10 +206,12 @@ def test_candidates_are_the_union_over_the_three_spaces(tmp_path: Path) -> None:
     assert set(zip(pairs.query.tolist(), pairs.exemplar.tolist(), strict=True)) == expected
 
 
-def test_string_similarities_is_over_folded_texts() -> None:
-    assert string_similarities(["abcd", "", "x"], ["abcx", "a", ""])[0, 0] == 0.75
-    assert np.isnan(string_similarities(["abcd", "", "x"], ["abcx", "a", ""])[1:]).all()
-    assert len(string_similarities([], [])) == 0
+def test_strings_are_compared_folded_and_pair_by_pair() -> None:
+    left, right = Wording(["ABCD", "", "x"]), Wording(["abcx", "a", ""])
+    said = alike(left, np.arange(3), right, np.arange(3))
+    assert said[0, 0] == 0.75
+    assert np.isnan(said[1:]).all()
+    assert len(alike(left, np.arange(0), right, np.arange(0))) == 0
 
 
 def test_texts_are_folded_on_both_sides(tmp_path: Path) -> None:
