@@ -15,7 +15,7 @@ from linkage.errors import InputError
 from linkage.progress import progress
 from linkage.records import Records
 
-_AT_A_TIME = 128
+_AT_A_TIME = 512  # many, so that lines of like width find each other
 
 
 class Columns:
