@@ -57,3 +57,15 @@ def test_hard_negatives_are_the_nearest_other_classes() -> None:
 def test_hard_negatives_of_one_class_or_none_wanted() -> None:
     assert hard_negatives(np.ones((2, 4)), np.zeros(2, dtype=int), 3).tolist() == [[-1, -1, -1]]
     assert hard_negatives(np.eye(4), np.arange(4), 0).shape == (4, 0)
+
+
+def test_the_exemplar_of_a_class_is_drawn_every_time() -> None:
+    labels = np.repeat(np.arange(6), 20)
+    exemplar = np.zeros(120, dtype=bool)
+    exemplar[[7, 33, 119]] = True  # of classes 0, 1 and 5
+    none = np.full((6, 0), -1)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        drawn = np.concatenate(class_batches(labels, none, 12, 3, rng, exemplar))
+        assert {7, 33, 119} <= set(drawn.tolist())
+        assert (np.bincount(labels[drawn]) == 3).all()

@@ -82,6 +82,17 @@ def test_any_architecture_of_open_clip_can_be_built_from_a_local_checkpoint(
         assert float((before * after).sum()) > 0.99
 
 
+def test_the_architecture_for_photographs_sees_colour_and_is_saved_with_its_tokenizer(tmp_path: Path) -> None:
+    encoder = BiEncoder.load("linkage_photo", "cpu")
+    assert not encoder.ink
+    red, green = (encoder.encode_image([Image.new("RGB", (80, 60), colour)]) for colour in ("red", "green"))
+    assert float((red * green).sum()) < 0.999
+    encoder.save(tmp_path / "model")
+    loaded = BiEncoder.load(str(tmp_path / "model"), "cpu")
+    before, after = (model.encode_text(["a dog runs", "a dog"]) for model in (encoder, loaded))
+    assert float((before * after).sum(axis=1).min()) > 0.99
+
+
 def test_an_unknown_name_lists_near_ones() -> None:
     with pytest.raises(ConfigError, match="ViT-B-32"):
         BiEncoder.load("ViT-B32", "cpu")

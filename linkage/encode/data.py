@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from linkage.encode.augment import augment_image, augment_text
+from linkage.encode.augment import augment_image, augment_photo, augment_text
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.crops import read_crop
 from linkage.errors import InputError
@@ -42,6 +42,7 @@ class TrainingSet:
         rows: int64 (n,), rows with split train or none; every other array here runs over these.
         content: int64 (n,), equal where two records have the same entity or, without one, the same folded text.
         labels: int64 (n,), class of the entity, -1 where there is none.
+        exemplar: bool (n,), the record is its entity's exemplar.
         paired: bool (n,), crop and text are both there.
     """
 
@@ -57,6 +58,7 @@ class TrainingSet:
         self.content = _codes(list(folded))
         labels = _codes(self.entities)
         self.labels = np.where(part["entity_id"].to_numpy() == "", -1, labels)
+        self.exemplar = (part["role"] == "exemplar").to_numpy()
         has_crop = np.zeros(len(frame), dtype=bool)
         for start, crops in records.batches(256):
             has_crop[start : start + len(crops)] = [crop is not None for crop in crops]
@@ -78,7 +80,7 @@ class TrainingSet:
         for row in rows.tolist():
             image = self.image(row)
             has_image.append(image is not None)
-            shown = augment_image(image, rng) if image is not None and encoder.ink else image
+            shown = image and (augment_image(image, rng) if encoder.ink else augment_photo(image, encoder.width, rng))
             pixels.append(encoder.pixels(shown or Image.new("L", (8, 8), 255)))
             texts.append(augment_text(self.texts[row], rng))
         return Batch(

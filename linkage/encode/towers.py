@@ -1,4 +1,4 @@
-"""The shipped architecture: a compact encoder of text lines for open_clip's factory, and how its towers are called."""
+"""Our two architectures for open_clip, one for lines of text and one for photographs, and how towers are called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timm.models import register_model
 from torch import nn
 
 ARCHITECTURE = "linkage_base"
-CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
+PHOTO_ARCHITECTURE = "linkage_photo"  # no weights are shipped: small enough to be trained from nothing in minutes
 HEIGHT, WIDTH = 48, 512
 
 
@@ -86,10 +86,12 @@ def linkage_line(pretrained: bool = False, **_: Any) -> LineEncoder:
     return LineEncoder(channels=(64, 128, 192), width=256, depth=3)
 
 
+for _name in (ARCHITECTURE, PHOTO_ARCHITECTURE):
+    open_clip.add_model_config(Path(__file__).with_name(f"{_name}.json"))
+
+
 def build(name: str) -> Any:
     """Let open_clip build an architecture (ours, any of its own, or `local-dir:FOLDER`), in float32 on the CPU."""
-    if ARCHITECTURE not in open_clip.list_models():
-        open_clip.add_model_config(CONFIG)
     model: Any = open_clip.create_model(name, load_weights=False)
     return adapt(model)
 

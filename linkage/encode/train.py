@@ -177,7 +177,8 @@ class Trainer:
         rows = np.flatnonzero(self.data.labels >= 0)
         labels = np.unique(self.data.labels[rows], return_inverse=True)[1]
         near = self.neighbours.numpy()
-        return [rows[b] for b in class_batches(labels, near, self.config.batch_size, self.config.per_class, rng)]
+        size, per_class, exemplar = self.config.batch_size, self.config.per_class, self.data.exemplar[rows]
+        return [rows[b] for b in class_batches(labels, near, size, per_class, rng, exemplar)]
 
     def _stream(self, batches: list[np.ndarray], epoch: int, done: int) -> Iterator[tuple[int, Batch, np.ndarray]]:
         """Batches from number `done` on, each prepared while the one before it is learned from."""
