@@ -70,3 +70,15 @@ def test_a_likely_duplicate_is_no_hard_negative() -> None:
     assert hard_negatives(vectors, labels, readings, 2, 0.9999).tolist()[0] == [1, 2]  # not as near as that
     empty = np.full(8, -1)  # no text is no text in common
     assert hard_negatives(vectors, labels, empty, 2, 0.98).tolist()[0] == [1, 2]
+
+
+def test_the_exemplar_of_a_class_is_drawn_every_time() -> None:
+    labels = np.repeat(np.arange(6), 20)
+    exemplar = np.zeros(120, dtype=bool)
+    exemplar[[7, 33, 119]] = True  # of classes 0, 1 and 5
+    none = np.full((6, 0), -1)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        drawn = np.concatenate(class_batches(labels, none, 12, 3, rng, exemplar))
+        assert {7, 33, 119} <= set(drawn.tolist())
+        assert (np.bincount(labels[drawn]) == 3).all()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from lines import NAMES, draw, tiny_model
+from PIL import Image
 
 from linkage.encode.biencoder import BiEncoder, model_folder
 from linkage.encode.pooling import pool
@@ -19,7 +20,7 @@ from linkage.errors import ArtefactError, ConfigError, DependencyError
 @pytest.fixture(scope="module")
 def encoder() -> BiEncoder:
     torch.manual_seed(0)
-    return BiEncoder.load("linkage-line", "cpu")
+    return BiEncoder.load("linkage_line", "cpu")
 
 
 def test_rows_are_unit_or_zero_where_a_modality_is_missing(encoder: BiEncoder) -> None:
@@ -80,6 +81,17 @@ def test_any_architecture_of_open_clip_can_be_built_from_a_local_checkpoint(
         assert float((before * after).sum()) > 0.99
 
 
+def test_the_architecture_for_photographs_sees_colour_and_is_saved_with_its_tokenizer(tmp_path: Path) -> None:
+    encoder = BiEncoder.load("linkage_photo", "cpu")
+    assert not encoder.ink
+    red, green = (encoder.encode_image([Image.new("RGB", (80, 60), colour)]) for colour in ("red", "green"))
+    assert float((red * green).sum()) < 0.999
+    encoder.save(tmp_path / "model")
+    loaded = BiEncoder.load(str(tmp_path / "model"), "cpu")
+    before, after = (model.encode_text(["a dog runs", "a dog"]) for model in (encoder, loaded))
+    assert float((before * after).sum(axis=1).min()) > 0.99
+
+
 def test_an_unknown_name_lists_near_ones() -> None:
     with pytest.raises(ConfigError, match="ViT-B-32"):
         BiEncoder.load("ViT-B32", "cpu")
@@ -114,7 +126,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
 
     (tmp_path / "weights.pt").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(ArtefactError, match="safetensors"):
-        BiEncoder.load(f"linkage-line:{tmp_path / 'weights.pt'}", "cpu")
+        BiEncoder.load(f"linkage_line:{tmp_path / 'weights.pt'}", "cpu")
     folder = tiny_model(tmp_path / "tiny")
     (folder / "model.safetensors").rename(folder / "model.bin")
     with pytest.raises(ArtefactError, match="no such checkpoint"):
@@ -125,7 +137,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_gpu_that_is_not_there_is_named() -> None:
     with pytest.raises(DependencyError, match="cuda"):
-        BiEncoder.load("linkage-line", "cuda")
+        BiEncoder.load("linkage_line", "cuda")
 
 
 def test_names_and_folders(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_tower_reads_print_and_keeps_what_it_saw(reader: LineReader, publish
 
 def test_reading_and_embedding_are_one_pass() -> None:
     torch.manual_seed(0)
-    encoder = BiEncoder.load("linkage-line", "cpu")
+    encoder = BiEncoder.load("linkage_line", "cpu")
     pictures = [draw("Abbot"), None, draw("Baker Brothers")]
     vectors, sights = encoder.look(pictures)
     np.testing.assert_allclose(vectors, encoder.encode_image(pictures), atol=1e-5)

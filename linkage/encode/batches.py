@@ -36,11 +36,17 @@ def align_batches(keys: np.ndarray, size: int, rng: np.random.Generator) -> list
 
 
 def class_batches(
-    labels: np.ndarray, neighbours: np.ndarray, size: int, per_class: int, rng: np.random.Generator
+    labels: np.ndarray,
+    neighbours: np.ndarray,
+    size: int,
+    per_class: int,
+    rng: np.random.Generator,
+    exemplar: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Batches of whole classes in which hard negatives stand together; every class comes once.
 
-    Classes are taken in random order, each with those of its neighbours that have not come yet.
+    Classes are taken in random order, each with those of its neighbours that have not come yet. A class's exemplar
+    is always drawn: it is what queries will be compared with, and one among many photographs would be seen too rarely.
 
     Args:
         labels: int64 (n,), class 0..C-1 of each row.
@@ -48,6 +54,7 @@ def class_batches(
         size: rows per batch, about.
         per_class: m, rows drawn per class without replacement (all, where it has fewer).
         rng: decides order and draw.
+        exemplar: bool (n,), the rows that are exemplars; None: none is.
 
     Returns:
         Arrays of row numbers.
@@ -60,7 +67,10 @@ def class_batches(
     for group in _groups(neighbours, rng.permutation(len(members))):
         for label in group:
             rows = members[label]
-            drawn = rng.choice(rows, size=min(per_class, len(rows)), replace=False)
+            sure = rows[:0] if exemplar is None else rows[exemplar[rows]][:per_class]
+            rest = np.setdiff1d(rows, sure, assume_unique=True)
+            chosen = rng.choice(rest, size=min(per_class - len(sure), len(rest)), replace=False)
+            drawn = np.concatenate((sure, chosen))
             batch.append(drawn)
             filled += len(drawn)
         if filled + per_class > size:

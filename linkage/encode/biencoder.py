@@ -235,14 +235,12 @@ class BiEncoder:
 
 
 def _known(architecture: str) -> dict[str, Any]:
-    if architecture == towers.ARCHITECTURE:
-        return dict(json.loads(towers.CONFIG.read_text(encoding="utf-8")))
     cfg = open_clip.get_model_config(architecture)
     if cfg is None:
         if "/" in architecture or "\\" in architecture:
             raise ArtefactError(f"{architecture}: no such model folder; train one with `linkage train`")
         shipped = [path.name for path in SHIPPED.glob("*/")]
-        near = difflib.get_close_matches(architecture, [*shipped, towers.ARCHITECTURE, *open_clip.list_models()])
+        near = difflib.get_close_matches(architecture, [*shipped, *open_clip.list_models()])
         raise ConfigError(
             f"encode.model: no model, folder or architecture {architecture!r}"
             + (

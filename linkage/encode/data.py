@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from linkage.encode.augment import augment_image, augment_text
+from linkage.encode.augment import augment_image, augment_photo, augment_text
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.columns import Columns
 from linkage.encode.crops import read_crop
@@ -63,6 +63,7 @@ class TrainingSet:
         labels: int64 (n,), class of the entity, -1 where there is none.
         readings: int64 (n,), equal where two folded texts are, -1 where there is none.
         confidence: float32 (n,), `ocr_confidence` of the text, NaN where it is not known.
+        exemplar: bool (n,), the record is its entity's exemplar.
         paired: bool (n,), crop and text are both there.
     """
 
@@ -81,6 +82,7 @@ class TrainingSet:
         self.confidence = pd.to_numeric(confidence, errors="coerce").to_numpy(dtype=np.float32)
         labels = _codes(self.entities)
         self.labels = np.where(part["entity_id"].to_numpy() == "", -1, labels)
+        self.exemplar = (part["role"] == "exemplar").to_numpy()
         has_crop = np.zeros(len(frame), dtype=bool)
         for start, crops in records.batches(256):
             has_crop[start : start + len(crops)] = [crop is not None for crop in crops]
@@ -146,7 +148,7 @@ class TrainingSet:
         image = self.image(row)
         if image is None:
             return None
-        return encoder.pixels(augment_image(image, rng) if encoder.ink else image)
+        return encoder.pixels(augment_image(image, rng) if encoder.ink else augment_photo(image, encoder.width, rng))
 
 
 def _codes(values: list[str]) -> np.ndarray:

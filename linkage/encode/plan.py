@@ -53,7 +53,7 @@ def epoch_batches(
         rows = np.flatnonzero(data.paired)
         return [rows[batch] for batch in align_batches(data.content[rows], config.batch_size, rng)]
     rows, labels = labelled(data)
-    batches = class_batches(labels, neighbours, config.batch_size, config.per_class, rng)
+    batches = class_batches(labels, neighbours, config.batch_size, config.per_class, rng, data.exemplar[rows])
     return [rows[batch] for batch in batches]
 
 

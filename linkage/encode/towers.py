@@ -1,4 +1,4 @@
-"""How the towers of an open_clip model are built and called; ours, made for text lines, among them."""
+"""Our two architectures for open_clip, one for lines of text and one for photographs, and how towers are called."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import nn
 from linkage.encode.line import LineTower, Seen
 from linkage.encode.reader import COLUMN
 
-ARCHITECTURE = "linkage-line"
-CONFIG = Path(__file__).with_name(f"{ARCHITECTURE}.json")
+ARCHITECTURE = "linkage_line"  # also the name of its image tower at timm
+PHOTO_ARCHITECTURE = "linkage_photo"  # no weights are shipped: small enough to be trained from nothing in minutes
 
 _BUCKETS = (*range(64, 320, 32), *range(320, 640, 64), *range(640, 2049, 128))
 _CROPS_AT_A_TIME = 32
@@ -36,10 +36,12 @@ class Spelling(nn.Module):
         return out
 
 
+for _name in (ARCHITECTURE, PHOTO_ARCHITECTURE):
+    open_clip.add_model_config(Path(__file__).with_name(f"{_name}.json"))
+
+
 def build(name: str) -> Any:
     """Let open_clip build an architecture (ours, any of its own, or `local-dir:FOLDER`), in float32 on the CPU."""
-    if ARCHITECTURE not in open_clip.list_models():
-        open_clip.add_model_config(CONFIG)
     model: Any = open_clip.create_model(name, load_weights=False)
     return adapt(model)
 
