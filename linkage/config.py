@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from linkage.errors import ConfigError
+from linkage.text import Folding, fold_by
 
 RegionKind = Literal["page", "lines", "blocks", "header", "boxes"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -47,6 +48,14 @@ class IngestConfig(Section):
         return self
 
 
+class TextConfig(Section):
+    """What counts as one text, for our own comparisons and the baselines' alike."""
+
+    width: bool = Field(True, description="full and half width, ligatures and the like are one (NFKC)")
+    case: bool = Field(True, description="capital and small letters are one")
+    kanji: bool = Field(True, description="old and new forms of Japanese characters are one")
+
+
 class EncodeConfig(Section):
     """The bi-encoder in use."""
 
@@ -78,7 +87,9 @@ class TrainConfig(Section):
     reliability: bool = Field(False, description="pooling weighs a text by its ocr_confidence")
     align_lr: float = Field(3e-4, gt=0, description="peak learning rate of the first stage")
     supervised_lr: float = Field(1e-4, gt=0, description="peak learning rate of the second stage")
-    trunk_rate: float = Field(1.0, ge=0, description="a timm picture trunk learns at so much of the rate; 0 = frozen")
+    trunk_rate: float | None = Field(
+        None, ge=0, description="recogniser or timm trunk: share of the rate, 0 = frozen; default 0 for lines, else 1"
+    )
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of steps with rising learning rate")
     patience: int = Field(3, ge=0, description="epochs without a better val hit@1 that end a stage; 0 = never")
@@ -132,6 +143,7 @@ class Config(Section):
 
     seed: int = Field(0, ge=0)
     ingest: IngestConfig = IngestConfig()
+    text: TextConfig = TextConfig()
     encode: EncodeConfig = EncodeConfig()
     train: TrainConfig = TrainConfig()
     link: LinkConfig = LinkConfig()
@@ -143,7 +155,7 @@ class Config(Section):
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read `path` (None: all defaults) and apply overrides like `ingest.dpi=200`.
 
-    Relative paths inside the file are taken from the file's own folder.
+    Relative paths inside the file are taken from the file's own folder. The section `text` is in force from here on.
 
     Raises:
         ConfigError: unreadable or invalid; one line per problem.
@@ -160,6 +172,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     if path and boxes and not boxes.is_absolute():
         ingest = config.ingest.model_copy(update={"boxes": path.parent / boxes})
         config = config.model_copy(update={"ingest": ingest})
+    fold_by(Folding(**config.text.model_dump()))
     return config
 
 

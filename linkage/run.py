@@ -154,6 +154,7 @@ class _Pipeline:
             config.train.model_dump(),
             config.encode.model,
             config.encode.image_weight,
+            config.text.model_dump(),
             config.seed,
             ingested,
             self.labels_digest,
@@ -177,7 +178,11 @@ class _Pipeline:
             keep = ("n", "dim", "n_without_image", "n_without_text")
             return {name: embeddings.manifest[name] for name in keep}
 
-        return self.directory.stage("embed", [config.image_weight, encoder.sha256, ingested], make)
+        return self.directory.stage(
+            "embed",
+            [config.image_weight, config.reading, self.config.text.model_dump(), encoder.sha256, ingested],
+            make,
+        )
 
     def link(self, records: Records, embedded: str) -> str | None:
         """Link every record that is no exemplar to the exemplars, where there are any."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 _SPACE = re.compile(r"\s+")
 # Lone surrogates cannot be encoded, controls other than white space break terminals and XML.
@@ -21,14 +21,41 @@ def clean(text: str) -> str:
     return _SPACE.sub(" ", kept).strip()
 
 
+class Folding(NamedTuple):
+    """What `fold` makes equal beyond white space and the ways to write one character.
+
+    Attributes:
+        width: compatibility forms (NFKC): full and half width, ligatures, superscripts.
+        case: capital and small letters.
+        kanji: old and new forms of Japanese characters.
+    """
+
+    width: bool = True
+    case: bool = True
+    kanji: bool = True
+
+
+def fold_by(folding: Folding) -> None:
+    """Choose what `fold` makes equal in this process: for our own vectors and for every baseline alike."""
+    global _folding
+    _folding = folding
+
+
+_folding = Folding()
+
+
 def fold(text: str) -> str:
-    """Normalise a text for comparing: `clean`, NFKC and case folding until nothing changes, old kanji to new.
+    """Normalise a text for comparing: `clean`, then what the `Folding` in force says, until nothing changes.
 
     Idempotent: case folding can undo a composition (and the reverse), hence the second round.
     """
-    folded = unicodedata.normalize("NFKC", clean(text)).casefold()
-    folded = clean(unicodedata.normalize("NFKC", folded).casefold())
-    return folded if folded.isascii() else "".join(map(_new_form, folded))
+    form: Literal["NFC", "NFKC"] = "NFKC" if _folding.width else "NFC"
+    folded = clean(text)
+    for _ in range(2):
+        folded = unicodedata.normalize(form, folded)
+        folded = folded.casefold() if _folding.case else folded
+    folded = clean(folded)
+    return "".join(map(_new_form, folded)) if _folding.kanji and not folded.isascii() else folded
 
 
 @lru_cache(maxsize=65536)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkage.text import clean, fold
+from linkage.config import load_config
+from linkage.text import Folding, clean, fold, fold_by
 
 ANY = st.text(st.characters(), max_size=60)
 
@@ -32,3 +34,16 @@ def test_width_case_and_white_space_do_not_tell_texts_apart() -> None:
 def test_old_kanji_are_their_new_forms() -> None:
     assert fold("東京電氣鐵道株式會社") == fold("東京電気鉄道株式会社")
     assert fold("末") != fold("未")
+
+
+@pytest.mark.parametrize(
+    ("setting", "one", "other"), [("case", "ABBOT", "abbot"), ("width", "ｶﾒﾗ", "カメラ"), ("kanji", "鐵道", "鉄道")]
+)
+def test_what_is_made_equal_is_a_setting(setting: str, one: str, other: str) -> None:
+    assert fold(one) == fold(other)
+    try:
+        load_config(None, [f"text.{setting}=false"])
+        assert fold(one) != fold(other)
+        assert fold(fold(one)) == fold(one)
+    finally:
+        fold_by(Folding())

@@ -57,9 +57,10 @@ class Learner:
             self._weights = torch.from_numpy(reliable_weights(image_weight, data.confidence))[:, None]
         if any(size >= encoder.dim for size in config.nested):
             raise ConfigError(f"train.nested: dimensions must be below {encoder.dim}, the model's own")
-        self._trunk = _trunk(encoder, config.trunk_rate)
+        self._trunk_rate = 1.0 if config.trunk_rate is None else config.trunk_rate
+        self._trunk = _trunk(encoder, self._trunk_rate)
         self.bias = self._siglip_bias() if config.align_loss == "siglip" and config.align_epochs else None
-        self.optimizer = _optimizer(self.model, self.bias, self._trunk, config)
+        self.optimizer = _optimizer(self.model, self.bias, self._trunk, self._trunk_rate, config.weight_decay)
         bf16 = use_bf16(config.bf16, encoder.device)
         self._towers = GradCache(self.model, encoder.dim, encoder.device, chunk=config.chunk, bf16=bf16)
 
@@ -73,7 +74,7 @@ class Learner:
     def train_mode(self) -> None:
         """Let dropout and batch norm behave as in training, but for a frozen trunk."""
         self.model.train()
-        if self._trunk is not None and self.config.trunk_rate == 0:
+        if self._trunk is not None and self._trunk_rate == 0:
             self._trunk.eval()
 
     def set_rate(self, rate: float) -> None:
@@ -157,20 +158,20 @@ def _trunk(encoder: BiEncoder, rate: float) -> nn.Module | None:
 
 
 def _optimizer(
-    model: nn.Module, bias: nn.Parameter | None, trunk: nn.Module | None, config: TrainConfig
+    model: nn.Module, bias: nn.Parameter | None, trunk: nn.Module | None, rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     """AdamW; vectors and scalars (norms, biases, gains, the temperature) and positions do not decay.
 
     The trunk has groups of its own, whose learning rate is a share of the others'; frozen, it has none.
     """
-    slow = {id(p) for p in trunk.parameters()} if trunk is not None and config.trunk_rate != 1 else set()
+    slow = {id(p) for p in trunk.parameters()} if trunk is not None and rate != 1 else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        share = config.trunk_rate if id(parameter) in slow else 1.0
+        share = rate if id(parameter) in slow else 1.0
         parameter.requires_grad_(parameter.requires_grad and share > 0)
         decays = parameter.ndim > 1 and "position" not in name
         if parameter.requires_grad:
-            groups.setdefault((share, config.weight_decay if decays else 0.0), []).append(parameter)
+            groups.setdefault((share, weight_decay if decays else 0.0), []).append(parameter)
     if bias is not None and not any(bias is parameter for parameter in model.parameters()):
         groups.setdefault((1.0, 0.0), []).append(bias)
     parts = [{"params": params, "weight_decay": decay, "share": share} for (share, decay), params in groups.items()]

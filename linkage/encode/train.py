@@ -75,6 +75,8 @@ def _train(
 ) -> dict[str, Any]:
     torch.manual_seed(seed)
     encoder = BiEncoder.load(encode.model, encode.device)
+    if config.trunk_rate is None:  # a recogniser knows more than a few thousand lines could teach it
+        config = config.model_copy(update={"trunk_rate": 0.0 if encoder.ink else 1.0})
     key = _fingerprint(records, encoder, config, encode.image_weight, seed)
     data = TrainingSet(records)
     validation = Validation(records, encode.image_weight, reliability=config.reliability)
