@@ -68,7 +68,7 @@ format: setup ## format the code
 bench: setup ## measure speed and memory beside named peers
 	$(BIN)/python benchmarks/bench.py
 
-model: setup ## train the shipped model again, from nothing (CPU, under an hour)
+model: setup ## train the shipped model again (CPU, about an hour)
 	$(BIN)/python scripts/train_base.py
 
 lock: setup ## resolve the versions of all packages again

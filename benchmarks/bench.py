@@ -11,10 +11,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 import numpy as np
+import pandas as pd
+from PIL import ImageOps
 
 from linkage.config import ClusterConfig, IngestConfig
 from linkage.rundir import peak_memory
@@ -30,7 +33,7 @@ def measured(call: Callable[[], object]) -> tuple[float, float]:
 
 def report(what: str, n: int, ours: tuple[float, float], peer: str, theirs: tuple[float, float]) -> None:
     print(
-        f"{what:34} n={n:<7} linkage {ours[0]:8.2f} s {ours[1]:6.0f} MB   {peer} {theirs[0]:8.2f} s {theirs[1]:6.0f} MB"
+        f"{what:42} n={n:<7} linkage {ours[0]:8.2f} s {ours[1]:6.0f} MB   {peer} {theirs[0]:8.2f} s {theirs[1]:6.0f} MB"
         f"   {theirs[0] / ours[0]:6.1f}x as fast"
     )
 
@@ -71,19 +74,45 @@ def clustering(n: int, folder: Path) -> None:
     records = Records.open(folder / "records.csv")
     image = vectors.astype(np.float16)
     manifest = {"model": "drawn", "model_sha256": "", "image_weight": 0.5}
-    embeddings = Embeddings(folder, image, np.zeros_like(image), np.array(ids, dtype=object), manifest)
+    unread = pd.DataFrame({"record_id": ids, "reading": "", "lattice": None})
+    embeddings = Embeddings(folder, image, np.zeros_like(image), unread, manifest)
     ours = measured(lambda: cluster(records, embeddings, ClusterConfig()))
     theirs = measured(lambda: hdbscan.HDBSCAN(min_cluster_size=2, min_samples=1, core_dist_n_jobs=1).fit(vectors))
     report("clustering", n, ours, "hdbscan.HDBSCAN", theirs)
 
 
+def embedding(n: int, threads: int) -> None:
+    """Crops to vectors, on so many threads, against open_clip's ViT-B/32; both from decoded pictures."""
+    import torch
+
+    from linkage.encode.biencoder import BiEncoder
+    from linkage.synth.render import Line, choose_face, set_line
+
+    rng = Random(0)
+    texts = [" ".join(rng.choice(("Abbot", "Sons", "Cie", "Iron", "Works")) for _ in range(3)) for _ in range(n)]
+    pictures = [ImageOps.invert(set_line(Line(text, choose_face(text, rng), 32))) for text in texts]
+    torch.set_num_threads(threads)
+    peer = BiEncoder.load("ViT-B-32", "cpu")
+    for name in ("linkage-line", "linkage_photo"):
+        encoder = BiEncoder.load(name, "cpu")
+        encoder.encode_image(pictures[:64])  # the first batches compile kernels
+        peer.encode_image(pictures[:16])
+        ours = measured(lambda encoder=encoder: encoder.encode_image(pictures))  # type: ignore[misc]
+        theirs = measured(lambda: peer.encode_image(pictures[: n // 4]))
+        per_all = (4 * theirs[0], theirs[1])
+        report(f"embedding crops ({name}, {threads} thr.)", n, ours, "ViT-B-32", per_all)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=200)
+    parser.add_argument("--embed", type=int, default=256)
     parser.add_argument("--records", type=int, nargs="+", default=[2_000, 10_000])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         crops(arguments.crops, Path(folder))
+        for threads in (1, os.cpu_count() or 1):
+            embedding(arguments.embed, threads)
         for n in arguments.records:
             clustering(n, Path(folder))
 

@@ -182,7 +182,7 @@ def embed(
 ) -> None:
     """Embed the crops and texts of records.
 
-    Example: linkage embed records.parquet --model base --out embeddings/
+    Example: linkage embed records.parquet --model linkage-line --out embeddings/
     """
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import embed_records
@@ -208,7 +208,7 @@ def index(
 ) -> None:
     """Build the index of exemplars that queries are linked to; entity_id names their entities.
 
-    Example: linkage index exemplars.parquet --model base --out index/
+    Example: linkage index exemplars.parquet --model linkage-line --out index/
     """
     from linkage.jobs import build_exemplar_index
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,23 +40,22 @@ class Columns:
         return [self[row] for row in rows.tolist()]
 
     @classmethod
-    def of(
-        cls, records: Records, encoder: BiEncoder, folder: Path, key: str, rows: np.ndarray | None = None
-    ) -> Columns:
-        """Look at the crops of the given rows of a table, or open what an earlier call with the same key kept.
+    def of(cls, records: Records, encoder: BiEncoder, folder: Path, rows: np.ndarray | None = None) -> Columns:
+        """Look at the crops of the given rows of a table, or open what an earlier call with the same model kept.
 
         Args:
             records: crops are read a batch at a time; one that cannot be read counts as missing.
             encoder: its image tower reads lines.
             folder: holds `columns.bin` and, written last, `columns.json`.
-            key: whatever the result depends on.
             rows: default: all.
         """
         listed = folder / "columns.json"
+        wanted = records if rows is None else records.take(rows)
+        key = _key(wanted, encoder)
         if not (listed.exists() and json.loads(listed.read_text(encoding="utf-8"))["key"] == key):
             folder.mkdir(parents=True, exist_ok=True)
             listed.unlink(missing_ok=True)
-            found = _look(records, encoder, folder / "columns.bin", rows)
+            found = _look(wanted, encoder, folder / "columns.bin")
             listed.write_text(json.dumps({"key": key, "ends": found[0], "readings": found[1]}), encoding="utf-8")
         kept = json.loads(listed.read_text(encoding="utf-8"))
         ends = np.array(kept["ends"], dtype=np.int64)
@@ -65,13 +65,19 @@ class Columns:
         return cls(values, ends, kept["readings"])
 
 
-def _look(records: Records, encoder: BiEncoder, path: Path, rows: np.ndarray | None) -> tuple[list[int], list[str]]:
-    wanted = records if rows is None else records.take(rows)
-    frame = wanted.frame
+def _key(records: Records, encoder: BiEncoder) -> str:
+    """Equal where the same model looks at the same records of an unchanged file."""
+    stat = records.path.stat()
+    names = "\0".join(records.frame["record_id"])
+    return hashlib.sha256(f"{encoder.sha256} {stat.st_size} {stat.st_mtime_ns} {names}".encode()).hexdigest()
+
+
+def _look(records: Records, encoder: BiEncoder, path: Path) -> tuple[list[int], list[str]]:
+    frame = records.frame
     directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
     ends, readings = [0], []
-    with path.open("wb") as file, progress("look", len(wanted)) as advance:
-        for start, crops in wanted.batches(_AT_A_TIME):
+    with path.open("wb") as file, progress("look", len(records)) as advance:
+        for start, crops in records.batches(_AT_A_TIME):
             pictures = open_crops(crops, directions[start : start + len(crops)])
             for sight in encoder.look(pictures)[1]:
                 if sight is not None:

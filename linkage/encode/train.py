@@ -84,7 +84,7 @@ def _train(
     partial.mkdir(parents=True, exist_ok=True)
     frozen = encoder.ink and config.trunk_rate == 0
     with torch.autocast(encoder.device.type, torch.bfloat16, enabled=use_bf16(config.bf16, encoder.device)):
-        columns = _look(encoder, data, validation, partial, key, ranks) if frozen else None
+        columns = _look(encoder, data, validation, partial, ranks) if frozen else None
     plan = stages(data, config, records.path)
     learner = Learner(encoder, data, config, encode.image_weight, seed, ranks)
     trainer = Trainer(learner, plan, partial, key)
@@ -107,14 +107,12 @@ def _train(
     return summary
 
 
-def _look(
-    encoder: BiEncoder, data: TrainingSet, validation: Validation, folder: Path, key: str, ranks: Ranks
-) -> Columns:
+def _look(encoder: BiEncoder, data: TrainingSet, validation: Validation, folder: Path, ranks: Ranks) -> Columns:
     """Show the data what the frozen recogniser sees, once for all epochs; returns the same for the validation rows."""
     if not ranks.leads:
         ranks.share(None)  # the first one looks
-    data.show(Columns.of(data.records, encoder, folder / "train", key, data.rows))
-    columns = Columns.of(validation.records, encoder, folder / "val", key)
+    data.show(Columns.of(data.records, encoder, folder / "train", data.rows))
+    columns = Columns.of(validation.records, encoder, folder / "val")
     if ranks.leads:
         ranks.share(None)
     return columns

@@ -34,7 +34,16 @@ _FIT_QUERIES = 10_000  # more labelled queries do not move three coefficients
 _COLUMNS = (
     *("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"),
     *("score", "image_score", "text_score", "cross_score", "string_score", "partial_score", "likelihood", "margin"),
-    *("threshold", "threshold_source", "text", "exemplar_text", "exemplar_source", "exemplar_page"),
+    *(
+        "threshold",
+        "threshold_source",
+        "text",
+        "reading",
+        "exemplar_text",
+        "exemplar_reading",
+        "exemplar_source",
+        "exemplar_page",
+    ),
 )
 
 
@@ -197,9 +206,12 @@ class _Job:
         table["rank"] = rows["rank"].fillna(1).astype("Int64")
         table["record_id"] = self.frame["record_id"].to_numpy(dtype=object)[query]
         table["text"] = self.frame["text"].to_numpy(dtype=object)[query]
+        readings = self.embeddings.readings["reading"].to_numpy(dtype=object)[self.rows]
+        table["reading"] = readings[query]
         table["entity_id"] = exemplars["entity_id"].where(found, "")
         table["exemplar_id"] = exemplars["record_id"].where(found, "")
         table["exemplar_text"] = exemplars["text"].where(found, "")
+        table["exemplar_reading"] = exemplars["reading"].where(found, "")
         table["exemplar_source"] = exemplars["source"].where(found, "") if "source" in exemplars else ""
         table["exemplar_page"] = exemplars["page"].astype("Int64") if "page" in exemplars else pd.NA
         passed = (table["rank"] == 1) & (table["probability"] >= threshold)

@@ -38,7 +38,8 @@ def decisions(links: pd.DataFrame, pictures: Pictures, config: ReportConfig) -> 
 
 
 def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures) -> dict[str, Any]:
-    text, other = _text(row["text"]), _text(row["exemplar_text"])
+    text = _text(row["text"]) or _text(row.get("reading"))
+    other = _text(row["exemplar_text"]) or _text(row.get("exemplar_reading"))
     runner_up = second.loc[row["record_id"]] if row["record_id"] in second.index else None
     parts = [("picture", row["image_score"]), ("text", row["text_score"]), ("cross", row["cross_score"])]
     return {
