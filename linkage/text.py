@@ -58,6 +58,20 @@ def fold(text: str) -> str:
     return "".join(map(_new_form, folded)) if _folding.kanji and not folded.isascii() else folded
 
 
+def core(text: str) -> str:
+    """What engines agree on: the letters, digits and ampersands of the folded text, nothing between them.
+
+    Where they find white space and punctuation differs from engine to engine and from scan to scan.
+    """
+    return "".join(filter(is_core, fold(text)))
+
+
+@lru_cache(maxsize=65536)
+def is_core(character: str) -> bool:
+    """Whether `core` keeps a character: letters, marks, numbers, &."""
+    return unicodedata.category(character)[0] in "LMN" or character == "&"
+
+
 @lru_cache(maxsize=65536)
 def _new_form(character: str) -> str:
     """The form of a kanji since the reform of 1946 (國 to 国); any other character as it is."""

@@ -36,6 +36,7 @@ from linkage.link.scorer import SCORER_FILE, Scorer
 from linkage.records import Records
 from linkage.synth.records import synth_records
 from linkage.synth.render import choose_face, load
+from linkage.text import fold, is_core
 
 log = logging.getLogger("train_base")
 
@@ -54,8 +55,8 @@ def start(seed: int) -> BiEncoder:
     torch.manual_seed(seed)
     encoder = BiEncoder.load(towers.ARCHITECTURE, "cpu")
     published = onnx.load(str(published_model()))
-    reader, known = convert(published), characters(published)
-    table = character_table(reader.classify.weight.detach().numpy()[1:], known, list(CharTokenizer().ids))
+    reader, known, tokenize = convert(published), characters(published), CharTokenizer()
+    table = character_table(reader.classify.weight.detach().numpy()[1:], known, list(tokenize.ids))
     trunk, text = encoder.model.visual.trunk, encoder.model.text
     spelling, width = text.token_embedding, text.width
     with torch.no_grad():
@@ -66,9 +67,9 @@ def start(seed: int) -> BiEncoder:
         spelling.project.weight.copy_(turned * TOKEN_SIZE * width**0.5)
         trunk.says.weight.copy_(spelling.project.weight)
         for number, character in enumerate(known[:-1], start=1):
-            ids = CharTokenizer().encode(character) if not character.isspace() else []
-            if ids:
-                trunk.rows[number] = spelling.table.weight[torch.tensor(ids)].mean(dim=0)
+            trunk.counts[number] = any(map(is_core, fold(character)))
+            if trunk.counts[number]:
+                trunk.rows[number] = spelling.table.weight[torch.tensor(tokenize.encode(character))].mean(dim=0)
         places = torch.from_numpy(positions(len(trunk.places), width))
         trunk.places.copy_(places)
         text.positional_embedding.copy_(places[: len(text.positional_embedding)])
@@ -89,6 +90,7 @@ def character_table(rows: np.ndarray, known: list[str], wanted: list[str]) -> np
         known: the recogniser's characters.
         wanted: all characters; begins with `known`.
     """
+    assert wanted[: len(known)] == known  # a class of the recogniser and a token of the text tower are one character
     centred = rows - rows.mean(axis=0)
     centred /= np.sqrt((centred**2).sum(axis=1).mean())
     unknown = wanted[len(known) :]
@@ -145,9 +147,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/base"))
     parser.add_argument("--out", type=Path, default=SHIPPED / NAME)
-    parser.add_argument("--entities", type=int, default=14_000)
+    parser.add_argument("--entities", type=int, default=11_000)
     parser.add_argument("--views", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=13)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--temperature", type=float, default=0.07)

@@ -12,6 +12,7 @@ from linkage.ingest.images import open_image
 
 _GAP = 16  # pixels of paper between lines that are put side by side
 _LEAST_LINE = 7  # rows of pixels below which nothing is legible
+_MOST_CHARACTERS = 200  # in a line that runs downward
 _NO_INK = 40  # grey levels between paper and ink below which a crop is bare
 
 
@@ -39,10 +40,13 @@ def fit_line(image: Image.Image, height: int, widest: int) -> np.ndarray:
     image = image.convert("L")
     lines = [image.crop((0, top, image.width, bottom)) for top, bottom in line_bounds(np.asarray(image))]
     widths = [line.width * height / line.height for line in lines]
-    squeeze = min(1.0, widest / (sum(widths) + _GAP * (len(lines) - 1)))
+    gaps = _GAP * (len(lines) - 1)
+    if gaps > widest / 2:  # more lines than a record has: take it for a picture
+        lines, widths, gaps = [image], [image.width * height / image.height], 0
+    squeeze = min(1.0, (widest - gaps) / sum(widths))
     fitted = []
     for line, width in zip(lines, widths, strict=True):
-        columns = max(2, round(width * squeeze / STEP)) * STEP
+        columns = max(2, int(width * squeeze / STEP) if squeeze < 1 else round(width / STEP)) * STEP
         fitted.append(np.asarray(line.resize((columns, height), Image.Resampling.BILINEAR, reducing_gap=2.0)))
     if len(fitted) == 1:
         return fitted[0][None, :, :widest]
@@ -96,6 +100,8 @@ def in_a_row(image: Image.Image) -> Image.Image:
     Characters stand at equal distances, about as far apart as the line is wide; of the distances possible, the one
     whose cuts meet the least ink is taken.
     """
+    if image.height <= image.width:  # one character at most
+        return image.convert("L")
     pixels = np.asarray(image.convert("L"))
     ink = _ink(pixels)
     dense = ink.mean(axis=0)
@@ -130,9 +136,10 @@ def _cuts(profile: np.ndarray, side: int) -> list[int]:
         profile: share of ink by row, from the first inked row to the last.
         side: width of the line, pixels.
     """
-    found: list[tuple[float, list[int]]] = []
+    found: tuple[float, list[int]] = (np.inf, [])
     height, usual = len(profile), float(profile.mean())
-    for count in range(1, round(height / (0.8 * side)) + 1):
+    most = min(round(height / (0.8 * side)), _MOST_CHARACTERS)
+    for count in range(max(1, most // 3), most + 1):
         pitch = (height - side) / (count - 1) if count > 1 else height
         if count > 1 and not 0.85 * side <= pitch <= 2.2 * side:
             continue
@@ -141,8 +148,9 @@ def _cuts(profile: np.ndarray, side: int) -> list[int]:
         windows = [range(max(1, middle - reach), min(height - 1, middle + reach) + 1) for middle in middles]
         cuts = [min(window, key=lambda row: (profile[row], abs(row - window[len(window) // 2]))) for window in windows]
         met = float(np.mean(profile[cuts])) / usual if cuts else 0.5
-        found.append((met + 0.2 * abs(np.log(pitch / (1.12 * side))), cuts))
-    return min(found, default=(0.0, []))[1]
+        cost = met + 0.2 * abs(np.log(pitch / (1.12 * side)))
+        found = min(found, (float(cost), cuts))
+    return found[1]
 
 
 def _paper(pixels: np.ndarray) -> int:

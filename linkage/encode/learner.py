@@ -169,7 +169,7 @@ def _optimizer(
     for name, parameter in model.named_parameters():
         share = rate if id(parameter) in slow else 1.0
         parameter.requires_grad_(parameter.requires_grad and share > 0)
-        decays = parameter.ndim > 1 and "position" not in name
+        decays = parameter.ndim > 1 and "position" not in name and "places" not in name
         if parameter.requires_grad:
             groups.setdefault((share, weight_decay if decays else 0.0), []).append(parameter)
     if bias is not None and not any(bias is parameter for parameter in model.parameters()):

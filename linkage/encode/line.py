@@ -27,8 +27,8 @@ class Seen(NamedTuple):
     Attributes:
         says: (B, K, 120), the expected character vector: rows of the character table weighed by their chances.
         shows: (B, K, 120), the column's features as they are.
-        weight: (B, K), chance 0..1 that the column holds a character; 0 marks padding.
-        place: (B, K), expected number of characters before the column.
+        weight: (B, K), chance 0..1 that the column holds a character that counts; 0 marks padding.
+        place: (B, K), expected number of such characters before the column.
     """
 
     says: torch.Tensor
@@ -38,12 +38,12 @@ class Seen(NamedTuple):
 
 
 class Lattices(NamedTuple):
-    """The likeliest characters of every column that `Seen` keeps.
+    """The likeliest characters of every column that holds ink.
 
     Attributes:
         classes: int64 (B, K, 8), likeliest first; never none or the space.
         chances: float32 (B, K, 8).
-        weight: float32 (B, K), as in `Seen`: 1 - weight is the chance of none or a space.
+        weight: float32 (B, K): 1 - weight is the chance of none or a space; 0 marks padding.
         gap: bool (B, K), columns without ink were left out before this one.
     """
 
@@ -59,16 +59,24 @@ class LineTower(nn.Module):
     The recogniser's columns that hold ink become tokens: the character they are expected to say, in the vectors that
     the text tower spells with, plus how they look. A transformer like the text tower's reads them, each at the place
     of its expected number in the line; the vector is their mean by weight. So a line that is read well starts beside
-    its text, and one that is not keeps what else it may say.
+    its text, and one that is not keeps what else it may say. Punctuation does not count, as in the text tower.
 
-    Input float32 (B, 3, 48, W), see `LineReader`; output (B, width).
+    Input float32 (B, 3, 48, W), see `LineReader`; output (B, width), zeros for a crop in which nothing counts.
+
+    Attributes:
+        rows: float32 (classes, 120), the character table by class of the recogniser.
+        counts: bool (classes,), the class is a character that counts (see `text.core`).
     """
 
-    def __init__(self, width: int, layers: int, heads: int, classes: int = CLASSES) -> None:
+    rows: torch.Tensor
+    counts: torch.Tensor
+
+    def __init__(self, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.reader = LineReader(classes)
-        self.rows: torch.Tensor
-        self.register_buffer("rows", torch.zeros(classes, COLUMN))
+        self.reader = LineReader(CLASSES)
+        self.register_buffer("rows", torch.zeros(CLASSES, COLUMN))
+        self.register_buffer("counts", torch.ones(CLASSES, dtype=torch.bool))
+        self.counts[[0, -1]] = False
         self.says = nn.Linear(COLUMN, width, bias=False)
         self.shows = nn.Linear(COLUMN, width, bias=False)
         self.places = nn.Parameter(torch.zeros(_PLACES, width))
@@ -94,18 +102,45 @@ class LineTower(nn.Module):
             classify = self.reader.classify
             logits = F.linear(features, classify.weight.float(), classify.bias.float())
             total = logits.logsumexp(dim=2)
-            none = torch.exp(logits[:, :, 0] - total) + torch.exp(logits[:, :, -1] - total)
-            weight = (1 - none).clamp(0, 1) * real
-            inked = weight > _FAINT
-            inked[torch.arange(len(x)), weight.argmax(dim=1)] = True  # never nothing
-            kept = torch.argsort(~inked, dim=1, stable=True)[:, : int(inked.sum(dim=1).max())]
-            weight = (weight * inked).gather(1, kept)
-            best, classes = _take(logits[:, :, 1:-1], kept).topk(min(BEST, logits.shape[2] - 2), dim=2)
-            chances, classes = (best - total.gather(1, kept).unsqueeze(2)).exp(), classes + 1
-            says = (chances.unsqueeze(3) * self.rows[classes]).sum(dim=2) / weight.clamp(min=_FAINT).unsqueeze(2)
-            apart = F.pad(kept[:, 1:] - kept[:, :-1], (1, 0), value=2) > 1
-            place = _places(chances.detach(), classes, weight.detach(), apart)
-        return Seen(says, _take(features, kept), weight, place), Lattices(classes, chances.detach(), weight, apart)
+            none = (logits[:, :, [0, -1]].logsumexp(dim=2) - total).exp()
+            inked = ((1 - none) > _FAINT) & real
+            kept = torch.argsort(~inked, dim=1, stable=True)[:, : max(1, int(inked.sum(dim=1).max()))]
+            gap = F.pad(kept[:, 1:] - kept[:, :-1], (1, 0), value=2) > 1
+            inked, total, features = inked.gather(1, kept), total.gather(1, kept), _take(features, kept)
+            logits = _take(logits, kept)
+            seen, best, classes = self.attend(features, logits, total, inked, gap)
+            lattices = Lattices(classes, best, ((1 - none).clamp(0, 1).gather(1, kept) * inked).detach(), gap)
+        return seen, lattices
+
+    def attend(
+        self,
+        features: torch.Tensor,
+        logits: torch.Tensor,
+        total: torch.Tensor,
+        inked: torch.Tensor,
+        gap: torch.Tensor,
+    ) -> tuple[Seen, torch.Tensor, torch.Tensor]:
+        """What columns (B, K) with these features and logits say.
+
+        Args:
+            features: float32 (B, K, 120).
+            logits: float32 (B, K, classes).
+            total: float32 (B, K), their logsumexp.
+            inked: bool (B, K), no padding.
+            gap: bool (B, K), columns were left out before this one.
+
+        Returns:
+            Seen; chances float32 (B, K, 8) and classes int64 (B, K, 8) of the likeliest characters.
+        """
+        mute = (~self.counts).nonzero().squeeze(1)
+        weight = (1 - (logits[:, :, mute].logsumexp(dim=2) - total).exp()).clamp(0, 1)
+        weight = weight * (weight > _FAINT) * inked
+        best, classes = logits[:, :, 1:-1].topk(BEST, dim=2)
+        chances, classes = (best - total.unsqueeze(2)).exp(), classes + 1
+        counted = chances * self.counts[classes]
+        says = (counted.unsqueeze(3) * self.rows[classes]).sum(dim=2) / weight.clamp(min=_FAINT).unsqueeze(2)
+        place = _places(counted.detach(), classes, weight.detach(), gap)
+        return Seen(says, features, weight, place), chances.detach(), classes
 
     def gist(self, seen: Seen) -> torch.Tensor:
         """The vectors (B, width) of what was seen."""
@@ -113,7 +148,9 @@ class LineTower(nn.Module):
         part = (seen.place - low).clamp(0, 1).unsqueeze(2)
         x = self.says(seen.says) + self.shows(seen.shows)
         x = x + (1 - part) * self.places[low] + part * self.places[low + 1]
-        padding = (seen.weight <= 0).repeat_interleave(self.heads, dim=0)[:, None, :].expand(-1, x.shape[1], -1)
+        padding = seen.weight <= 0
+        padding[:, 0] &= (seen.weight > 0).any(dim=1)  # where nothing counts, something must be looked at all the same
+        padding = padding.repeat_interleave(self.heads, dim=0)[:, None, :].expand(-1, x.shape[1], -1)
         x = self.norm(self.transformer(x, attn_mask=x.new_zeros(padding.shape).masked_fill(padding, float("-inf"))))
         weight = seen.weight.unsqueeze(2)
         out: torch.Tensor = (weight * x).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)
@@ -126,11 +163,11 @@ def _take(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 
 
 def _places(chances: torch.Tensor, classes: torch.Tensor, weight: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
-    """Expected number of characters before each column: what a column shares with the one before it is no new one."""
+    """Expected number of characters before each column: what two neighbouring columns share is one character."""
     earlier_chances, earlier_classes = chances.roll(1, dims=1), classes.roll(1, dims=1)
     same = classes.unsqueeze(3) == earlier_classes.unsqueeze(2)
     shared = torch.minimum(chances.unsqueeze(3), earlier_chances.unsqueeze(2)).mul(same).sum(dim=(2, 3)) * ~apart
-    return (weight - shared).clamp(min=0).cumsum(dim=1).sub(1).clamp(min=0)
+    return ((weight - shared).clamp(min=0).cumsum(dim=1) - weight).clamp(min=0)
 
 
 @register_model

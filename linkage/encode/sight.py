@@ -17,7 +17,7 @@ class Sight(NamedTuple):
     """One crop as the recogniser saw it.
 
     Attributes:
-        columns: float16 (K, 242): says, shows, weight and place of every column that holds ink (see `Seen`).
+        columns: float16 (K, 242): says, shows, weight and place of every column that counts (see `Seen`).
         lattice: its characters.
     """
 
@@ -50,11 +50,12 @@ def look(model: Any, pixels: Sequence[np.ndarray], letters: np.ndarray) -> tuple
 
 def _apart(seen: Seen, lattices: Lattices, letters: np.ndarray) -> list[Sight]:
     columns = torch.cat((seen.says, seen.shows, seen.weight.unsqueeze(2), seen.place.unsqueeze(2)), dim=2)
-    kept = (seen.weight > 0).cpu().numpy()
+    counted, inked = (part.cpu().numpy() > 0 for part in (seen.weight, lattices.weight))
     arrays = [part.detach().cpu().numpy() for part in (columns, *lattices)]
     sights = []
-    for row, inside in enumerate(kept):
-        line, classes, chances, weight, gap = (part[row, inside] for part in arrays)
+    for row in range(len(counted)):
+        line = arrays[0][row, counted[row]]
+        classes, chances, weight, gap = (part[row, inked[row]] for part in arrays[1:])
         lattice = Lattice(letters[classes], chances.astype(np.float16), weight.astype(np.float16), gap)
         sights.append(Sight(line.astype(np.float16), lattice))
     return sights

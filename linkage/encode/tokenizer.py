@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from linkage.errors import ArtefactError
-from linkage.text import fold
+from linkage.text import core, fold
 
 VOCABULARY = Path(__file__).with_name("vocab.txt")
 CONTEXT = 192
@@ -21,8 +21,8 @@ FIRST = 64
 class CharTokenizer:
     """Folded text to character ids.
 
-    Ids: 0 padding, 1..63 hashed buckets of unknown characters, then the vocabulary in file order. White space has
-    no id: engines disagree on where it is.
+    Ids: 0 padding, 1..63 hashed buckets of unknown characters, then the vocabulary in file order. White space
+    and punctuation are left out (see `text.core`), unless there is nothing else.
 
     Attributes:
         path: the vocabulary, one character a line; it begins with the recogniser's, in the order of its classes.
@@ -55,8 +55,8 @@ class CharTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, at most `context_length` of them; the end of a long text is cut."""
-        kept = "".join(fold(text).split())[: self.context_length]
-        return [self.ids.get(c, 1 + ord(c) % (FIRST - 1)) for c in kept]
+        kept = core(text) or "".join(fold(text).split())  # a row of dashes is a text, too
+        return [self.ids.get(c, 1 + ord(c) % (FIRST - 1)) for c in kept[: self.context_length]]
 
     def __call__(self, texts: str | Sequence[str]) -> np.ndarray:
         """Ids of texts, int64 (n, context_length), padded with 0."""
