@@ -60,10 +60,8 @@ class EncodeConfig(Section):
     """The bi-encoder in use."""
 
     model: str = Field("linkage-line", description="shipped model, folder, or open_clip ARCHITECTURE[:CHECKPOINT]")
-    image_weight: float = Field(0.3, ge=0, le=1, description="w in z = normalise(w image + (1-w) text)")
-    reading: Literal["off", "fill", "add"] = Field(
-        "add", description="the model's own reading of a crop: unused, in place of a missing text, or beside the text"
-    )
+    image_weight: float = Field(0.5, ge=0, le=1, description="w in z = normalise(w image + (1-w) text)")
+    reading: bool = Field(True, description="use the model's own reading of a crop beside the given text")
     batch_size: int = Field(64, ge=1, description="records embedded at a time")
     device: Device = "auto"
 

@@ -41,6 +41,11 @@ def fold_by(folding: Folding) -> None:
     _folding = folding
 
 
+def folding() -> Folding:
+    """What `fold` makes equal now."""
+    return _folding
+
+
 _folding = Folding()
 
 

@@ -22,7 +22,6 @@ from scipy.stats import binomtest
 from linkage.config import EncodeConfig, LinkConfig, TrainConfig, update
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.embed import Embeddings, embed_records
-from linkage.encode.pooling import pool
 from linkage.encode.train import train
 from linkage.evaluate.baselines import rank_by_strings
 from linkage.evaluate.metrics import share
@@ -41,14 +40,14 @@ class Case(NamedTuple):
         name: of the row in the table.
         folder: holds records.csv.
         texts: "given" (as in the table), "tesseract" (ocr_tesseract.csv) or "none".
-        reading: use of the model's own reading, see `EncodeConfig`.
+        reading: the model's own reading may be used.
         split: measured.
     """
 
     name: str
     folder: Path
     texts: str
-    reading: str = "add"
+    reading: bool = True
     split: str = "val"
 
 
@@ -56,7 +55,7 @@ def cases(sets: Path, extra: Path | None) -> list[Case]:
     """All sets that are there."""
     found = [
         Case("gw_words", sets / "gw_words", "none"),
-        Case("gw_words, no reading", sets / "gw_words", "none", "off"),
+        Case("gw_words, no reading", sets / "gw_words", "none", reading=False),
         Case("sroie_crops", sets / "sroie_crops", "tesseract"),
         Case("txt_jp_firms", sets / "txt_jp_firms", "given"),
     ]
@@ -93,14 +92,14 @@ def measure(case: Case, model: str, work: Path, *, labels: bool) -> pd.DataFrame
     """
     records = table_of(case, work / "records.parquet")
     frame = records.frame
-    config = EncodeConfig(model=model, device="cpu", reading=case.reading, image_weight=0.5)
+    config = EncodeConfig(model=model, device="cpu", reading=case.reading)
     vectors = embed_records(records, BiEncoder.load(model, "cpu"), work / "embeddings", config)
     rows = np.flatnonzero(frame["split"] == case.split)
     part = frame.iloc[rows]
     queries, exemplars = (rows[(part["role"] == role).to_numpy()] for role in ("query", "exemplar"))
     entity = frame["entity_id"].to_numpy(dtype=object)
     hits: dict[str, np.ndarray] = {}
-    views = {"picture": vectors.image, "text": vectors.text, "pooled": pool(vectors.image, vectors.text, 0.5)}
+    views = {"picture": vectors.image, "text": vectors.text, "pooled": vectors.pooled()}
     for name, matrix in views.items():
         matrix = np.asarray(matrix, dtype=np.float32)
         if matrix[queries].any():
@@ -160,7 +159,7 @@ def trained(case: Case, model: str, work: Path, overrides: dict[str, object]) ->
     """The model trained on the case's train split; returns its folder."""
     records = table_of(case, work / "to_train.parquet")
     config = update(TrainConfig(enabled=True), **overrides)
-    encode = EncodeConfig(model=model, device="cpu", reading=case.reading, image_weight=0.5)
+    encode = EncodeConfig(model=model, device="cpu", reading=case.reading)
     print(train(records, work / "model", config, encode, seed=SEED))
     return str(work / "model")
 
@@ -172,7 +171,7 @@ def main() -> None:
     parser.add_argument("--model", default="linkage-line")
     parser.add_argument("--only", default="", help="part of a case's name")
     parser.add_argument("--train", action="store_true", help="train on the train split first")
-    parser.add_argument("--set", action="append", default=[], help="train.KEY=VALUE, with --train")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the section train, with --train")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -185,6 +184,8 @@ def main() -> None:
             model = trained(case, options.model, Path(folder), overrides) if options.train else options.model
             tables.append(measure(case, model, Path(folder), labels=options.train))
         print(tables[-1].round(4).to_string(index=False), flush=True)
+    if not tables:
+        raise SystemExit(f"{options.sets}: no set here whose name contains {options.only!r}")
     if options.out:
         pd.concat(tables).to_csv(options.out, index=False)
 

@@ -2,7 +2,7 @@
 
 Run: python scripts/train_base.py [--work build/base] [--entities 14000] ...
 On the CPU it takes about an hour. What was drawn, seen and trained stays in the work folder, so that an interrupted
-call goes on where it stopped.
+call goes on where it stopped; for other options give it another one.
 """
 
 from __future__ import annotations
@@ -161,14 +161,17 @@ def main() -> None:
     table = work / f"records_{options.entities}_{options.views}_{options.seed}.parquet"
     if not table.exists():
         synth_records(table, entities=options.entities, views=options.views, seed=options.seed)
-    if not (work / "start" / "model.safetensors").exists():
-        start(options.seed).save(work / "start")
-    summary = train(Records.open(table), work / "model", _config(options), _encode(work / "start"), seed=options.seed)
+    begin = work / f"start_{options.seed}"
+    if not (begin / "model.safetensors").exists():
+        start(options.seed).save(begin.with_suffix(".tmp"))
+        begin.with_suffix(".tmp").rename(begin)
+    if not (work / "model" / "training.json").exists():
+        train(Records.open(table), work / "model", _config(options), _encode(begin), seed=options.seed)
     print(fit_default_scorer(work / "model", Records.open(table), work))
     shutil.copy(Path(__file__).with_name(f"{NAME}.NOTICE"), work / "model" / "NOTICE")
     shutil.rmtree(options.out, ignore_errors=True)
     shutil.copytree(work / "model", options.out)
-    print(summary)
+    print((work / "model" / "training.json").read_text(encoding="utf-8"))
 
 
 def _config(options: Any) -> TrainConfig:
@@ -187,7 +190,7 @@ def _config(options: Any) -> TrainConfig:
 
 
 def _encode(folder: Path) -> EncodeConfig:
-    return EncodeConfig(model=str(folder), device="cpu", image_weight=0.5)
+    return EncodeConfig(model=str(folder), device="cpu")
 
 
 if __name__ == "__main__":

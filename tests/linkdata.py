@@ -10,6 +10,7 @@ import pandas as pd
 
 from linkage.encode.embed import Embeddings
 from linkage.records import Records
+from linkage.text import Folding
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -37,7 +38,14 @@ def save(
     unread = frame[["record_id"]].assign(reading="", reading_confidence=np.nan, lattice=None)
     unread.to_parquet(embedded / "records.parquet", index=False)
     manifest = {"format": 2, "model": model, "model_sha256": f"sha of {model}", "dim": image.shape[1], "n": len(frame)}
-    manifest |= {"image_weight": weight, "records_sha256": "", "n_without_image": 0, "n_without_text": 0}
+    manifest |= {
+        "folding": Folding()._asdict(),
+        "reading": True,
+        "image_weight": weight,
+        "records_sha256": "",
+        "n_without_image": 0,
+        "n_without_text": 0,
+    }
     (embedded / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return Records.open(folder / "records.parquet"), Embeddings.open(embedded)
 

@@ -23,8 +23,16 @@ def test_a_packed_lattice_comes_back(columns: int, seed: int) -> None:
 
 
 def test_other_bytes_are_no_lattice() -> None:
-    with pytest.raises(ValueError, match="no lattice"):
-        Lattice.unpack(b"abc")
+    good = lattice("ab")
+    bad = [
+        b"abc",
+        good._replace(chances=good.chances * np.float16("nan")).pack(),
+        good._replace(weight=-good.weight).pack(),
+    ]
+    bad.append(good._replace(letters=good.letters + np.uint32(0x110000)).pack())
+    for data in (*bad, "text", float("nan")):
+        with pytest.raises(ValueError, match="no lattice"):
+            Lattice.unpack(data)  # type: ignore[arg-type]
 
 
 def test_the_reading_joins_columns_of_one_character_and_keeps_doubles_apart() -> None:

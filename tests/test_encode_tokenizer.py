@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from linkage.encode.tokenizer import CONTEXT, FIRST, PAD, CharTokenizer
 from linkage.errors import ArtefactError
-from linkage.text import fold
+from linkage.text import core, fold
 
 TOKENIZE = CharTokenizer()
 
@@ -21,13 +21,14 @@ def test_any_text_becomes_characters_then_padding(texts: list[str]) -> None:
     assert tokens.dtype == np.int64
     assert ((tokens >= 0) & (tokens < TOKENIZE.vocab_size)).all()
     for row, text in zip(tokens, texts, strict=True):
-        length = min(len("".join(fold(text).split())), CONTEXT)
+        length = min(len(core(text) or "".join(fold(text).split())), CONTEXT)
         assert (row[:length] != PAD).all()
         assert (row[length:] == PAD).all()
 
 
-def test_white_space_has_no_token() -> None:
-    assert TOKENIZE.encode("S. H. Motor") == TOKENIZE.encode("S.H.Motor")
+def test_white_space_and_punctuation_have_no_token_unless_there_is_nothing_else() -> None:
+    assert TOKENIZE.encode("S. H. Motor") == TOKENIZE.encode("SH Motor")
+    assert len(TOKENIZE.encode("- -")) == 2
 
 
 @given(st.text(max_size=60))

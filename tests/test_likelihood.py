@@ -39,8 +39,9 @@ def test_it_is_the_sum_over_all_alignments(text: str) -> None:
         for one, other, odds in zip("abab", "babc", lines.chances.astype(np.float64), strict=True)
     ]
     none = [float(1 - w) for w in lines.weight.astype(np.float64)]
-    best = [max(blank, float(odds[0])) for blank, odds in zip(none, lines.chances.astype(np.float64), strict=True)]
-    read = [one if odds[0] > blank else "" for one, odds, blank in zip("abab", lines.chances, none, strict=True)]
+    likeliest = [max(odds, key=lambda key: odds[key]) for odds in chances]
+    best = [max(blank, odds[key]) for blank, odds, key in zip(none, chances, likeliest, strict=True)]
+    read = [key if odds[key] > blank else "" for blank, odds, key in zip(none, chances, likeliest, strict=True)]
     length = max(len(text), len("".join(key for key, _ in groupby(read))))
     expected = min(by_hand(chances, none, text) / float(np.prod(best)), 1.0) ** (1 / length)
     assert likelihood([folded(lines)], [letters(text)])[0] == pytest.approx(expected, rel=1e-3)
@@ -52,6 +53,26 @@ def test_what_was_read_is_likeliest_and_look_alikes_come_next() -> None:
     assert found[0] > 0.8
     assert found[0] > found[2] > found[3]
     assert found[1] > found[3]
+
+
+def test_what_cannot_stand_there_is_unlikely_however_long_it_is() -> None:
+    seen = folded(lattice("acme", gaps=[True] * 4))
+    texts = [letters(text) for text in ("acme", "bcme", "wxyz" * 5, "wxyz" * 24, "acme" + "wxyz" * 18)]
+    found = likelihood([seen] * len(texts), texts)
+    assert found[0] > 0.9
+    assert found[0] > found[1] > 0.1
+    assert (found[2:] < 0.02).all()
+    long = "abcdefghijklmnopqrstuvwxyz" * 4
+    line = folded(lattice(long, gaps=[True] * len(long)))
+    assert likelihood([line], [letters(long)])[0] > 0.95
+
+
+def test_punctuation_does_not_count() -> None:
+    seen = folded(lattice("t.", others="fo", shares=[0.8, 0.6]))
+    found = likelihood([seen] * 3, [letters(text) for text in ("To", "t", "tion")])
+    assert found[0] > found[2]
+    assert found[1] > found[2]
+    assert likelihood([folded(lattice("s.h."))], [letters("SH")])[0] > 0.9
 
 
 def test_company_and_order_do_not_matter() -> None:

@@ -24,8 +24,9 @@ def augment_image(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     image = image.convert("L")
     paper = int(np.searchsorted(np.cumsum(image.histogram()), 0.7 * image.width * image.height))
     width, height = image.size
-    left, right = (int(v) for v in rng.integers(-height // 12, height // 4 + 1, 2))
-    top, bottom = (int(v) for v in rng.integers(-height // 20 - 1, height // 5 + 1, 2))
+    edge = min(width, height)
+    left, right = (int(v) for v in rng.integers(-edge // 12, edge // 4 + 1, 2))
+    top, bottom = (int(v) for v in rng.integers(-edge // 20 - 1, edge // 5 + 1, 2))
     if rng.random() < 0.8:
         frame = Image.new("L", (max(8, width + left + right), max(8, height + top + bottom)), paper)
         frame.paste(image, (left, top))

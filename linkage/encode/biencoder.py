@@ -277,8 +277,21 @@ def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
         tokenize = OpenClipTokenizer(str(config["tokenizer"]))
     else:
         tokenize = CharTokenizer(folder / VOCABULARY_FILE, int(cfg["text_cfg"]["context_length"]))
+    _check_vocabulary(model, tokenize, folder)
     _load_weights(model, folder / WEIGHTS_FILE)
     return BiEncoder(name, model, tokenize, cfg, choose_device(device))
+
+
+def _check_vocabulary(model: Any, tokenize: CharTokenizer | OpenClipTokenizer, folder: Path) -> None:
+    """Refuse a folder whose vocabulary is not that of its towers: ids would run out of their tables."""
+    lines = towers.reads_lines(model)
+    if isinstance(tokenize, CharTokenizer):
+        fits = tokenize.vocab_size <= model.text.vocab_size
+        fits = fits and not (lines and len(tokenize.ids) < len(model.visual.trunk.rows) - 1)
+    else:
+        fits = not lines
+    if not fits:
+        raise ArtefactError(f"{folder / VOCABULARY_FILE}: not the vocabulary of this model; train it again")
 
 
 def _load_weights(model: Any, path: Path) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+import torch
 
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.crops import read_crop
-from linkage.errors import InputError
+from linkage.encode.crops import read_crops
 from linkage.progress import progress
 from linkage.records import Records
+from linkage.tables import replacing
+from linkage.text import clean
 
+FORMAT = 1
+"""Of the files; counts up when crops come to be seen in another way."""
 _AT_A_TIME = 512  # many, so that lines of like width find each other
 
 
@@ -52,12 +55,14 @@ class Columns:
         listed = folder / "columns.json"
         wanted = records if rows is None else records.take(rows)
         key = _key(wanted, encoder)
-        if not (listed.exists() and json.loads(listed.read_text(encoding="utf-8"))["key"] == key):
+        kept = _kept(listed)
+        if kept.get("key") != key:
             folder.mkdir(parents=True, exist_ok=True)
             listed.unlink(missing_ok=True)
             found = _look(wanted, encoder, folder / "columns.bin")
-            listed.write_text(json.dumps({"key": key, "ends": found[0], "readings": found[1]}), encoding="utf-8")
-        kept = json.loads(listed.read_text(encoding="utf-8"))
+            kept = {"key": key, "ends": found[0], "readings": found[1]}
+            with replacing(listed) as temporary:
+                temporary.write_text(json.dumps(kept), encoding="utf-8")
         ends = np.array(kept["ends"], dtype=np.int64)
         width = 2 * encoder.model.visual.trunk.rows.shape[1] + 2
         empty = np.zeros((0, width), dtype=np.float16)
@@ -65,11 +70,21 @@ class Columns:
         return cls(values, ends, kept["readings"])
 
 
+def _kept(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # not there, or cut off while it was written
+        return {}
+
+
 def _key(records: Records, encoder: BiEncoder) -> str:
-    """Equal where the same model looks at the same records of an unchanged file."""
-    stat = records.path.stat()
-    names = "\0".join(records.frame["record_id"])
-    return hashlib.sha256(f"{encoder.sha256} {stat.st_size} {stat.st_mtime_ns} {names}".encode()).hexdigest()
+    """Equal where the same model looks in the same way at the same records of unchanged files."""
+    frame = records.frame
+    files = [records.path, *(records.path.parent / name for name in frame["image"] if name)]
+    states = [(stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in files if path.exists())]
+    named = [frame[name].tolist() for name in ("record_id", "direction") if name in frame]
+    bf16 = torch.is_autocast_enabled(encoder.device.type)
+    return hashlib.sha256(json.dumps([FORMAT, encoder.sha256, bf16, states, named]).encode()).hexdigest()
 
 
 def _look(records: Records, encoder: BiEncoder, path: Path) -> tuple[list[int], list[str]]:
@@ -78,22 +93,11 @@ def _look(records: Records, encoder: BiEncoder, path: Path) -> tuple[list[int], 
     ends, readings = [0], []
     with path.open("wb") as file, progress("look", len(records)) as advance:
         for start, crops in records.batches(_AT_A_TIME):
-            pictures = open_crops(crops, directions[start : start + len(crops)])
+            pictures = read_crops(crops, directions[start : start + len(crops)])
             for sight in encoder.look(pictures)[1]:
                 if sight is not None:
                     file.write(sight.columns.tobytes())
                 ends.append(ends[-1] + (0 if sight is None else len(sight.columns)))
-                readings.append("" if sight is None else sight.lattice.read()[0])
+                readings.append("" if sight is None else clean(sight.lattice.read()[0]))
             advance(len(crops))
     return ends, readings
-
-
-def open_crops(crops: Sequence[bytes | None], directions: Sequence[str]) -> list[Image.Image | None]:
-    """Decoded crops; None where there is none, or one that cannot be read."""
-    pictures: list[Image.Image | None] = []
-    for crop, direction in zip(crops, directions, strict=True):
-        try:
-            pictures.append(read_crop(crop, direction) if crop else None)
-        except InputError:
-            pictures.append(None)
-    return pictures

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 
 from linkage.encode.reader import STEP
+from linkage.errors import InputError
 from linkage.ingest.images import open_image
 
 _GAP = 16  # pixels of paper between lines that are put side by side
@@ -26,11 +28,32 @@ def read_crop(data: bytes, direction: str = "horizontal") -> Image.Image:
     return in_a_row(image) if direction == "vertical" else image
 
 
+def read_crops(
+    crops: Sequence[bytes | None], directions: Sequence[str], failed: list[tuple[int, str]] | None = None
+) -> list[Image.Image | None]:
+    """Decoded crops; None where there is none, or one that cannot be read.
+
+    Args:
+        crops: encoded.
+        directions: horizontal, vertical or "", of each.
+        failed: takes (number of the crop, reason) of those that cannot be read.
+    """
+    pictures: list[Image.Image | None] = []
+    for number, (crop, direction) in enumerate(zip(crops, directions, strict=True)):
+        try:
+            pictures.append(read_crop(crop, direction) if crop else None)
+        except InputError as error:
+            pictures.append(None)
+            if failed is not None:
+                failed.append((number, str(error)))
+    return pictures
+
+
 def fit_line(image: Image.Image, height: int, widest: int) -> np.ndarray:
     """Scale writing to a height, its lines side by side where it has several, proportions kept.
 
     Args:
-        image: mode L or RGB, any size.
+        image: mode L or RGB, at least one pixel.
         height: of the result, pixels.
         widest: lines beyond it are squeezed to it.
 

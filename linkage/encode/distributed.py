@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from torch import distributed, nn
 
 from linkage.config import Device
+
+_PATIENCE = timedelta(hours=24)  # the first rank may look at millions of crops while the others wait
 
 
 class Ranks:
@@ -89,7 +92,7 @@ def joined(device: Device) -> Iterator[Ranks]:
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    distributed.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:

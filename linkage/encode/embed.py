@@ -16,19 +16,20 @@ from PIL import Image
 
 from linkage.config import EncodeConfig
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.crops import read_crop
+from linkage.encode.crops import read_crops
+from linkage.encode.lattice import READINGS, check_readings
 from linkage.encode.pooling import pool
 from linkage.encode.sight import Sight
 from linkage.errors import ArtefactError, InputError
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import read_array, read_table, write_table
-from linkage.text import clean
+from linkage.text import clean, folding
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-_KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "n_without_image", "n_without_text")
+_KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "reading", "folding", "n_without_image", "n_without_text")
 
 
 class Embeddings:
@@ -40,7 +41,8 @@ class Embeddings:
         record_ids: of the rows, (n,) objects.
         readings: one row each: reading (the model's own, "" where it made none), reading_confidence (0..1 or NaN)
             and lattice (bytes of `Lattice.pack`, or None).
-        manifest: format, model, model_sha256, dim, n, image_weight, records_sha256, n_without_image, n_without_text.
+        manifest: format, model, model_sha256, dim, n, image_weight, reading, folding, records_sha256,
+            n_without_image, n_without_text.
     """
 
     def __init__(
@@ -72,8 +74,7 @@ class Embeddings:
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
             readings = read_table(folder / "records.parquet")
-            if missing := [name for name in READINGS if name not in readings]:
-                raise ValueError(f"records.parquet lacks {', '.join(missing)}")
+            check_readings(readings)
         except FileNotFoundError:
             raise ArtefactError(f"{folder}: no embeddings here; {remedy}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
@@ -115,6 +116,7 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
             "n": len(records),
             "image_weight": config.image_weight,
             "reading": config.reading,
+            "folding": folding()._asdict(),
             "records_sha256": _digest(records),
             "n_without_image": int((~image.any(axis=1)).sum()),
             "n_without_text": int((~text.any(axis=1)).sum()),
@@ -147,10 +149,13 @@ def _write_vectors(
             pictures = _pictures(records.frame.iloc[rows], crops, failed)
             if encoder.ink:
                 image[rows], sights = encoder.look(pictures)
-                read = [_reading(sight) for sight in sights]
+                read = [_reading(sight) if config.reading else _NOTHING_READ for sight in sights]
             else:
                 image[rows], read = encoder.encode_image(pictures), [_NOTHING_READ] * len(pictures)
-            text[rows] = _text_vectors(encoder, texts[rows], [reading for reading, _, _ in read], config.reading)
+            own = encoder.encode_text([reading for reading, _, _ in read])
+            text[rows] = pool(
+                encoder.encode_text(texts[rows]), own, 0.5
+            )  # the mean of two readings, where there are two
             readings += read
             advance(len(crops))
     image.flush()
@@ -160,7 +165,6 @@ def _write_vectors(
     return _failures(records.frame, failed), table
 
 
-READINGS = ("record_id", "reading", "reading_confidence", "lattice")
 _NOTHING_READ = ("", float("nan"), None)
 
 
@@ -173,15 +177,6 @@ def _reading(sight: Sight | None) -> tuple[str, float, bytes | None]:
     return clean(text), sure, sight.lattice.pack()
 
 
-def _text_vectors(encoder: BiEncoder, texts: list[str], readings: list[str], use: str) -> np.ndarray:
-    """Text vectors of records, float32 (n, D): of the given text, the model's own reading, or the mean of both."""
-    given = encoder.encode_text(texts)
-    if use == "off":
-        return given
-    wanted = [reading if use == "add" or not text else "" for text, reading in zip(texts, readings, strict=True)]
-    return pool(given, encoder.encode_text(wanted), 0.5)
-
-
 def _digest(records: Records) -> str:
     """Equal where ids and texts are, row by row."""
     rows = zip(records.frame["record_id"], records.frame["text"], strict=True)
@@ -192,13 +187,9 @@ def _pictures(
     frame: pd.DataFrame, crops: list[bytes | None], failed: list[tuple[str, str]]
 ) -> list[Image.Image | None]:
     directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
-    pictures: list[Image.Image | None] = []
-    for record, direction, crop in zip(frame["record_id"], directions, crops, strict=True):
-        try:
-            pictures.append(read_crop(crop, direction) if crop else None)
-        except InputError as error:
-            pictures.append(None)
-            failed.append((record, str(error)))
+    unread: list[tuple[int, str]] = []
+    pictures = read_crops(crops, directions, unread)
+    failed += [(frame["record_id"].iloc[number], reason) for number, reason in unread]
     return pictures
 
 

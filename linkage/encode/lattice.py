@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 BEST = 8
 """Characters kept per column."""
+READINGS = ("record_id", "reading", "reading_confidence", "lattice")
+"""Columns of a table of readings: a reading, "" where there is none; how sure it is, 0..1 or NaN; packed or None."""
 _BYTES = BEST * 4 + BEST * 2 + 2 + 1
 
 
@@ -36,16 +39,19 @@ class Lattice(NamedTuple):
         """The lattice of `pack`.
 
         Raises:
-            ValueError: these bytes are none.
+            ValueError: these are no bytes of one.
         """
-        columns, rest = divmod(len(data), _BYTES)
+        columns, rest = divmod(len(data), _BYTES) if isinstance(data, bytes) else (0, 1)
         if rest:
-            raise ValueError(f"{len(data)} bytes are no lattice")
+            raise ValueError(f"{str(data)[:20]!r} is no lattice")
         ends = np.cumsum([columns * BEST * 4, columns * BEST * 2, columns * 2, columns])
         parts = (data[: ends[0]], data[ends[0] : ends[1]], data[ends[1] : ends[2]], data[ends[2] :])
         letters, chances, weight, gap = (
             np.frombuffer(part, kind) for part, kind in zip(parts, ("<u4", "<f2", "<f2", "<u1"), strict=True)
         )
+        odds = np.concatenate([chances, weight])
+        if not (np.isfinite(odds).all() and (odds >= 0).all() and (odds <= 1).all() and (letters < 0x110000).all()):
+            raise ValueError("no lattice: chances outside 0..1, or letters outside Unicode")
         return cls(letters.reshape(columns, BEST), chances.reshape(columns, BEST), weight, gap.astype(bool))
 
     def read(self) -> tuple[str, list[float]]:
@@ -65,3 +71,18 @@ class Lattice(NamedTuple):
                 chances.append(chance)
             before = best
         return "".join(text), chances
+
+
+def check_readings(table: pd.DataFrame) -> None:
+    """Check the columns READINGS of a table.
+
+    Raises:
+        ValueError: one is missing, or holds what no model wrote.
+    """
+    if missing := [name for name in READINGS if name not in table]:
+        raise ValueError(f"without {', '.join(missing)}")
+    if not all(isinstance(reading, str) for reading in table["reading"]):
+        raise ValueError("a reading is no text")
+    for lattice in table["lattice"]:
+        if lattice is not None:
+            Lattice.unpack(lattice)

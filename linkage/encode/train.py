@@ -31,6 +31,7 @@ from linkage.errors import DependencyError
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing
+from linkage.text import folding
 
 log = logging.getLogger(__name__)
 
@@ -284,9 +285,10 @@ class Trainer:
 def _fingerprint(records: Records, encoder: BiEncoder, config: TrainConfig, image_weight: float, seed: int) -> str:
     """Equal where two trainings are the same: settings, first weights, records."""
     total = hashlib.sha256(encoder.sha256.encode())
-    total.update(json.dumps([config.model_dump(), image_weight, seed]).encode())
-    for name in ("record_id", "text", "entity_id", "split"):
-        total.update("\0".join(records.frame[name]).encode())
+    total.update(json.dumps([config.model_dump(), image_weight, seed, folding()]).encode())
+    for name in ("record_id", "text", "entity_id", "split", "role", "direction", "ocr_confidence"):
+        if name in records.frame:
+            total.update("\0".join(map(str, records.frame[name])).encode())
     return total.hexdigest()
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.columns import Columns, open_crops
+from linkage.encode.columns import Columns
+from linkage.encode.crops import read_crops
 from linkage.encode.pooling import pool, reliable_weights
 from linkage.records import Records
 from linkage.text import fold
@@ -91,7 +92,7 @@ class Validation:
             return encoder.encode_columns(columns.take(np.arange(self.rows))), encoder.encode_text(texts)
         directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
         images = [
-            encoder.encode_image(open_crops(crops, directions[start : start + len(crops)]))
+            encoder.encode_image(read_crops(crops, directions[start : start + len(crops)]))
             for start, crops in self.records.batches(64)
         ]
         return np.concatenate(images), encoder.encode_text(texts)

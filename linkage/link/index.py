@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from linkage.config import Device
+from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, DependencyError, InputError
 from linkage.link.wording import Wording
 from linkage.records import PROVENANCE, Records
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 Modality = Literal["pooled", "image", "text"]
 FORMAT = 2
-_NEEDED = {"record_id", "entity_id", "text", "reading", "lattice"}
+_NEEDED = {"entity_id", "text"}  # beside the columns of readings
 _TIE = 1e-6  # cosines closer than this are one: float32 sums differ in the last bits with the order of rows
 
 
@@ -197,6 +198,9 @@ class Index:
             float(manifest["image_weight"])
             flat = faiss.read_index(str(folder / "index.faiss"))
             exemplars = read_table(folder / "exemplars.parquet")
+            if manifest.get("format") != FORMAT:
+                raise ValueError(f"format {manifest.get('format')}, not {FORMAT}")
+            check_readings(exemplars)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
@@ -227,7 +231,7 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
     pooled = embeddings.pooled()[rows]
     exemplars = frame[["record_id", "entity_id", "text"]].copy()
     exemplars["entity_id"] = exemplars["entity_id"].where(exemplars["entity_id"] != "", exemplars["record_id"])
-    for name in ("reading", "lattice"):
+    for name in ("reading", "reading_confidence", "lattice"):
         exemplars[name] = embeddings.readings[name].to_numpy(dtype=object)[rows]
     for name in PROVENANCE:
         if name in frame.columns:
@@ -238,6 +242,7 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
         "model_sha256": embeddings.manifest["model_sha256"],
         "dim": int(pooled.shape[1]),
         "image_weight": float(embeddings.manifest["image_weight"]),
+        "folding": embeddings.manifest["folding"],
         "metric": "cosine (inner product of unit vectors)",
         "n": len(exemplars),
         "entities": int(exemplars["entity_id"].nunique()),

@@ -30,7 +30,7 @@ DEFAULT_THRESHOLD = 0.5
 MIN_VALIDATION = 20
 """Fewer labelled val queries than this do not fit a threshold; the train queries then do."""
 
-_FIT_QUERIES = 10_000  # more labelled queries do not move three coefficients
+_FIT_QUERIES = 10_000  # more labelled queries do not move four coefficients
 _COLUMNS = (
     *("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"),
     *("score", "image_score", "text_score", "cross_score", "string_score", "partial_score", "likelihood", "margin"),
@@ -124,6 +124,11 @@ def link(
         raise ArtefactError(
             f"index: made with model {index.manifest['model']!r}, the queries are embedded with "
             f"{embeddings.manifest['model']!r} or another version of it; run `linkage index` again"
+        )
+    if index.manifest["folding"] != embeddings.manifest["folding"]:
+        raise ArtefactError(
+            f"index: made with text settings {index.manifest['folding']}, the queries are embedded with "
+            f"{embeddings.manifest['folding']}; use the same `text` section for both"
         )
     job = _Job(queries.frame.reset_index(drop=True), embeddings, index, config)
     scorer = job.fit(scorer or DEFAULT_SCORER)

@@ -35,7 +35,11 @@ class Wording:
 
     @cached_property
     def lattices(self) -> list[Lattice | None]:
-        """Folded lattices; None where there is no crop."""
+        """Folded lattices; None where there is no crop.
+
+        Raises:
+            ValueError: bytes that are none.
+        """
         return [folded(Lattice.unpack(packed)) if packed else None for packed in self._packed]
 
     @cached_property
@@ -85,7 +89,7 @@ def _strings(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
     ways = [_under(left, a, right, b), _under(right, b, left, a)]
     there = np.sum([~np.isnan(way) for way in ways], axis=0)
-    return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan))
+    return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
 
 
 def _under(seen: Wording, a: np.ndarray, told: Wording, b: np.ndarray) -> np.ndarray:
