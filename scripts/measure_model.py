@@ -91,6 +91,8 @@ def measure(case: Case, model: str, work: Path, *, labels: bool) -> pd.DataFrame
         labels: the scorer may be fitted on the train rows.
     """
     records = table_of(case, work / "records.parquet")
+    if not labels:
+        records = records.take(np.flatnonzero(records.frame["split"] == case.split))
     frame = records.frame
     config = EncodeConfig(model=model, device="cpu", reading=case.reading)
     vectors = embed_records(records, BiEncoder.load(model, "cpu"), work / "embeddings", config)

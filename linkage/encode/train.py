@@ -139,6 +139,7 @@ class Trainer:
         self.epochs = 0
         self.step = 0
         self.best: dict[str, Any] = {}
+        self._kept_at = 0  # step of the last checkpoint
         self._stale = 0  # epochs of the stage since the best one
         self._over: Stage | None = None  # the stage that was ended early
         self._key = key
@@ -159,7 +160,8 @@ class Trainer:
             done = 0
             self.epochs += 1
             self._validate(number, validation, columns)
-            self._checkpoint(number + 1, 0)
+            if self.step - self._kept_at >= self.config.checkpoint_steps:  # epochs of a few steps are sooner redone
+                self._checkpoint(number + 1, 0)
         if self.best and self.ranks.leads:
             read_weights(self._best_file, self.learner.model)
 
@@ -247,6 +249,7 @@ class Trainer:
 
     def _checkpoint(self, epoch: int, done: int) -> None:
         """Keep everything; the next batch is number `done` of `epoch`."""
+        self._kept_at = self.step
         if not self.ranks.leads:
             return
         state = {"key": self._key, "epoch": epoch, "done": done, "step": self.step, "epochs": self.epochs}
@@ -274,6 +277,7 @@ class Trainer:
         if self.learner.bias is not None:
             self.learner.bias.data.copy_(extra["logit_bias"])
         self.step, self.epochs, self.best = state["step"], state["epochs"], state["best"]
+        self._kept_at = self.step
         self._stale, self._over = state["stale"], state["over"]
         if self.ranks.leads:
             _cut_metrics(metrics, self.step)
