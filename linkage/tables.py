@@ -51,11 +51,13 @@ COLUMNS: dict[str, Column] = {
     "image_score": Column("number", "part of `score` that comes from picture against picture"),
     "text_score": Column("number", "part of `score` that comes from text against text"),
     "cross_score": Column("number", "part of `score` that comes from picture against text, both ways"),
-    "string_score": Column("number", "normalised Levenshtein similarity of the folded texts 0..1; empty: none"),
+    "string_score": Column("number", "normalised Levenshtein similarity of the texts' letters, 0..1; empty: no text"),
     "likelihood": Column(
         "number", "likelihood of one record's letters given all that was seen of the other's crop, per letter, 0..1"
     ),
-    "partial_score": Column("number", "similarity of the shorter folded text to the best part of the other, 0..1"),
+    "partial_score": Column(
+        "number", "similarity of the shorter text, of n letters, to the best part of the other, times n / (n + 2), 0..1"
+    ),
     "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
     "threshold": Column("number", "match probability from which a candidate is a match (>=)"),
     "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default"),

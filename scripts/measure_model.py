@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a case's name")
     parser.add_argument("--train", action="store_true", help="train on the train split first")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the section train, with --train")
+    parser.add_argument("--split", help="measure these rows; train ones only of a model that never saw them")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -181,6 +182,7 @@ def main() -> None:
     for case in cases(options.sets, options.extra):
         if options.only not in case.name:
             continue
+        case = case._replace(split=options.split or case.split)
         with tempfile.TemporaryDirectory() as folder:
             overrides = dict(item.split("=", 1) for item in options.set)
             model = trained(case, options.model, Path(folder), overrides) if options.train else options.model

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.errors import ArtefactError, InputError
-from linkage.link.scorer import DEFAULT_SCORER, Scorer, fit_scorer, fit_threshold, shares, sigmoid
+from linkage.link.scorer import DEFAULT_SCORER, Scorer, calibrate, fit_scorer, fit_threshold, shares, sigmoid
 
 VALUES = asdict(DEFAULT_SCORER)
 PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
@@ -107,6 +107,15 @@ def test_fit_knows_that_one_candidate_matches_at_most() -> None:
         truth[rows[chosen : chosen + 1]] = True
     fitted = fit_scorer(alike, truth, query)
     assert (fitted.intercept, *fitted.weights) == pytest.approx((-8, 5, 4, 3, 2), rel=0.1)
+
+
+def test_calibration_keeps_the_order_and_sets_the_probabilities() -> None:
+    alike, truth = pairs(5, 20_000)
+    unsure = Scorer(-5.0, (2, 3, 1, 1.5), -5.0, (2, 3, 1), -5.0, 6.0)  # half of every coefficient that drew the labels
+    set_right = calibrate(unsure, alike, truth, each(truth))
+    assert (np.argsort(set_right.logit(alike)) == np.argsort(unsure.logit(alike))).all()
+    assert set_right.weights == pytest.approx((4, 6, 2, 3), rel=0.1)
+    assert set_right.probability(alike).mean() == pytest.approx(truth.mean(), abs=0.01)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(-50, 50)), max_size=12))

@@ -16,7 +16,7 @@ from linkage.config import LinkConfig
 from linkage.errors import ArtefactError
 from linkage.link.candidates import Pairs, candidate_pairs
 from linkage.link.index import Index, choose_device, rows_of
-from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, fit_threshold, refit, shares
+from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, calibrate, fit_threshold, refit, shares
 from linkage.progress import progress
 from linkage.records import PROVENANCE, Records
 from linkage.tables import replacing, write_table
@@ -138,6 +138,12 @@ def link(
     return LinkResult(job.table(best, threshold, source), threshold, source, scorer)
 
 
+def calibrated(scorer: Scorer, queries: Records, embeddings: Embeddings, index: Index, config: LinkConfig) -> Scorer:
+    """A scorer whose probabilities are set by labelled queries, see `calibrate`; arguments as for `link`."""
+    job = _Job(queries.frame.reset_index(drop=True), embeddings, index, config)
+    return calibrate(scorer, *job.labelled_pairs(np.arange(len(job.frame)), scorer))
+
+
 class _Job:
     def __init__(self, frame: pd.DataFrame, embeddings: Embeddings, index: Index, config: LinkConfig) -> None:
         self.frame = frame
@@ -174,10 +180,13 @@ class _Job:
         train = train[np.argsort(self.frame["record_id"].to_numpy(dtype=object)[train], kind="stable")][:_FIT_QUERIES]
         if self.is_matchable[train].sum() < MIN_POSITIVES:
             return scorer
-        found = [_best_of_entities(pairs, scorer, self.codes)[0] for pairs in self.pairs(train)]
+        return refit(scorer, *self.labelled_pairs(train, scorer))
+
+    def labelled_pairs(self, queries: np.ndarray, scorer: Scorer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Similarities, truth and query of the best pair of each entity: what a scorer is fitted on."""
+        found = [_best_of_entities(pairs, scorer, self.codes)[0] for pairs in self.pairs(queries)]
         pairs = Pairs.join(found)
-        is_match = self.entities[pairs.exemplar] == self.labels[pairs.query]
-        return refit(scorer, pairs.alike, is_match, pairs.query)
+        return pairs.alike, self.entities[pairs.exemplar] == self.labels[pairs.query], pairs.query
 
     def ranked(self, queries: np.ndarray, scorer: Scorer) -> Iterator[pd.DataFrame]:
         """The best exemplar of each of the k best entities of each query, best first."""

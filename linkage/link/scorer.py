@@ -213,6 +213,37 @@ def fit_scorer(alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Sc
     )
 
 
+def calibrate(scorer: Scorer, alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
+    """The same scorer with its logit stretched and shifted so that `shares` are likeliest (Platt 1999, as `fit_scorer`).
+
+    What counts how much stays as it is: from labelled pairs of another kind than those to come one can learn how sure
+    to be, but not what to look at.
+
+    Args:
+        scorer: its coefficients are scaled.
+        alike, is_match, query: as for `fit_scorer`.
+
+    Raises:
+        InputError: as `fit_scorer`.
+    """
+    truth = np.asarray(is_match, dtype=bool)
+    if not _enough(truth):
+        raise InputError(f"scorer: {int(truth.sum())} true labelled pairs; at least {MIN_POSITIVES} are needed")
+    shift, stretch = (float(value) for value in _conditional_logit(scorer.logit(alike)[:, None], truth, query))
+    weights, written = (np.multiply(part, stretch) for part in (scorer.weights, scorer.weights_written))
+    return Scorer(
+        intercept=shift + stretch * scorer.intercept,
+        weights=(float(weights[0]), float(weights[1]), float(weights[2]), float(weights[3])),
+        intercept_written=shift + stretch * scorer.intercept_written,
+        weights_written=(float(written[0]), float(written[1]), float(written[2])),
+        intercept_alone=shift + stretch * scorer.intercept_alone,
+        score_alone=stretch * scorer.score_alone,
+        origin="fitted",
+        pairs=len(truth),
+        positives=int(truth.sum()),
+    )
+
+
 def _features_of(alike: np.ndarray) -> np.ndarray:
     """How many of the features each pair has: 4, 3 (no lattice) or 1 (no text), int (n,)."""
     written = ~np.isnan(alike[:, 1:_WRITTEN]).any(axis=1)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from linkage.encode.lattice import Lattice
 from linkage.link.likelihood import folded, letters, likelihood
-from linkage.text import fold
+from linkage.text import core, fold
 
 MEASURES = ("string_score", "partial_score", "likelihood")
 """Columns of `alike`, by their names in the links table."""
@@ -20,17 +20,17 @@ class Wording:
     """The wording of n records.
 
     Attributes:
-        texts: folded, (n,) objects, "" where there is none.
-        readings: the model's own, folded, (n,) objects, likewise.
+        texts: what counts of them (see `text.core`), (n,) objects, "" where there is none.
+        readings: the model's own, (n,) objects, likewise.
     """
 
     def __init__(self, texts: Sequence[str], readings: pd.DataFrame | None = None) -> None:
         """Take the given texts and, row by row, `reading` and `lattice` of an embeddings folder."""
-        self.texts = np.array([fold(text) for text in texts], dtype=object)
+        self.texts = np.array([_core(text) for text in texts], dtype=object)
         self.readings = np.full(len(self.texts), "", dtype=object)
         self._packed = np.full(len(self.texts), None, dtype=object)
         if readings is not None:
-            self.readings = np.array([fold(text) for text in readings["reading"]], dtype=object)
+            self.readings = np.array([_core(text) for text in readings["reading"]], dtype=object)
             self._packed = readings["lattice"].to_numpy(dtype=object)
 
     @cached_property
@@ -52,8 +52,9 @@ def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.nda
     """How alike the wordings of pairs are, in the order of MEASURES.
 
     The best of the given texts and the readings counts: normalised Levenshtein similarity of the whole; rapidfuzz's
-    partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name;
-    and the likelihood of each record's letters under the other's lattice, the mean of both directions.
+    partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name,
+    times n / (n + 2) for a shorter one of n characters, since one or two are found anywhere; and the likelihood of each
+    record's letters under the other's lattice, the mean of both directions.
 
     Args:
         left, right: wordings.
@@ -73,6 +74,10 @@ def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.nda
     return np.column_stack([strings, _likelihoods(left, a, right, b)])
 
 
+def _core(text: str) -> str:
+    return core(text) or fold(text)
+
+
 def _strings(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.fuzz import partial_ratio
@@ -82,6 +87,8 @@ def _strings(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return np.empty((0, 2))
     whole = cpdist(left, right, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
     part = cpdist(left, right, scorer=partial_ratio, dtype=np.float64) / 100.0
+    shorter = np.array([min(len(one), len(other)) for one, other in zip(left, right, strict=True)])
+    part *= shorter / (shorter + 2.0)
     there = left.astype(bool) & right.astype(bool)
     return np.where(there[:, None], np.column_stack([whole, part]), np.nan)
 
