@@ -214,7 +214,7 @@ def fit_scorer(alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Sc
 
 
 def calibrate(scorer: Scorer, alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
-    """The same scorer with its logit stretched and shifted so that `shares` are likeliest (Platt 1999, as `fit_scorer`).
+    """The same scorer with its logit stretched and shifted until `shares` are likeliest (Platt 1999, as `fit_scorer`).
 
     What counts how much stays as it is: from labelled pairs of another kind than those to come one can learn how sure
     to be, but not what to look at.
