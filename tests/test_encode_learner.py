@@ -50,9 +50,9 @@ def step(learner: Learner, stage: Stage, number: int = 0) -> float:
 
 
 def small_trunk() -> BiEncoder:
-    """Our own architecture: its picture tower is a timm trunk with batch norm."""
+    """Our architecture for photographs: its picture tower is a timm trunk with batch norm."""
     torch.manual_seed(0)
-    return BiEncoder.load(towers.ARCHITECTURE, "cpu")
+    return BiEncoder.load(towers.PHOTO_ARCHITECTURE, "cpu")
 
 
 def test_norms_biases_and_the_temperature_do_not_decay(tmp_path: Path) -> None:
@@ -85,6 +85,14 @@ def test_a_frozen_trunk_stays_as_it_is_batch_norm_included(tmp_path: Path, chunk
     assert not any(name.startswith("visual.trunk.") for name in changed)
     assert any(name.startswith("text.") for name in changed)
     assert any(name.startswith("visual.head.") for name in changed)
+
+
+def test_of_our_line_tower_only_the_recogniser_is_frozen(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    learner = a_learner(tmp_path, BiEncoder.load(towers.ARCHITECTURE, "cpu"), trunk_rate=0.0)
+    trained = {name for name, parameter in learner.model.named_parameters() if parameter.requires_grad}
+    assert not any(name.startswith("visual.trunk.reader.") for name in trained)
+    assert {"visual.trunk.says.weight", "visual.trunk.places", "visual.head.proj.weight"} <= trained
 
 
 def test_a_rate_for_a_trunk_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_queries_may_be_pictures_or_texts_or_both(tmp_path: Path, modality: str)
     run_cli("link", tmp_path / "queries.csv", "--index", tmp_path / "index", "--out", tmp_path / "links.csv")
     links = read_table(tmp_path / "links.csv")
     assert sorted(set(links["record_id"])) == ["q0", "q1", "q2"]
-    assert links["string_score"].isna().all() == (modality == "image")
+    assert links["string_score"].notna().all()  # a picture without a text has the model's own reading
     best = links[links["rank"] == 1].set_index("record_id")["entity_id"]
     assert best.tolist() == ["firm0", "firm1", "firm2"]
 

@@ -27,7 +27,7 @@ from linkage.encode.distributed import Ranks, joined
 from linkage.encode.learner import Learner, use_bf16
 from linkage.encode.plan import Stage, epoch_batches, labelled, rate_share, stages
 from linkage.encode.validate import Validation
-from linkage.errors import DependencyError
+from linkage.errors import DependencyError, InputError
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing
@@ -86,7 +86,11 @@ def _train(
     frozen = encoder.ink and config.trunk_rate == 0
     with torch.autocast(encoder.device.type, torch.bfloat16, enabled=use_bf16(config.bf16, encoder.device)):
         columns = _look(encoder, data, validation, partial, ranks) if frozen else None
-    plan = stages(data, config, records.path)
+    try:
+        plan = stages(data, config, records.path)
+    except InputError:
+        shutil.rmtree(partial)
+        raise
     learner = Learner(encoder, data, config, encode.image_weight, seed, ranks)
     trainer = Trainer(learner, plan, partial, key)
     start = time.monotonic()
@@ -160,7 +164,8 @@ class Trainer:
             done = 0
             self.epochs += 1
             self._validate(number, validation, columns)
-            if self.step - self._kept_at >= self.config.checkpoint_steps:  # epochs of a few steps are sooner redone
+            # Epochs of a few steps are sooner redone; but what was kept before the validation must know of it.
+            if self.step - self._kept_at >= self.config.checkpoint_steps or self._kept_at == self.step:
                 self._checkpoint(number + 1, 0)
         if self.best and self.ranks.leads:
             read_weights(self._best_file, self.learner.model)
