@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from linkage.errors import ArtefactError, InputError
+from linkage.link.wording import MEASURES
 from linkage.tables import replacing
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ MIN_POSITIVES = 30
 _PENALTY = 1e-4  # on squared coefficients: weak, but a separable sample keeps finite ones
 
 
-FEATURES = ("score", "string_score", "partial_score", "likelihood")
+FEATURES = ("score", *MEASURES)
 """Similarities of a pair, by their columns in the links table: pooled cosine, whole strings, best part, lattice."""
 
 _SEEN, _WRITTEN, _ALONE = 4, 3, 1  # features of a pair that has them all, that lacks a lattice, that lacks a text
