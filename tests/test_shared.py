@@ -34,6 +34,27 @@ def test_receipt_lines_are_linked_at_least_as_well_as_by_strings(shared_data: Pa
     assert accuracy["linkage"] >= 0.95
 
 
+def test_handwritten_words_are_linked_by_their_pictures(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "gw_words"
+    records = read_table(folder / "records.csv")
+    records = records[(records["split"] == "val") & (records["role"] != "query_nomatch")].assign(text="")
+    # A word of which there are 190 would decide the figure alone: twelve of each are enough.
+    records = records[records.groupby(["entity_id", "role"]).cumcount() < 12]
+    (tmp_path / "images").mkdir()
+    for name in records["image"]:
+        shutil.copy(folder / name, tmp_path / name)
+    for role in ("exemplar", "query"):
+        chosen = records[records["role"] == role]
+        labels = {"entity_id": chosen["entity_id"] if role == "exemplar" else ""}
+        write_table(chosen[["record_id", "image", "text"]].assign(**labels), tmp_path / f"{role}.csv")
+    build_exemplar_index(tmp_path / "exemplar.csv", tmp_path / "index", Config())
+    link_queries(tmp_path / "query.csv", tmp_path / "index", tmp_path / "links.csv", Config())
+    links = read_table(tmp_path / "links.csv")
+    found = links[links["rank"] == 1].set_index("record_id")["entity_id"]
+    truth = records[records["role"] == "query"].set_index("record_id")["entity_id"]
+    assert (found.reindex(truth.index) == truth).mean() >= 0.93
+
+
 def test_entries_of_an_old_directory_are_found(shared_data: Path, tmp_path: Path) -> None:
     folder = shared_data / "directory_pages"
     page = folder / "images" / "page_0023.jpg"
