@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -97,7 +98,7 @@ def embedding(n: int, threads: int) -> None:
         encoder = BiEncoder.load(name, "cpu")
         encoder.encode_image(pictures[:64])  # the first batches compile kernels
         peer.encode_image(pictures[:16])
-        ours = measured(lambda encoder=encoder: encoder.encode_image(pictures))  # type: ignore[misc]
+        ours = measured(partial(encoder.encode_image, pictures))
         theirs = measured(lambda: peer.encode_image(pictures[: n // 4]))
         per_all = (4 * theirs[0], theirs[1])
         report(f"embedding crops ({name}, {threads} thr.)", n, ours, "ViT-B-32", per_all)

@@ -32,7 +32,7 @@ def test_other_bytes_are_no_lattice() -> None:
     bad.append(good._replace(letters=good.letters + np.uint32(0x110000)).pack())
     for data in (*bad, "text", float("nan")):
         with pytest.raises(ValueError, match="no lattice"):
-            Lattice.unpack(data)  # type: ignore[arg-type]
+            Lattice.unpack(data)
 
 
 def test_the_reading_joins_columns_of_one_character_and_keeps_doubles_apart() -> None:

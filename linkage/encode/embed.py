@@ -152,10 +152,8 @@ def _write_vectors(
                 read = [_reading(sight) if config.reading else _NOTHING_READ for sight in sights]
             else:
                 image[rows], read = encoder.encode_image(pictures), [_NOTHING_READ] * len(pictures)
-            own = encoder.encode_text([reading for reading, _, _ in read])
-            text[rows] = pool(
-                encoder.encode_text(texts[rows]), own, 0.5
-            )  # the mean of two readings, where there are two
+            given, own = encoder.encode_text(texts[rows]), encoder.encode_text([reading for reading, _, _ in read])
+            text[rows] = pool(given, own, 0.5)  # the mean of two readings, where there are two
             readings += read
             advance(len(crops))
     image.flush()

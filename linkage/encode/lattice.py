@@ -35,15 +35,15 @@ class Lattice(NamedTuple):
         return b"".join(part.astype(kind).tobytes() for part, kind in zip(self, kinds, strict=True))
 
     @classmethod
-    def unpack(cls, data: bytes) -> Lattice:
+    def unpack(cls, data: object) -> Lattice:
         """The lattice of `pack`.
 
         Raises:
             ValueError: these are no bytes of one.
         """
-        columns, rest = divmod(len(data), _BYTES) if isinstance(data, bytes) else (0, 1)
-        if rest:
+        if not isinstance(data, bytes) or len(data) % _BYTES:
             raise ValueError(f"{str(data)[:20]!r} is no lattice")
+        columns = len(data) // _BYTES
         ends = np.cumsum([columns * BEST * 4, columns * BEST * 2, columns * 2, columns])
         parts = (data[: ends[0]], data[ends[0] : ends[1]], data[ends[1] : ends[2]], data[ends[2] :])
         letters, chances, weight, gap = (

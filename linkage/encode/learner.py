@@ -57,7 +57,7 @@ class Learner:
             self._weights = torch.from_numpy(reliable_weights(image_weight, data.confidence))[:, None]
         if any(size >= encoder.dim for size in config.nested):
             raise ConfigError(f"train.nested: dimensions must be below {encoder.dim}, the model's own")
-        self._trunk_rate = 1.0 if config.trunk_rate is None else config.trunk_rate
+        self._trunk_rate = trunk_rate(config, encoder)
         self._trunk = _trunk(encoder, self._trunk_rate)
         self.bias = self._siglip_bias() if config.align_loss == "siglip" and config.align_epochs else None
         self.optimizer = _optimizer(self.model, self.bias, self._trunk, self._trunk_rate, config.weight_decay)
@@ -148,6 +148,16 @@ def _pool(image: torch.Tensor, text: torch.Tensor, weight: torch.Tensor) -> torc
     has_image, has_text = (part.detach().any(dim=1, keepdim=True) for part in (image, text))
     share = torch.where(has_image & has_text, weight, has_image.to(image.dtype))
     return nn.functional.normalize(share * image + (1 - share) * text, dim=1)
+
+
+def trunk_rate(config: TrainConfig, encoder: BiEncoder) -> float:
+    """Share of the learning rate that the pretrained part of the image tower gets; 0: it is frozen.
+
+    Where nothing is set a recogniser is, since it knows more than a few thousand lines could teach it.
+    """
+    if config.trunk_rate is not None:
+        return config.trunk_rate
+    return 0.0 if encoder.ink else 1.0
 
 
 def _trunk(encoder: BiEncoder, rate: float) -> nn.Module | None:

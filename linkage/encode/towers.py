@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from linkage.encode.line import LineTower, Seen
+from linkage.encode.line import WIDEST, LineTower, Seen
 from linkage.encode.reader import COLUMN
 
 ARCHITECTURE = "linkage_line"  # also the name of its image tower at timm
 PHOTO_ARCHITECTURE = "linkage_photo"  # no weights are shipped: small enough to be trained from nothing in minutes
 
-_BUCKETS = (*range(64, 320, 32), *range(320, 640, 64), *range(640, 2049, 128))
+_BUCKETS = (*range(64, 320, 32), *range(320, 640, 64), *range(640, WIDEST + 1, 128))
 _CROPS_AT_A_TIME = 32
 
 

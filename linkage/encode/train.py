@@ -24,7 +24,7 @@ from linkage.encode.checkpoint import read_checkpoint, read_state, read_weights,
 from linkage.encode.columns import Columns
 from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.distributed import Ranks, joined
-from linkage.encode.learner import Learner, use_bf16
+from linkage.encode.learner import Learner, trunk_rate, use_bf16
 from linkage.encode.plan import Stage, epoch_batches, labelled, rate_share, stages
 from linkage.encode.validate import Validation
 from linkage.errors import DependencyError, InputError
@@ -76,8 +76,7 @@ def _train(
 ) -> dict[str, Any]:
     torch.manual_seed(seed)
     encoder = BiEncoder.load(encode.model, encode.device)
-    if config.trunk_rate is None:  # a recogniser knows more than a few thousand lines could teach it
-        config = config.model_copy(update={"trunk_rate": 0.0 if encoder.ink else 1.0})
+    config = config.model_copy(update={"trunk_rate": trunk_rate(config, encoder)})
     key = _fingerprint(records, encoder, config, encode.image_weight, seed)
     data = TrainingSet(records)
     validation = Validation(records, encode.image_weight, reliability=config.reliability)
