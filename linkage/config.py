@@ -108,7 +108,21 @@ class LinkConfig(Section):
     exemplars: str | None = Field(None, description="glob on `source`: these records form the index")
     k: int = Field(5, ge=1, description="candidates reported per query")
     neighbours: int = Field(50, ge=1, description="nearest exemplars scored per modality and query")
+    rescored: int = Field(20, ge=1, description="likeliest of them whose wording is compared with the lattices")
+    blocking: tuple[str, ...] = Field((), description="columns in which query and exemplar must agree")
+    exclude: Literal["none", "page", "source"] = Field("none", description="never link within one page or source")
+    fields: dict[str, Literal["text", "number", "date", "exact"]] = Field(
+        {}, description="further columns that the scorer compares, each with its type"
+    )
+    constraint: Literal["many-to-one", "one-to-one", "one-per-page", "one-per-source"] = Field(
+        "many-to-one", description="how many queries an entity may take"
+    )
     threshold: float | None = Field(None, ge=0, le=1, description="match probability at or above: a match")
+    review_threshold: float | None = Field(None, ge=0, le=1, description="at or above, and no match: review")
+    aim: Literal["accuracy", "f1", "false-links"] = Field("accuracy", description="what a fitted threshold is best at")
+    max_false_links: float = Field(0.01, gt=0, lt=1, description="aim false-links: highest share of links not true")
+    risk: float = Field(0.05, gt=0, lt=1, description="aim false-links: chance that the share is higher all the same")
+    coverage: float | None = Field(None, gt=0, lt=1, description="list a set of entities that holds the true one")
     device: Device = "auto"
 
 

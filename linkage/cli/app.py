@@ -1,0 +1,99 @@
+"""The application, the options that commands share, and how errors end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from linkage import __version__
+from linkage.errors import LinkageError, UsageError
+
+if TYPE_CHECKING:
+    from linkage.config import Config
+
+log = logging.getLogger("linkage")
+
+INTERRUPTED = 130
+EXIT_CODES = """
+Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 configuration invalid; 4 input invalid, or more set aside than
+allowed; 5 a program or device is missing; 6 a model, index or run is missing or stale; 7 a quality gate failed;
+130 interrupted.
+"""
+
+app = typer.Typer(
+    name="linkage",
+    help="Link the records that scanned documents hold to the entities they name, with picture and text together.\n\n"
+    "Example: linkage run configs/receipts.yaml --input scans/ --out runs/receipts",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Inputs = Annotated[list[Path], typer.Argument(metavar="SCANS...", help="Image and PDF files, folders or globs.")]
+RecordsFile = Annotated[Path, typer.Argument(metavar="RECORDS", help="Records table: CSV or Parquet.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. link.k=3.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="YAML", help="Configuration; default: every default.")
+]
+Model = Annotated[str | None, typer.Option(help="Shipped model's name, model folder, or open_clip ARCH[:CHECKPOINT].")]
+Embedded = Annotated[Path | None, typer.Option(help="Embeddings folder of `linkage embed`; default: embed now.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; tracebacks for errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what went wrong.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"linkage {__version__}")
+        raise typer.Exit
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING, force=True)
+    log.setLevel(level)
+
+
+def load(config: Path | None, settings: list[str] | None, model: str | None) -> Config:
+    """The configuration that the options name."""
+    from linkage.config import load_config, update
+
+    loaded = load_config(config, settings or ())
+    return loaded.model_copy(update={"encode": update(loaded.encode, model=model)})
+
+
+def free(out: Path, overwrite: bool) -> None:
+    """Make room for a result, if asked to; nothing is overwritten otherwise."""
+    if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another --out")
+
+
+def main() -> None:
+    """Run the command line; errors a user can meet become one line and their exit code."""
+    try:
+        app()
+    except LinkageError as error:
+        _fail(error, str(error), error.exit_code)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("linkage: interrupted; the same command goes on where it was", err=True)
+        raise
+    except Exception as error:
+        _fail(error, f"bug: {type(error).__name__}: {error} (run with -v for the traceback)", 1)
+
+
+def _fail(error: BaseException, message: str, code: int) -> NoReturn:
+    if log.isEnabledFor(logging.DEBUG):
+        traceback.print_exception(error)
+    typer.echo(f"linkage: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,120 @@
+"""Commands from records to entities: index, link, cluster, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linkage.cli.app import AsJson, ConfigFile, Embedded, Model, Overwrite, RecordsFile, Settings, app, free, load
+from linkage.console import print_json, print_metrics, print_summary
+
+
+@app.command()
+def index(
+    records: RecordsFile,
+    out: Annotated[Path, typer.Option(help="Index folder to write.")],
+    embeddings: Embedded = None,
+    model: Model = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the index of exemplars that queries are linked to; entity_id names their entities.
+
+    Example: linkage index exemplars.parquet --model linkage-line --out index/
+    """
+    from linkage.jobs import build_exemplar_index
+
+    loaded = load(config, settings, model)
+    free(out, overwrite)
+    print_summary(build_exemplar_index(records, out, loaded, embeddings) | {"out": str(out)}, as_json)
+
+
+@app.command()
+def link(
+    queries: RecordsFile,
+    index: Annotated[Path, typer.Option(help="Index folder.")],
+    out: Annotated[Path, typer.Option(help="Links table to write: .csv (with a Parquet twin) or .parquet.")],
+    embeddings: Embedded = None,
+    model: Annotated[str | None, typer.Option(help="Where the index's model is now, if it was moved.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Match probability from which a candidate matches.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Candidates reported per query.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Link records to the exemplars of an index, or to none.
+
+    Example: linkage link queries.csv --index index/ --out links.csv
+    """
+    from linkage.config import update
+    from linkage.jobs import link_queries
+
+    loaded = load(config, settings, None)
+    loaded = loaded.model_copy(update={"link": update(loaded.link, threshold=threshold, k=k)})
+    free(out, overwrite)
+    summary = link_queries(queries, index, out, loaded, model=model, embeddings=embeddings)
+    print_summary(summary | {"out": str(out)}, as_json)
+
+
+@app.command()
+def cluster(
+    records: RecordsFile,
+    out: Annotated[Path, typer.Option(help="Folder for members.csv, entities.csv and columns.md.")],
+    embeddings: Embedded = None,
+    model: Model = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Group records into entities where no exemplars exist.
+
+    Example: linkage cluster records.parquet --out clusters/
+    """
+    from linkage.jobs import cluster_records
+
+    loaded = load(config, settings, model)
+    free(out, overwrite)
+    print_summary(cluster_records(records, out, loaded, embeddings) | {"out": str(out)}, as_json)
+
+
+@app.command()
+def evaluate(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="links, members or records table.")],
+    truth: Annotated[Path, typer.Option(help="Known entities by record_id or source; or boxes with their text.")],
+    index: Annotated[Path | None, typer.Option(help="links: the index folder, if it was moved.")] = None,
+    split: Annotated[str | None, typer.Option(help="Score only this split of the truth.")] = None,
+    fail_under: Annotated[
+        list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Exit with 7 if Linkage's figure is lower.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures as a table.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a result against the truth, beside string baselines on the same text.
+
+    Example: linkage evaluate links.csv --truth truth.csv --split val --fail-under matched_accuracy=0.9
+    """
+    from linkage.evaluate.evaluate import check_gates
+    from linkage.evaluate.evaluate import evaluate as measure
+    from linkage.tables import write_table
+
+    loaded = load(config, settings, None)
+    evaluation = measure(table, truth, loaded.evaluate, index=index, split=split, seed=loaded.seed)
+    if out:
+        free(out, overwrite)
+        write_table(evaluation.metrics, out)
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        print_metrics(evaluation.metrics)
+        for note in evaluation.notes:
+            typer.echo(note)
+    check_gates(evaluation, fail_under or [])

@@ -1,0 +1,62 @@
+"""Commands of the bi-encoder: train, embed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linkage.cli.app import AsJson, ConfigFile, Model, Overwrite, RecordsFile, Settings, app, free, load
+from linkage.console import print_summary
+
+
+@app.command()
+def train(
+    records: RecordsFile,
+    out: Annotated[Path, typer.Option(help="Model folder to write; a cut-off call is continued.")],
+    model: Model = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the bi-encoder on records: crop against text, then, with entity_id, by entity.
+
+    Example: linkage train records.parquet --out model/ --set train.align_epochs=5
+
+    On two processors: torchrun --standalone --nproc-per-node=2 -m linkage train records.parquet --out model/
+    """
+    from linkage.encode.train import train as train_model
+    from linkage.records import Records
+
+    loaded = load(config, settings, model)
+    free(out, overwrite)
+    summary = train_model(Records.open(records), out, loaded.train, loaded.encode, seed=loaded.seed)
+    if summary:  # torchrun: the first process speaks for all
+        print_summary(summary | {"out": str(out)}, as_json)
+
+
+@app.command()
+def embed(
+    records: RecordsFile,
+    out: Annotated[Path, typer.Option(help="Embeddings folder to write.")],
+    model: Model = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Embed the crops and texts of records.
+
+    Example: linkage embed records.parquet --model linkage-line --out embeddings/
+    """
+    from linkage.encode.biencoder import BiEncoder
+    from linkage.encode.embed import embed_records
+    from linkage.records import Records
+
+    section = load(config, settings, model).encode
+    free(out, overwrite)
+    opened = Records.open(records)
+    embeddings = embed_records(opened, BiEncoder.load(section.model, section.device), out, section)
+    print_summary(embeddings.manifest | {"out": str(out)}, as_json)

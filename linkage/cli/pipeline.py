@@ -1,0 +1,71 @@
+"""Commands on a whole run: run, report, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linkage.cli.app import AsJson, Settings, app
+from linkage.console import print_highlights, print_json, print_stages
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML); ready ones are in configs/.")],
+    input: Annotated[list[Path], typer.Option("--input", help="Scans: file, folder or glob; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Run directory; an earlier run is continued.")],
+    labels: Annotated[Path | None, typer.Option(help="Table of known entities, to fit on and be measured by.")] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do the whole job: scans in, one table of linked entities and a report out.
+
+    Example: linkage run configs/receipts.yaml --input scans/ --out runs/receipts
+    """
+    from linkage.config import load_config
+    from linkage.run import run as run_pipeline
+
+    result = run_pipeline(load_config(config, settings or ()), input, out, labels=labels)
+    if as_json:
+        print_json(result.manifest)
+        return
+    print_stages(result.manifest)
+    if len(result.metrics):
+        print_highlights(result.metrics)
+        typer.echo(f"figures {out / 'evaluate' / 'metrics.csv'}")
+    typer.echo(f"tables  {out / 'export'}\nreport  {out / 'report.html'}")
+
+
+@app.command()
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
+) -> None:
+    """Write the report of a run again.
+
+    Example: linkage report runs/receipts
+    """
+    from linkage.run import write_run_report
+
+    typer.echo(f"report  {write_run_report(run_directory)}")
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    input: Annotated[list[Path] | None, typer.Option("--input", help="Scans: file, folder or glob.")] = None,
+    settings: Settings = None,
+) -> None:
+    """Validate a configuration and its inputs, and run nothing.
+
+    Example: linkage check configs/receipts.yaml --input scans/
+    """
+    from linkage.config import dump_config, load_config
+
+    loaded = load_config(config, settings or ())
+    typer.echo(dump_config(loaded), nl=False)
+    if input:
+        from linkage.ingest.pages import find_sources
+
+        typer.echo(f"# {len(find_sources(input))} sources")

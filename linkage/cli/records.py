@@ -1,0 +1,83 @@
+"""Commands that make records: ingest, synth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linkage.cli.app import AsJson, ConfigFile, Inputs, Overwrite, Settings, app, free
+from linkage.console import print_summary
+
+
+@app.command()
+def ingest(
+    scans: Inputs,
+    out: Annotated[Path, typer.Option(help="Records table to write (.parquet); a cut-off call is continued.")],
+    regions: Annotated[
+        str | None, typer.Option(help="What becomes a record: page, lines, blocks, header or boxes.")
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")
+    ] = None,
+    header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
+    engine: Annotated[str | None, typer.Option(help="OCR engine: tesseract or none.")] = None,
+    lang: Annotated[str | None, typer.Option(help="Tesseract languages, e.g. eng+jpn.")] = None,
+    psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
+    dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; 0 = one per core.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read scans into records: one row per region, with its text and its crop.
+
+    Example: linkage ingest scans/ --regions lines --lang eng --out records.parquet
+    """
+    from linkage.config import load_config, update
+    from linkage.ingest.ingest import ingest as ingest_scans
+
+    section = update(
+        load_config(config, settings or ()).ingest,
+        regions=regions,
+        boxes=boxes,
+        header_lines=header_lines,
+        engine=engine,
+        languages=lang.split("+") if lang else None,
+        psm=psm,
+        dpi=dpi,
+        workers=workers,
+    )
+    summary = ingest_scans(scans, out, section, existing="overwrite" if overwrite else "resume")
+    print_summary(
+        {
+            "sources": summary.sources,
+            "pages": summary.pages,
+            "records": summary.records,
+            "set_aside": len(summary.failures),
+            "out": str(out),
+        },
+        as_json,
+    )
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option(help="Records table to write (.parquet).")],
+    entities: Annotated[int, typer.Option(help="Entities to invent.")] = 10_000,
+    views: Annotated[int, typer.Option(help="Records per entity.")] = 3,
+    seed: Annotated[int, typer.Option(help="The same seed and fonts give the same records.")] = 0,
+    workers: Annotated[int, typer.Option(help="Worker processes; 0 = one per core.")] = 0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw records of invented entities, with crops, noisy readings and labels: training data without any scan.
+
+    Example: linkage synth --entities 10000 --views 3 --seed 7 --out synth.parquet
+    """
+    from linkage.jobs import draw_records
+
+    free(out, overwrite)
+    print_summary(draw_records(out, entities=entities, views=views, seed=seed, workers=workers), as_json)
