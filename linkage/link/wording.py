@@ -2,59 +2,77 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from linkage.encode.lattice import Lattice
-from linkage.link.likelihood import folded, letters, likelihood
+from linkage.errors import ArtefactError
+from linkage.link.likelihood import Folded, Letters, likelihood
 from linkage.text import core, fold
 
 MEASURES = ("string_score", "partial_score", "likelihood")
 """Columns of `alike`, by their names in the links table."""
 
 
+class Words(NamedTuple):
+    """One text of each of n records: what counts of it, (n,) objects, "" where there is none; and lengths, (n,)."""
+
+    texts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Words:
+        """Take them from texts as they were written."""
+        kept = [core(text) or fold(text) for text in texts]
+        return cls(np.array(kept, dtype=object), np.array([len(text) for text in kept], dtype=np.int64))
+
+
 class Wording:
     """The wording of n records.
 
     Attributes:
-        texts: what counts of them (see `text.core`), (n,) objects, "" where there is none.
-        readings: the model's own, (n,) objects, likewise.
+        texts: what counts of the given ones (see `text.core`), (n,) objects, "" where there is none.
+        words: the given texts, and the model's own readings where they differ.
     """
 
     def __init__(self, texts: Sequence[str], readings: pd.DataFrame | None = None) -> None:
         """Take the given texts and, row by row, `reading` and `lattice` of an embeddings folder."""
-        self.texts = np.array([_core(text) for text in texts], dtype=object)
-        self.readings = np.full(len(self.texts), "", dtype=object)
-        self._packed = np.full(len(self.texts), None, dtype=object)
+        given = Words.of(texts)
+        self.texts = given.texts
+        self.words = [given]
+        self._packed: list[object] = [None] * len(given.texts)
         if readings is not None:
-            self.readings = np.array([_core(text) for text in readings["reading"]], dtype=object)
-            self._packed = readings["lattice"].to_numpy(dtype=object)
+            own = Words.of(readings["reading"].tolist())
+            self.words.append(Words(own.texts, np.where(own.texts == given.texts, 0, own.lengths)))
+            self._packed = readings["lattice"].tolist()
 
     @cached_property
-    def lattices(self) -> list[Lattice | None]:
-        """Folded lattices; None where there is no crop.
+    def lattices(self) -> Folded:
+        """Folded lattices, unpacked at the first use.
 
         Raises:
-            ValueError: bytes that are none.
+            ArtefactError: bytes that are no lattice.
         """
-        return [folded(Lattice.unpack(packed)) if packed else None for packed in self._packed]
+        try:
+            return Folded.of(self._packed)
+        except ValueError as error:
+            raise ArtefactError(
+                f"readings of records: damaged ({error}); run `linkage embed` again, and `linkage index` for exemplars"
+            ) from None
 
     @cached_property
-    def letters(self) -> list[np.ndarray]:
+    def letters(self) -> Letters:
         """Code points of the given text, or else of the reading."""
-        return [letters(text or reading) for text, reading in zip(self.texts, self.readings, strict=True)]
+        known = self.words[-1].texts  # the reading, where there are readings
+        return Letters.of([text or reading for text, reading in zip(self.texts, known, strict=True)])
 
 
 def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """How alike the wordings of pairs are, in the order of MEASURES.
-
-    The best of the given texts and the readings counts: normalised Levenshtein similarity of the whole; rapidfuzz's
-    partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name,
-    times n / (n + 2) for a shorter one of n characters, since one or two are found anywhere; and the likelihood of each
-    record's letters under the other's lattice, the mean of both directions.
+    """How alike the wordings of pairs are, in the order of MEASURES: `strings` and `likelihoods`.
 
     Args:
         left, right: wordings.
@@ -63,46 +81,58 @@ def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.nda
     Returns:
         float64 (m, 3), 0..1; NaN where a text, or any lattice, is missing.
     """
-    views = [
-        _strings(one[a], other[b])
-        for one in (left.texts, left.readings)
-        if one.any()
-        for other in (right.texts, right.readings)
-        if other.any()
-    ]
-    strings = np.fmax.reduce(views) if views else np.full((len(a), 2), np.nan)
-    return np.column_stack([strings, _likelihoods(left, a, right, b)])
+    return np.column_stack([strings(left, a, right, b), likelihoods(left, a, right, b)])
 
 
-def _core(text: str) -> str:
-    return core(text) or fold(text)
+def strings(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
+    """Two string similarities of pairs; the best of the given texts and the readings counts.
+
+    Normalised Levenshtein similarity of the whole; and rapidfuzz's partial ratio, the shorter in the best part of the
+    longer, which forgives what a region holds beside the name, times n / (n + 2) for a shorter one of n characters,
+    since one or two are found anywhere.
+
+    Args:
+        left, right, a, b: as for `alike`.
+
+    Returns:
+        float64 (m, 2), 0..1; NaN where a text is missing.
+    """
+    best = np.full((len(a), 2), np.nan)
+    for one in left.words:
+        for other in right.words:
+            there = np.flatnonzero((one.lengths[a] > 0) & (other.lengths[b] > 0))
+            best[there] = np.fmax(best[there], _compared(one, a[there], other, b[there]))
+    return best
 
 
-def _strings(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _compared(left: Words, a: np.ndarray, right: Words, b: np.ndarray) -> np.ndarray:
+    """The two similarities of texts that are there."""
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.fuzz import partial_ratio
     from rapidfuzz.process import cpdist
 
-    if not len(left):
+    if not len(a):
         return np.empty((0, 2))
-    whole = cpdist(left, right, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
-    part = cpdist(left, right, scorer=partial_ratio, dtype=np.float64) / 100.0
-    shorter = np.array([min(len(one), len(other)) for one, other in zip(left, right, strict=True)])
-    part *= shorter / (shorter + 2.0)
-    there = left.astype(bool) & right.astype(bool)
-    return np.where(there[:, None], np.column_stack([whole, part]), np.nan)
+    pairs = left.texts[a], right.texts[b]
+    workers = len(os.sched_getaffinity(0))
+    whole = cpdist(*pairs, scorer=Levenshtein.normalized_similarity, dtype=np.float64, workers=workers)
+    part = cpdist(*pairs, scorer=partial_ratio, dtype=np.float64, workers=workers) / 100.0
+    shorter = np.minimum(left.lengths[a], right.lengths[b])
+    return np.column_stack([whole, part * (shorter / (shorter + 2.0))])
 
 
-def _likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    ways = [_under(left, a, right, b), _under(right, b, left, a)]
+def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
+    """Likelihood of each record's letters under the other's lattice, the mean of both directions.
+
+    Args:
+        left, right, a, b: as for `alike`.
+
+    Returns:
+        float64 (m,), 0..1, in steps of 1e-6; NaN where a text, or any lattice, is missing.
+
+    Raises:
+        ArtefactError: bytes that are no lattice.
+    """
+    ways = [likelihood(left.lattices, a, right.letters, b), likelihood(right.lattices, b, left.letters, a)]
     there = np.sum([~np.isnan(way) for way in ways], axis=0)
     return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
-
-
-def _under(seen: Wording, a: np.ndarray, told: Wording, b: np.ndarray) -> np.ndarray:
-    """Likelihood of the letters of `told` under the lattices of `seen`."""
-    result = np.full(len(a), np.nan)
-    rows = np.flatnonzero([seen.lattices[row] is not None for row in a.tolist()])
-    lattices = [lattice for row in a[rows].tolist() if (lattice := seen.lattices[row]) is not None]
-    result[rows] = likelihood(lattices, [told.letters[row] for row in b[rows].tolist()])
-    return result
