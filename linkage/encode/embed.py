@@ -85,17 +85,14 @@ class Embeddings:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
         return cls(folder, image, text, readings, manifest)
 
-    def pooled(self, weight: float | None = None, rows: np.ndarray | None = None) -> np.ndarray:
-        """Pooled vectors float32 (n, D), see `pooling.pool`; of some rows, or of all.
-
-        weight None: the one in the manifest.
-        """
-        chosen = np.arange(len(self)) if rows is None else rows
-        share = float(self.manifest["image_weight"]) if weight is None else weight
+    def pooled(self, weight: float | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Pooled vectors of some rows, float32 (m, D), see `pooling.pool`; weight None: the one in the manifest."""
+        weight = float(self.manifest["image_weight"]) if weight is None else weight
+        chosen = np.arange(len(self))[rows]
         vectors = np.empty((len(chosen), self.image.shape[1]), dtype=np.float32)
         for start in range(0, len(chosen), _ROWS_AT_A_TIME):
             some = chosen[start : start + _ROWS_AT_A_TIME]
-            vectors[start : start + len(some)] = pool(self.image[some], self.text[some], share)
+            vectors[start : start + len(some)] = pool(self.image[some], self.text[some], weight)
         return vectors
 
 
