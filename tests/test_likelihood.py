@@ -13,9 +13,10 @@ from lines import lattice
 from linkage.encode.lattice import Lattice
 from linkage.errors import ArtefactError
 from linkage.link.likelihood import Folded, Letters, likelihood
-from linkage.link.wording import Wording, alike, likelihoods
+from linkage.link.wording import MEASURES, Wording, alike, likelihoods
 
 LEAST = 1e-3
+LIKELIHOOD = MEASURES.index("likelihood")
 
 
 def compared(lattices: Sequence[Lattice], texts: Sequence[str]) -> np.ndarray:
@@ -101,7 +102,7 @@ def test_equal_pairs_stay_equal_in_any_batch(seed: int) -> None:
         lattice(word, others=word[::-1], shares=rng.uniform(0.3, 0.9, len(word)).tolist()).pack() for word in words
     ]
     readings = pd.DataFrame({"reading": [words[row] for row in rows], "lattice": [lattices[row] for row in rows]})
-    wording = Wording([""] * len(rows), readings)
+    wording = Wording([""] * len(rows), readings.assign(reading_confidence=np.nan))
     a, b = rng.integers(len(rows), size=(2, 3000))
     said = likelihoods(wording, a, wording, b)
     frame = pd.DataFrame({"left": rows[a], "right": rows[b], "said": said})
@@ -137,18 +138,18 @@ def test_letters_that_fold_to_one_add_up() -> None:
 
 def test_bytes_that_are_no_lattice_are_an_artefact_error() -> None:
     bad = lattice("ab")._replace(weight=np.full(2, -1, dtype=np.float16)).pack()
-    wording = Wording(["ab"], pd.DataFrame({"reading": ["ab"], "lattice": [bad]}))
+    wording = Wording(["ab"], pd.DataFrame({"reading": ["ab"], "reading_confidence": 0.9, "lattice": [bad]}))
     with pytest.raises(ArtefactError, match=r"no lattice.*linkage embed"):
         alike(wording, np.zeros(1, int), wording, np.zeros(1, int))
 
 
 def test_the_better_of_given_text_and_own_reading_counts() -> None:
-    readings = pd.DataFrame({"reading": ["Dubois", ""], "lattice": [lattice("Dubois").pack(), None]})
+    readings = pd.DataFrame({"reading": ["Dubois", ""], "reading_confidence": 0.9, "lattice": [lattice("Dubois").pack(), None]})
     asked, known = Wording(["Duhois", ""], readings), Wording(["Dubois", "Dubois"])
     said = alike(asked, np.array([0, 1]), known, np.array([0, 1]))
     assert said[0, 0] == 1.0
     assert said[0, 1] == 6 / 8
-    assert said[0, 2] > 0.9
-    assert np.isnan(said[1]).all()
+    assert said[0, LIKELIHOOD] > 0.9
+    assert np.isnan(said[1, : LIKELIHOOD + 1]).all()
     mirrored = alike(known, np.array([0]), asked, np.array([0]))
     np.testing.assert_allclose(mirrored[0], said[0])
