@@ -72,8 +72,9 @@ def link_queries(
     return {
         "queries": len(records),
         "matched": int((result.links["decision"] == "match").sum()),
-        "threshold": round(result.threshold, 4),
-        "threshold_source": result.threshold_source,
+        "review": int((result.links["decision"] == "review").sum()),
+        "threshold": result.threshold.value,
+        "threshold_source": result.threshold.source,
         "set_aside": failures,
     }
 

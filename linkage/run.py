@@ -212,7 +212,8 @@ class _Pipeline:
             result.save(folder / "links.parquet", index=self.path / "index", queries=records.path)
             matched = int((result.links["decision"] == "match").sum())
             counts = {"queries": len(queries), "matched": matched}
-            return counts | {"threshold": result.threshold, "threshold_source": result.threshold_source}
+            counts["review"] = int((result.links["decision"] == "review").sum())
+            return counts | {"threshold": result.threshold.value, "threshold_source": result.threshold.source}
 
         return self.directory.stage("link", [config.link.model_dump(), self.scorer().as_dict(), indexed], make_links)
 
