@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.errors import ArtefactError, InputError
-from linkage.link.scorer import DEFAULT_SCORER, Scorer, calibrate, fit_scorer, fit_threshold, shares, sigmoid
+from linkage.link.scorer import DEFAULT_SCORER, Scorer, calibrate, fit_scorer, shares, sigmoid
 
 VALUES = asdict(DEFAULT_SCORER)
-PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
 
 
 def pairs(seed: int, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -158,33 +157,3 @@ def test_what_is_no_scorer_is_refused_with_its_name(tmp_path: Path, text: str | 
     (tmp_path / "scorer.json").write_text(text if isinstance(text, str) else json.dumps(text))
     with pytest.raises(ArtefactError, match=r"scorer\.json"):
         Scorer.load(tmp_path / "scorer.json")
-
-
-def accuracy(threshold: float, rows: list[tuple[float, bool, bool]]) -> int:
-    """The measure in its plainest form."""
-    return sum(correct if p >= threshold else not matchable for p, correct, matchable in rows)
-
-
-@given(st.lists(st.tuples(PROBABILITIES, st.booleans(), st.booleans()), min_size=1, max_size=12))
-def test_threshold_is_the_best_there_is(rows: list[tuple[float, bool, bool]]) -> None:
-    rows = [(p, correct, correct or matchable) for p, correct, matchable in rows]
-    found = fit_threshold(*(np.array(column) for column in zip(*rows, strict=True)))
-    best = max(accuracy(threshold, rows) for threshold in [0.0, 2.0, *(p for p, _, _ in rows)])
-    assert accuracy(found, rows) == best
-
-
-def test_threshold_lies_between_scores_and_is_inclusive() -> None:
-    probability = np.array([0.9, 0.7, 0.4])
-    correct = np.array([True, True, False])
-    assert fit_threshold(probability, correct, correct) == pytest.approx(0.55)
-    touching = np.array([0.5, np.nextafter(0.5, 0)])
-    threshold = fit_threshold(touching, np.array([True, False]), np.array([True, False]))
-    assert (touching >= threshold).tolist() == [True, False]
-
-
-def test_queries_without_candidates_never_pass() -> None:
-    threshold = fit_threshold(np.array([np.nan, 0.8]), np.array([False, True]), np.array([False, True]))
-    assert 0 < threshold <= 0.8
-    assert fit_threshold(np.array([np.nan]), np.array([False]), np.array([False])) == 0.5
-    with pytest.raises(InputError, match="no labelled queries"):
-        fit_threshold(np.empty(0), np.empty(0, bool), np.empty(0, bool))

@@ -15,8 +15,9 @@ import pandas as pd
 from linkage.config import LinkConfig
 from linkage.errors import ArtefactError
 from linkage.link.candidates import Pairs, candidate_pairs
+from linkage.link.decide import fit_threshold
 from linkage.link.index import Index, choose_device, rows_of
-from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, calibrate, fit_threshold, refit, shares
+from linkage.link.scorer import DEFAULT_SCORER, MIN_POSITIVES, Scorer, calibrate, refit, shares
 from linkage.progress import progress
 from linkage.records import PROVENANCE, Records
 from linkage.tables import replacing, write_table
