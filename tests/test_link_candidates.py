@@ -98,3 +98,21 @@ def test_how_many_queries_are_handled_at_a_time_does_not_matter(
     assert again.query.tolist() == expected.query.tolist()
     assert again.exemplar.tolist() == expected.exemplar.tolist()
     pd.testing.assert_frame_equal(again.alike, expected.alike, atol=2e-6)
+
+
+def test_without_pictures_the_texts_are_searched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame, image, text = people(0, 20, 2)
+    records, embeddings = save(tmp_path, frame, np.zeros_like(image), text)
+    is_exemplar = (frame["role"] == "exemplar").to_numpy()
+    index = build_index(records.take(np.flatnonzero(is_exemplar)), embeddings, tmp_path / "index")
+    queries = records.take(np.flatnonzero(~is_exemplar))
+    asked: list[str] = []
+    search = Index.search
+    monkeypatch.setattr(Index, "search", lambda *args, by, **more: (asked.append(by), search(*args, by=by, **more))[1])
+    rows = np.flatnonzero(~is_exemplar)
+    config = LinkConfig(device="cpu", neighbours=3)
+    (part,) = candidates(embeddings, rows, queries.frame.reset_index(drop=True), index, config, DEFAULT_SCORER)
+    assert asked == ["image", "text"]
+    nearest = part.nearest.pivot(index="query", columns="by", values="exemplar")
+    assert nearest["pooled"].tolist() == nearest["text"].tolist() == list(range(20))
+    assert "image" not in nearest
