@@ -100,9 +100,11 @@ def candidates(
     likeness = Likeness(asking, known_ones, index.image_weight, config.fields)
     entities = pd.factorize(index.exemplars["entity_id"])[0]
     rare = asking.wording.rare_rows(index.wording)
+    alone = _alone(vectors, rows, index)
     for asked, known in blocks(queries, index.exemplars, config.blocking):
         inside = index if len(known) == len(index) else index.take(known)
-        for query, found in _searched(vectors, rows, asked, inside, config.neighbours, device):
+        for part, found in _searched(vectors, rows[asked], inside, config.neighbours, alone, device):
+            query = asked[part]
             views = [near for near, _ in found.values()]
             if rare is not None:
                 views.append(nearest_by_rarity(rare[query], index.wording, known, min(config.neighbours, len(known))))
@@ -121,16 +123,29 @@ Found = dict[Modality, tuple[np.ndarray, np.ndarray]]
 """Rows of the index and cosines (q, k) by space."""
 
 
+def _alone(vectors: Embeddings, rows: np.ndarray, index: Index) -> Modality | None:
+    """The modality that queries and exemplars have where none of them has the other: pooled vectors are its own."""
+    if not vectors.image[rows].any() and not index.image.any():
+        return "text"
+    return "image" if not vectors.text[rows].any() and not index.text.any() else None
+
+
 def _searched(
-    vectors: Embeddings, rows: np.ndarray, asked: np.ndarray, index: Index, k: int, device: Literal["cpu", "cuda"]
-) -> Iterator[tuple[np.ndarray, Found]]:
-    """Some hundred of the asked queries at a time, and what was found for them."""
-    for start in range(0, len(asked), _SEARCHED_AT_A_TIME):
-        several = asked[start : start + _SEARCHED_AT_A_TIME]
-        found = _search(vectors, rows[several], index, k, device)
-        for first in range(0, len(several), _QUERIES_AT_A_TIME):
-            some = slice(first, first + _QUERIES_AT_A_TIME)
-            yield several[some], {space: (near[some], cosines[some]) for space, (near, cosines) in found.items()}
+    vectors: Embeddings, rows: np.ndarray, index: Index, k: int, alone: Modality | None, device: Literal["cpu", "cuda"]
+) -> Iterator[tuple[slice, Found]]:
+    """Some hundred of the queries at a time, and what was found for them."""
+    for start in range(0, len(rows), _SEARCHED_AT_A_TIME):
+        some = rows[start : start + _SEARCHED_AT_A_TIME]
+        near = Vectors.of(vectors, some)
+        asked: dict[Modality, np.ndarray] = {"image": near.image, "text": near.text}
+        if not alone:
+            asked["pooled"] = vectors.pooled(index.image_weight, some)
+        hits = {by: index.search(asked[by], min(k, len(index)), by=by, device=device) for by in asked}
+        hits["pooled"] = hits[alone or "pooled"]
+        for first in range(0, len(some), _QUERIES_AT_A_TIME):
+            part = slice(first, min(first + _QUERIES_AT_A_TIME, len(some)))
+            found: Found = {by: (hits[by][1][part], hits[by][0][part]) for by in SPACES}
+            yield slice(start + part.start, start + part.stop), found
 
 
 def _likeliest(
@@ -163,19 +178,6 @@ def _places(query: np.ndarray, counted: np.ndarray) -> np.ndarray:
     total = np.cumsum(counted)
     before = np.maximum.accumulate(np.where(begins, total - counted, 0))
     return np.asarray(total - before)
-
-
-def _search(
-    vectors: Embeddings, rows: np.ndarray, index: Index, neighbours: int, device: Literal["cpu", "cuda"]
-) -> Found:
-    """What the index finds in each of the SPACES."""
-    near = Vectors.of(vectors, rows)
-    asked = {"pooled": vectors.pooled(index.image_weight, rows), "image": near.image, "text": near.text}
-    found: Found = {}
-    for space in SPACES:
-        cosines, exemplars = index.search(asked[space], min(neighbours, len(index)), by=space, device=device)
-        found[space] = exemplars, cosines
-    return found
 
 
 def _nearest(found: Found, query: np.ndarray, known: np.ndarray) -> pd.DataFrame:
