@@ -17,7 +17,7 @@ def crosswalk(ledger: Ledger, old_run: int, new_run: int) -> pd.DataFrame:
     up to its size. The relation is:
 
     - same: the id stayed.
-    - merged: all that the old entity had is in the new one.
+    - merged: all that the old entity had is in the new one, and the old one is no more.
     - split: the new entity began with a part of the old one, and with records of no other.
     - moved: some records changed from one entity to another.
     - created, absorbed: records that had no entity ("") are in one that had no records, or had some.
@@ -32,7 +32,7 @@ def crosswalk(ledger: Ledger, old_run: int, new_run: int) -> pd.DataFrame:
     table = pairs.groupby(["old_entity_id", "new_entity_id"]).size().rename("n_records").reset_index()
     targets = table.groupby("old_entity_id").size()
     origins = table[table["old_entity_id"] != ""].groupby("new_entity_id").size()
-    lived = set(table["old_entity_id"])
+    lived, lives = set(table["old_entity_id"]), set(table["new_entity_id"])
 
     def relation(before: str, after: str) -> str:
         if before == after:
@@ -41,7 +41,7 @@ def crosswalk(ledger: Ledger, old_run: int, new_run: int) -> pd.DataFrame:
             return "absorbed" if after in lived else "created"
         if not after:
             return "retired"
-        if targets[before] == 1:
+        if targets[before] == 1 and before not in lives:
             return "merged"
         return "split" if after not in lived and origins[after] == 1 else "moved"
 
