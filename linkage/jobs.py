@@ -82,7 +82,7 @@ def link_queries(
     with _ledger(ledger) as book, _embedded(records, encode, embeddings) as vectors:
         result = link(records, vectors, opened, config.link, scorer=model_scorer(encode.model))
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
-        result.save(out, index=index)
+        result.save(out, index=index, queries=queries)
         named = _name_queries(book, records, vectors, opened, result, out, config) if book else {}
     return {
         "queries": len(records),
@@ -109,8 +109,15 @@ def _name_queries(
 
     matched = set(result.links.loc[result.links["decision"] == "match", "record_id"])
     rest = queries.take(np.flatnonzero(~queries.frame["record_id"].isin(matched)))
-    scorer, device = result.scorer, config.link.device
-    clustered = cluster(rest, embeddings, config.cluster, scorer=scorer, seed=config.seed, device=device)
+    clustered = cluster(
+        rest,
+        embeddings,
+        config.cluster,
+        scorer=result.scorer,
+        fields=config.link.fields,
+        seed=config.seed,
+        device=config.link.device,
+    )
     named = name_queries(ledger, result.links, index.exemplars, clustered.members, queries)
     path = out.with_name(f"{out.stem}.members{out.suffix}")
     write_table(named.members, path, twin=path.suffix == ".csv")
@@ -130,7 +137,15 @@ def cluster_records(
     opened = Records.open(records)
     with _ledger(ledger) as book, _embedded(opened, config.encode, embeddings) as vectors:
         scorer = model_scorer(str(vectors.manifest["model"]))
-        result = cluster(opened, vectors, config.cluster, scorer=scorer, seed=config.seed, device=config.link.device)
+        result = cluster(
+            opened,
+            vectors,
+            config.cluster,
+            scorer=scorer,
+            fields=config.link.fields,
+            seed=config.seed,
+            device=config.link.device,
+        )
         failures = _note_failures(vectors, out / "failures.csv")
         named = name_clusters(book, result.members, opened) if book else Named(result.members, {})
     tables = {"members": named.members, "entities": entities_table(named.members)}

@@ -17,7 +17,7 @@ from linkage.config import Device
 from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, DependencyError, InputError
 from linkage.link.wording import Wording
-from linkage.records import PROVENANCE, Records
+from linkage.records import LABELS, Records
 from linkage.tables import read_array, read_table
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 Modality = Literal["pooled", "image", "text"]
 FORMAT = 2
 _NEEDED = {"entity_id", "text"}  # beside the columns of readings
+_TIED_AT_A_TIME = 32  # queries: their cosines with 100,000 exemplars take 13 MB
 _TIE = 1e-6  # cosines closer than this are one: float32 sums differ in the last bits with the order of rows
 
 
@@ -71,6 +72,15 @@ def _flat(vectors: np.ndarray) -> Any:
     return index
 
 
+def _stored(index: Any) -> np.ndarray:
+    """The vectors of a flat FAISS index, float32 (n, D), as they lie in it; the index must outlive them."""
+    import faiss
+
+    if not index.ntotal:
+        return np.empty((0, index.d), dtype=np.float32)
+    return np.asarray(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d))
+
+
 def _to_gpu(index: Any) -> Any:
     import faiss
 
@@ -85,8 +95,9 @@ class ExactSearch:
 
     def __init__(self, vectors: np.ndarray, device: Literal["cpu", "cuda"] = "cpu", flat: Any = None) -> None:
         self._rows = np.flatnonzero(vectors.any(axis=1))
-        self._vectors = vectors if len(self._rows) == len(vectors) else vectors[self._rows]
-        self._index = flat if flat is not None and len(self._rows) == len(vectors) else _flat(self._vectors)
+        whole = len(self._rows) == len(vectors)
+        self._flat = flat if flat is not None and whole else _flat(vectors if whole else vectors[self._rows])
+        self._index = self._flat
         if device == "cuda":
             self._index = _to_gpu(self._index)
 
@@ -109,8 +120,9 @@ class ExactSearch:
         vectors = np.ascontiguousarray(queries[asked], dtype=np.float32)
         near, rows = self._index.search(vectors, min(k + 1, n))
         if n > k:  # a tie across the border: decide it by row number, over all rows
-            for row in np.flatnonzero(near[:, k - 1] - near[:, k] <= _TIE):
-                near[row], rows[row] = self._ordered(vectors[row], k + 1)
+            tied = np.flatnonzero(near[:, k - 1] - near[:, k] <= _TIE)
+            for some in np.split(tied, range(_TIED_AT_A_TIME, len(tied), _TIED_AT_A_TIME)):
+                near[some], rows[some] = self._ordered(vectors[some], near[some, -1], k + 1)
         near, rows = near[:, :k], rows[:, :k]
         order = np.lexsort((rows, -np.round(near / _TIE)), axis=1)
         width = near.shape[1]
@@ -118,10 +130,14 @@ class ExactSearch:
         found[asked, :width] = self._rows[np.take_along_axis(rows, order, axis=1)]
         return cosines, found
 
-    def _ordered(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        cosines = self._vectors @ query
-        order = np.argsort(-np.round(cosines / _TIE), kind="stable")[:k]
-        return cosines[order], order
+    def _ordered(self, queries: np.ndarray, least: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of all rows, equal ones by row number; `least`: about the k-th best cosine of each query."""
+        near, rows = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
+        for row, cosines in enumerate(queries @ _stored(self._flat).T):
+            likely = np.flatnonzero(cosines >= least[row] - 8 * _TIE)
+            rows[row] = likely[np.argsort(-np.round(cosines[likely] / _TIE), kind="stable")[:k]]
+            near[row] = cosines[rows[row]]
+        return near, rows
 
 
 class Index:
@@ -129,7 +145,7 @@ class Index:
 
     Attributes:
         exemplars: one row each: record_id, entity_id (the record_id where none was given), text, the model's own
-            reading and its lattice, provenance.
+            reading and its lattice, provenance, the user's own columns.
         image, text: float16 (n, D), unit rows, zero where the exemplar has none.
         pooled: float32 (n, D).
         manifest: model, model_sha256, dim, image_weight, n, entities, metric.
@@ -156,12 +172,18 @@ class Index:
     @cached_property
     def pooled(self) -> np.ndarray:
         """Pooled vectors float32 (n, D), as they stand in the FAISS index."""
-        return np.asarray(self._flat.reconstruct_n(0, self._flat.ntotal))
+        return _stored(self._flat)
 
     @cached_property
     def wording(self) -> Wording:
         """What the exemplars say."""
-        return Wording(self.exemplars["text"].tolist(), self.exemplars)
+        return Wording.of(self.exemplars, self.exemplars)
+
+    def take(self, rows: np.ndarray) -> Index:
+        """The index of some of the exemplars, in that order."""
+        flat = _flat(self.pooled[rows])
+        exemplars = self.exemplars.iloc[rows].reset_index(drop=True)
+        return Index(exemplars, self.image[rows], self.text[rows], flat, self.manifest | {"n": len(rows)})
 
     @property
     def image_weight(self) -> float:
@@ -228,14 +250,13 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
         raise InputError(f"{records.path}: no exemplars to index")
     frame = records.frame.sort_values("record_id", kind="stable")
     rows = rows_of(frame["record_id"], embeddings)
-    pooled = embeddings.pooled()[rows]
+    pooled = embeddings.pooled(rows=rows)
     exemplars = frame[["record_id", "entity_id", "text"]].copy()
     exemplars["entity_id"] = exemplars["entity_id"].where(exemplars["entity_id"] != "", exemplars["record_id"])
     for name in ("reading", "reading_confidence", "lattice"):
         exemplars[name] = embeddings.readings[name].to_numpy(dtype=object)[rows]
-    for name in PROVENANCE:
-        if name in frame.columns:
-            exemplars[name] = frame[name]
+    own = [name for name in frame.columns if name not in {*exemplars.columns, *LABELS, "image", "text_raw"}]
+    exemplars[own] = frame[own]  # provenance, and what the user may want to compare or block by
     manifest = {
         "format": FORMAT,
         "model": embeddings.manifest["model"],
