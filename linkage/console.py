@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -53,6 +54,11 @@ def print_metrics(metrics: pd.DataFrame) -> None:
         interval = "" if math.isnan(row["low"]) else f"{row['low']:.3f}-{row['high']:.3f}"
         rows.append((row["split"], row["measure"], row["system"], f"{row['value']:.3f}", interval, str(row["n"])))
     _print_rows(rows)
+
+
+def print_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> None:
+    """Print rows under their names; None is an empty cell."""
+    _print_rows([tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in body)])
 
 
 def _print_rows(rows: list[tuple[str, ...]]) -> None:
