@@ -271,9 +271,11 @@ class _Pipeline:
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
-            parts = [evaluate(table, labels, config.evaluate, seed=config.seed).metrics for table in tables]
-            metrics = pd.concat(parts, ignore_index=True)
+            parts = [evaluate(table, labels, config.evaluate, seed=config.seed) for table in tables]
+            metrics = pd.concat([part.metrics for part in parts], ignore_index=True)
             write_table(metrics, folder / "metrics.csv", twin=True)
+            for name, extra in (pair for part in parts for pair in part.tables.items()):
+                write_table(extra, folder / f"{name}.csv", twin=True)
             return {"figures": len(metrics)}
 
         depends_on = [config.evaluate.model_dump(), config.seed, linked, clustered, self.labels_digest]
