@@ -68,7 +68,7 @@ def link_queries(
     with _embedded(records, encode, embeddings) as vectors:
         result = link(records, vectors, opened, config.link, scorer=model_scorer(encode.model))
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
-    result.save(out, index=index)
+    result.save(out, index=index, queries=queries)
     return {
         "queries": len(records),
         "matched": int((result.links["decision"] == "match").sum()),
@@ -85,7 +85,15 @@ def cluster_records(records: Path, out: Path, config: Config, embeddings: Path |
     opened = Records.open(records)
     with _embedded(opened, config.encode, embeddings) as vectors:
         scorer = model_scorer(str(vectors.manifest["model"]))
-        result = cluster(opened, vectors, config.cluster, scorer=scorer, seed=config.seed, device=config.link.device)
+        result = cluster(
+            opened,
+            vectors,
+            config.cluster,
+            scorer=scorer,
+            fields=config.link.fields,
+            seed=config.seed,
+            device=config.link.device,
+        )
         failures = _note_failures(vectors, out / "failures.csv")
     tables = {"members": result.members, "entities": entities_table(result.members)}
     export(tables, out)

@@ -18,7 +18,7 @@ from linkage.evaluate.calibration import calibration_error, reliability
 from linkage.evaluate.metrics import auroc, divide, f1, measure, precision_at, share, sum_by
 from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.evaluate.truth import attach_truth
-from linkage.link.link import manifest_of
+from linkage.link.links import manifest_of, nearest_of
 from linkage.tables import read_table, require_columns
 
 NEEDED = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "score", "text")
@@ -99,11 +99,6 @@ def read_exemplars(links: Path, index: Path | None) -> pd.DataFrame:
     if not (index / "exemplars.parquet").is_file():
         raise ArtefactError(f"{index}: no index here; name the one that {links} was made with (--index)")
     return read_table(index / "exemplars.parquet")
-
-
-def nearest_of(links: Path) -> Path:
-    """The table beside a links table that names the nearest exemplar of each query in each space."""
-    return links.with_name(links.stem + ".nearest.parquet")
 
 
 def _single_scores(asked: Asked, links: Path) -> dict[str, Answers]:
