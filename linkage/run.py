@@ -62,7 +62,7 @@ def run(config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | Non
         tables = result_tables(out)
         export(tables, out / "export")
         _write_report(out, directory.manifest, tables, config)
-        return RunResult(directory.manifest, tables, _metrics(out))
+        return RunResult(directory.manifest, tables, _evaluated(out, "metrics"))
 
 
 def write_run_report(run_path: Path) -> Path:
@@ -304,12 +304,13 @@ def result_tables(run_path: Path) -> dict[str, pd.DataFrame]:
     return tables | {name: read_table(folder / f"{name}.parquet") for name in ("members", "entities")}
 
 
-def _metrics(run_path: Path) -> pd.DataFrame:
-    path = run_path / "evaluate" / "metrics.parquet"
+def _evaluated(run_path: Path, name: str) -> pd.DataFrame:
+    path = run_path / "evaluate" / f"{name}.parquet"
     return read_table(path) if path.exists() else pd.DataFrame()
 
 
 def _write_report(run_path: Path, manifest: dict[str, Any], tables: dict[str, pd.DataFrame], config: Config) -> Path:
+    from linkage.report.quality import Figures
     from linkage.report.report import write_report
 
     path = run_path / "report.html"
@@ -320,12 +321,22 @@ def _write_report(run_path: Path, manifest: dict[str, Any], tables: dict[str, pd
         members=tables["members"],
         entities=tables["entities"],
         failures=read_table(run_path / "failures.csv"),
-        metrics=_metrics(run_path),
+        figures=Figures(*(_evaluated(run_path, name) for name in Figures._fields)),
+        sentences=_sentences(run_path / "link" / "links.parquet") if "links" in tables else [],
         manifest=manifest,
         config=config.report,
         seed=config.seed,
     )
     return path
+
+
+def _sentences(links: Path) -> list[str]:
+    """What the parts of the links' manifest (threshold, sets) say of themselves."""
+    from linkage.link.links import links_manifest
+
+    return [
+        part["sentence"] for part in links_manifest(links).values() if isinstance(part, dict) and "sentence" in part
+    ]
 
 
 def _placed(links: pd.DataFrame | None, exemplars: pd.DataFrame | None) -> set[str]:
