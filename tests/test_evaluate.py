@@ -137,6 +137,16 @@ def test_string_baselines_see_every_exemplar(linked: Path) -> None:
     assert "no-match accuracy" not in figures(evaluation, "Levenshtein")  # four labels fit no threshold
 
 
+def test_strings_read_a_picture_without_a_text_as_the_model_does(linked: Path) -> None:
+    links = pd.read_csv(linked / "links.csv")
+    links["text"], links["reading"] = "", links["text"]
+    write_table(links, linked / "links.csv")
+    evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+    assert figures(evaluation, "Levenshtein")["matched accuracy"] == 1.0
+    rows = evaluation.metrics[evaluation.metrics["system"] == "Levenshtein"]
+    assert rows["note"].str.contains("as the model does").all()
+
+
 def test_thresholds_of_baselines_are_fitted_on_val_and_said_so(tmp_path: Path, linked: Path) -> None:
     rows, truth = [], ["record_id,entity_id,split"]
     for number in range(40):

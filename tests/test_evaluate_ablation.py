@@ -68,7 +68,7 @@ def test_few_queries_make_one_bin_and_no_confidence_none(tmp_path: Path) -> None
     few = evaluated(tmp_path / "few", [0.2, 0.3, 0.9]).tables["picture"]
     assert few["confidence"].unique().tolist() == ["all", "1"]
     none = evaluated(tmp_path / "none", [None, None]).tables["picture"]
-    assert none["confidence"].unique().tolist() == ["all", "unknown"]
+    assert none["confidence"].unique().tolist() == ["all"]
 
 
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.2001, 0.5, 0.9, 0.91, 0.92, 1.0]), max_size=400))

@@ -79,12 +79,12 @@ def _confidence(queries: pd.DataFrame) -> np.ndarray:
 
 
 def _groups(confidence: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Names and rows of the groups of queries: all, the bins, and those of unknown confidence."""
+    """Names and rows of the groups of queries: all, the bins, and those of unknown confidence beside them."""
     known = np.flatnonzero(~np.isnan(confidence))
     unknown = np.flatnonzero(np.isnan(confidence))
     groups = [(ALL, np.arange(len(confidence)))]
     groups += [(str(number), known[rows]) for number, rows in enumerate(equal_bins(confidence[known]), start=1)]
-    return [*groups, (UNKNOWN, unknown)] if len(unknown) else groups
+    return [*groups, (UNKNOWN, unknown)] if len(known) and len(unknown) else groups
 
 
 def equal_bins(values: np.ndarray) -> list[np.ndarray]:

@@ -62,9 +62,8 @@ def evaluate_links(
     k = max(config.recall_at)
     own = asked.by_linker(k)
     systems = {SYSTEM: own} | _single_scores(asked, path)
-    texts, entities = exemplars["text"].fillna("").tolist(), [entity_of[name] for name in exemplars["record_id"]]
-    strings = rank_by_strings(asked.first["text"].fillna("").tolist(), texts, entities, k)
-    systems |= {name: asked.by_ranking(ranking) for name, ranking in strings.items()}
+    strings = _strings(asked, exemplars, entity_of, k)
+    systems |= strings
     scores.notes.append(f"{len(asked.truth)} of {links['record_id'].nunique()} queries are labelled")
     if own.asked.any():
         n = int(own.asked.sum())
@@ -109,6 +108,25 @@ def _single_scores(asked: Asked, links: Path) -> dict[str, Answers]:
     require_columns(nearest, ("record_id", "by", "exemplar_id", "cosine"), nearest_of(links))
     found = {name: asked.by_nearest(nearest, by) for by, name in SPACES.items()}
     return {name: answers for name, answers in found.items() if answers is not None}
+
+
+def _strings(asked: Asked, exemplars: pd.DataFrame, entity_of: dict[str, str], k: int) -> dict[str, Answers]:
+    """The string baselines, on the text of each record; a picture without one lends them the model's own reading."""
+    (queries, lent), (texts, lent_too) = (_texts(table) for table in (asked.first, exemplars))
+    entities = [entity_of[name] for name in exemplars["record_id"]]
+    note = "reads what has no text as the model does" if lent or lent_too else ""
+    rankings = rank_by_strings(queries, texts, entities, k)
+    return {name: asked.by_ranking(ranking)._replace(note=note) for name, ranking in rankings.items()}
+
+
+def _texts(records: pd.DataFrame) -> tuple[list[str], bool]:
+    """What each record says, and whether any of it is the model's own reading."""
+    texts = records["text"].fillna("")
+    if "reading" not in records:
+        return texts.tolist(), False
+    readings = records["reading"].fillna("")
+    lent = (texts == "") & (readings != "")
+    return texts.where(~lent, readings).tolist(), bool(lent.any())
 
 
 def _score(

@@ -81,7 +81,8 @@ def calibration(figures: Figures) -> dict[str, Any] | None:
         return None
     bins, split = _shown(figures.reliability)
     metrics = figures.metrics
-    error = metrics[(metrics["measure"] == "calibration error") & (metrics["split"] == split)]
+    own = metrics[(metrics["system"] == SYSTEM) & (metrics["split"] == split)]
+    error = own[own["measure"] == "calibration error"]
     return {
         "chart": diagram(bins),
         "split": split,
@@ -89,6 +90,7 @@ def calibration(figures: Figures) -> dict[str, Any] | None:
         "least": int(bins["n"].min()),
         "most": int(bins["n"].max()),
         "error": error.to_dict("records")[0] if len(error) else None,
+        "fitted": bool(own["note"].str.contains("fitted on these rows").any()),
     }
 
 
