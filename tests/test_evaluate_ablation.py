@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from linkage.cli import app
 from linkage.config import EvaluateConfig
+from linkage.errors import UsageError
 from linkage.evaluate.ablation import BEST_STRINGS, DIFFERENCE, LEAST_IN_BIN, MOST_BINS, equal_bins
 from linkage.evaluate.evaluate import Evaluation, evaluate
-from linkage.tables import write_table
+from linkage.tables import read_table, write_table
 
 NAMES = ["Atkinson & Sons", "Baker Brothers", "Carter, cooper", "Dubois, drapier"]
 
@@ -40,7 +43,7 @@ def evaluated(folder: Path, confidence: list[float | None], column: str = "ocr_c
 
 def test_the_table_shows_where_strings_fail_and_the_rest_helps(tmp_path: Path) -> None:
     table = evaluated(tmp_path, [*np.linspace(0.1, 0.4, 30), *np.linspace(0.6, 0.9, 30), None, None]).tables["picture"]
-    value = table.set_index(["confidence", "system"])["value"]
+    value = table.set_index(["bin", "system"])["value"]
     assert value["all", "linkage"] == 1.0
     assert value["all", BEST_STRINGS] == pytest.approx(30 / 62)
     assert value["unknown", "Levenshtein"] == 0.0
@@ -58,7 +61,7 @@ def test_the_table_shows_where_strings_fail_and_the_rest_helps(tmp_path: Path) -
 def test_the_models_own_confidence_stands_in_where_no_engine_gave_one(tmp_path: Path) -> None:
     table = evaluated(tmp_path, [0.2] * 20 + [0.7] * 20, "reading_confidence").tables["picture"]
     rows = table[table["system"] == "linkage"]
-    assert rows["confidence"].tolist() == ["all", "1", "2"]
+    assert rows["bin"].tolist() == ["all", "1", "2"]
     assert rows["confidence_low"].tolist()[1:] == [0.2, 0.7]
 
 
@@ -66,9 +69,9 @@ def test_few_queries_make_one_bin_and_no_confidence_none(tmp_path: Path) -> None
     (tmp_path / "few").mkdir()
     (tmp_path / "none").mkdir()
     few = evaluated(tmp_path / "few", [0.2, 0.3, 0.9]).tables["picture"]
-    assert few["confidence"].unique().tolist() == ["all", "1"]
+    assert few["bin"].unique().tolist() == ["all", "1"]
     none = evaluated(tmp_path / "none", [None, None]).tables["picture"]
-    assert none["confidence"].unique().tolist() == ["all"]
+    assert none["bin"].unique().tolist() == ["all"]
 
 
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.2001, 0.5, 0.9, 0.91, 0.92, 1.0]), max_size=400))
@@ -89,3 +92,16 @@ def test_reliability_sets_probability_beside_what_came_true(tmp_path: Path) -> N
     assert table["n"].sum() == 40
     assert table["probability"].tolist() == pytest.approx([0.75] * 10)
     assert (table["value"] == 1.0).all()
+
+
+def test_the_tables_are_written_beside_the_figures(tmp_path: Path) -> None:
+    evaluated(tmp_path, [0.2, 0.7])
+    links, truth, out = (tmp_path / name for name in ("links.parquet", "truth.csv", "figures.csv"))
+    command = ["evaluate", str(links), "--truth", str(truth), "--out", str(out)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    for name in ("figures", "figures.picture", "figures.reliability"):
+        assert len(read_table(tmp_path / f"{name}.csv"))
+    out.unlink()
+    assert isinstance(CliRunner().invoke(app, command).exception, UsageError)  # a table beside it is in the way
+    assert not out.exists()
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0

@@ -112,8 +112,9 @@ def evaluate(
     evaluation = measure(table, truth, loaded.evaluate, index=index, split=split, seed=loaded.seed)
     if out:
         tables = {out.with_name(f"{out.stem}.{name}{out.suffix}"): extra for name, extra in evaluation.tables.items()}
-        for path, written in ({out: evaluation.metrics} | tables).items():
+        for path in (out, *tables):
             free(path, overwrite)
+        for path, written in ({out: evaluation.metrics} | tables).items():
             write_table(written, path)
     if as_json:
         print_json(evaluation.as_dict())

@@ -18,7 +18,7 @@ MOST_BINS, LEAST_IN_BIN = 10, 20
 
 ALL, UNKNOWN = "all", "unknown"
 COLUMNS = (
-    *("split", "confidence", "confidence_low", "confidence_high"),
+    *("split", "bin", "confidence_low", "confidence_high"),
     *("system", "value", "low", "high", "n", "note"),
 )
 
@@ -36,7 +36,7 @@ def picture_table(asked: Asked, systems: dict[str, Answers], strings: list[str],
         scores: the splits to score and how the intervals are drawn.
 
     Returns:
-        Rows with COLUMNS. `confidence` is "all", "unknown" or the number of a bin from 1 (worst read), whose bounds
+        Rows with COLUMNS. `bin` is "all", "unknown" or the number of a bin from 1 (worst read), whose bounds
         stand beside it (inclusive). Two systems more than in the metrics: the string baseline that is best on all
         the split's rows, chosen with them in sight, and the difference that linkage makes to it.
     """

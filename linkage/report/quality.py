@@ -101,7 +101,7 @@ def picture_help(picture: pd.DataFrame) -> dict[str, Any] | None:
     rows, split = _shown(picture)
     bins: list[tuple[str, Cells]] = [
         (_name(group.iloc[0]), {str(row["system"]): row for row in group.to_dict("records")})
-        for _, group in rows.groupby("confidence", sort=False)
+        for _, group in rows.groupby("bin", sort=False)
     ]
     systems = [name for name in _ABLATED if name in bins[0][1]]
     found = [
@@ -130,7 +130,7 @@ def _sentences(bins: list[Cells]) -> list[str]:
         f"all together {every[SYSTEM]['value']:.2f}",
     ]
     said = [f"Of the {best['n']:,} labelled records that have a match, {', '.join(parts)}.", _gain(every, "Together")]
-    worst = next((cells for cells in bins if cells[SYSTEM]["confidence"] == "1"), None)
+    worst = next((cells for cells in bins if cells[SYSTEM]["bin"] == "1"), None)
     if worst and worst[SYSTEM]["n"] < best["n"]:
         high, n = worst[SYSTEM]["confidence_high"], worst[SYSTEM]["n"]
         said.append(_gain(worst, f"Where the text was read worst (confidence up to {high:.2f}, n = {n:,}), together"))
@@ -147,8 +147,8 @@ def _gain(cells: Cells, subject: str) -> str:
 
 
 def _name(row: pd.Series) -> str:
-    if row["confidence"] in (ALL, UNKNOWN):
-        return str(row["confidence"])
+    if row["bin"] in (ALL, UNKNOWN):
+        return str(row["bin"])
     return f"{row['confidence_low']:.2f}–{row['confidence_high']:.2f}"
 
 
