@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from linkage.config import Config, EncodeConfig
+from linkage.config import Config, EncodeConfig, load_config
 from linkage.errors import ArtefactError, InputError
 from linkage.records import Records
 from linkage.tables import read_table, require_columns, write_dictionary, write_table
@@ -70,7 +69,7 @@ def link_queries(
     with _embedded(records, encode, embeddings) as vectors:
         result = link(records, vectors, opened, config.link, scorer=model_scorer(encode.model))
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
-    result.save(out, index=index)
+    result.save(out, index=index, queries=queries)
     return {
         "queries": len(records),
         "matched": int((result.links["decision"] == "match").sum()),
@@ -87,7 +86,15 @@ def cluster_records(records: Path, out: Path, config: Config, embeddings: Path |
     opened = Records.open(records)
     with _embedded(opened, config.encode, embeddings) as vectors:
         scorer = model_scorer(str(vectors.manifest["model"]))
-        result = cluster(opened, vectors, config.cluster, scorer=scorer, seed=config.seed, device=config.link.device)
+        result = cluster(
+            opened,
+            vectors,
+            config.cluster,
+            scorer=scorer,
+            fields=config.link.fields,
+            seed=config.seed,
+            device=config.link.device,
+        )
         failures = _note_failures(vectors, out / "failures.csv")
     tables = {"members": result.members, "entities": entities_table(result.members)}
     export(tables, out)
@@ -127,7 +134,7 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
 def _run_evidence(run: Path) -> tuple[Evidence, Path | None]:
     """What a run directory holds to explain from, and where its records are."""
     from linkage.encode.embed import Embeddings
-    from linkage.link.link import link_scorer
+    from linkage.link.links import link_scorer
     from linkage.link.scorer import SCORER_FILE, Scorer
     from linkage.report.explain import Evidence
     from linkage.report.grouping import Grouping
@@ -140,6 +147,7 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path | None]:
         frame=Records.open(records).frame,
         embeddings=Embeddings.open(run / "embed"),
         scorer=Scorer.load(run / "cluster" / SCORER_FILE),
+        fields=load_config(run / "config.yaml").link.fields,
         max_distance=float(counts["max_distance"]),
         max_distance_source=str(counts["max_distance_source"]),
     )
@@ -150,15 +158,13 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path | None]:
 
 def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
     """What a links table holds to explain from, and where the records of the queries are, if that is known."""
-    from linkage.link.link import link_scorer, manifest_of
+    from linkage.link.links import link_scorer, links_manifest
     from linkage.report.explain import Evidence, members_of_links
 
     links = read_table(table)
     require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)
-    scorer = link_scorer(table)
-    queries = json.loads(manifest_of(table).read_text(encoding="utf-8")).get("queries")
-    records = Path(queries) if queries and Path(queries).is_file() else None
-    return Evidence(members_of_links(links), links, scorer), records
+    queries = Path(links_manifest(table).get("queries", ""))
+    return Evidence(members_of_links(links), links, link_scorer(table)), queries if queries.is_file() else None
 
 
 def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:

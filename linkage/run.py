@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -210,24 +209,32 @@ class _Pipeline:
             queries = records.take(np.flatnonzero(~exemplars))
             index = Index.open(self.path / "index")
             result = link(queries, embeddings, index, config.link, scorer=self.scorer())
-            result.save(folder / "links.parquet", index=self.path / "index")
+            result.save(folder / "links.parquet", index=self.path / "index", queries=records.path)
             matched = int((result.links["decision"] == "match").sum())
             counts = {"queries": len(queries), "matched": matched}
             return counts | {"threshold": result.threshold, "threshold_source": result.threshold_source}
 
-        return self.directory.stage("link", [config.link.model_dump(), asdict(self.scorer()), indexed], make_links)
+        return self.directory.stage("link", [config.link.model_dump(), self.scorer().as_dict(), indexed], make_links)
 
     def cluster(self, records: Records, embedded: str, linked: str | None) -> str:
         """Give every record its entity: its exemplar's where it was matched, else that of its cluster."""
         from linkage.cluster import cluster, entities_table, merge_members
         from linkage.encode.embed import Embeddings
         from linkage.link.index import Index
-        from linkage.link.link import link_scorer
+        from linkage.link.links import link_scorer
         from linkage.link.scorer import SCORER_FILE
 
         config = self.config
-        scorer = asdict(self.scorer())
-        depends_on = [config.cluster.model_dump(), config.seed, scorer, embedded, linked, self.labels_digest]
+        scorer = self.scorer().as_dict()
+        depends_on = [
+            config.cluster.model_dump(),
+            config.link.fields,
+            config.seed,
+            scorer,
+            embedded,
+            linked,
+            self.labels_digest,
+        ]
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
@@ -243,6 +250,7 @@ class _Pipeline:
                 embeddings,
                 config.cluster,
                 scorer=scorer,
+                fields=config.link.fields,
                 seed=config.seed,
                 device=config.link.device,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -30,9 +31,12 @@ from linkage.cluster.tree import (
     spanning_tree,
 )
 from linkage.config import ClusterConfig, Device
+from linkage.link.fields import Kind, check_columns
+from linkage.link.fit import Labelled, refit
 from linkage.link.index import choose_device, rows_of
-from linkage.link.scorer import DEFAULT_SCORER, Scorer, refit
-from linkage.link.wording import Wording, alike
+from linkage.link.likeness import Likeness, Side
+from linkage.link.scorer import DEFAULT_SCORER, Scorer
+from linkage.link.wording import Wording
 from linkage.records import Records
 
 if TYPE_CHECKING:
@@ -68,6 +72,7 @@ def cluster(
     config: ClusterConfig,
     *,
     scorer: Scorer | None = None,
+    fields: Mapping[str, Kind] | None = None,
     seed: int = 0,
     device: Device = "auto",
 ) -> ClusterResult:
@@ -82,31 +87,36 @@ def cluster(
         embeddings: hold every one of the records.
         config: neighbours, HDBSCAN's two sizes, the cut.
         scorer: gives the fused distance; default: DEFAULT_SCORER.
+        fields: further columns to compare, by type.
         seed: of the approximate search used beyond 200,000 records.
         device: where neighbours are searched.
 
     Raises:
         ArtefactError: a record has no embedding.
         DependencyError: the device asked for is not there.
+        InputError: a column to compare is missing.
     """
     scorer = scorer or DEFAULT_SCORER
+    check_columns(list(fields or {}), {str(records.path): records.frame})
     frame = records.frame.sort_values("record_id", kind="stable").reset_index(drop=True)
     rows = rows_of(frame["record_id"], embeddings)
-    vectors = embeddings.pooled()[rows].astype(np.float32)
-    wording = Wording(frame["text"].tolist(), embeddings.readings.iloc[rows])
+    vectors = embeddings.pooled(rows=rows)
+    wording = Wording.of(frame, embeddings.readings.iloc[rows])
+    side = Side(embeddings, rows, frame, wording)
+    likeness = Likeness(side, side, float(embeddings.manifest["image_weight"]), fields or {})
     entity = np.arange(len(frame)) + len(frame)  # a record with neither picture nor text stays by itself
     present = np.flatnonzero(vectors.any(axis=1))
     node, first = _collapse(vectors[present], wording.texts[present])
     given = config.max_distance is not None  # in the distance of the scorer that came with it: not to be refitted
     counts = None if given else labels_by_node(frame.iloc[present], node)
-    graph = _Graph(vectors, wording, present[first], config, choose_device(device), seed)
+    graph = _Graph(vectors, likeness, present[first], config, choose_device(device), seed)
     scorer = graph.fit(counts, scorer) if counts else scorer
     tree = graph.tree(scorer, config.min_samples)
     chosen = _choose_cut(tree, len(first), config, scorer, counts)
     log.info("cluster: %d records, cut at distance %.3f (%s)", len(frame), chosen.max_distance, chosen.source)
     labels = flat_clusters(tree, len(first), config.min_cluster_size, chosen.resolution)
     entity[present] = cut(tree, labels, chosen.max_distance)[node]
-    return ClusterResult(_members(frame, vectors, wording, entity, scorer), *chosen, scorer)
+    return ClusterResult(_members(frame, vectors, likeness, entity, scorer), *chosen, scorer)
 
 
 def _collapse(vectors: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,26 +140,24 @@ class _Graph:
     def __init__(
         self,
         vectors: np.ndarray,
-        wording: Wording,
+        likeness: Likeness,
         rows: np.ndarray,
         config: ClusterConfig,
         device: Literal["cpu", "cuda"],
         seed: int,
     ) -> None:
         self.vectors = vectors[rows]
-        self.wording = wording
+        self.likeness = likeness
         self.rows = rows
         self.a, self.b = neighbour_pairs(self.vectors, config.neighbours, device=device, seed=seed)
         self.alike = self.similarities(self.a, self.b)
 
-    def similarities(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """`similarities` of nodes, a slice at a time."""
+    def similarities(self, a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
+        """What the scorer weighs of pairs of nodes, a slice at a time."""
         starts = range(0, max(len(a), 1), _PAIRS_AT_A_TIME)
         parts = [slice(start, start + _PAIRS_AT_A_TIME) for start in starts]
-        return np.concatenate([self._some(a[part], b[part]) for part in parts])
-
-    def _some(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return similarities(self.vectors[a], self.vectors[b], self.wording, self.rows[a], self.rows[b])
+        alike = [self.likeness.of(self.rows[a[part]], self.rows[b[part]])[0] for part in parts]
+        return pd.concat(alike, ignore_index=True)
 
     def fit(self, counts: list[Counter[str]], scorer: Scorer) -> Scorer:
         """Fit the scorer on neighbours with labels, if enough of them match; else return `scorer`."""
@@ -157,7 +165,8 @@ class _Graph:
         known = (label[self.a] != "") & (label[self.b] != "")
         is_match = (label[self.a] == label[self.b])[known]
         each = np.arange(len(is_match))  # a record may match many: every pair is a question of its own
-        return refit(scorer, self.alike[known], is_match, each)
+        pairs = self.alike[known].reset_index(drop=True)
+        return refit(scorer, Labelled(pairs, is_match, each, label[self.a][known]))
 
     def tree(self, scorer: Scorer, min_samples: int) -> Edges:
         """Spanning tree of the mutual reachability under the scorer's distance."""
@@ -189,27 +198,15 @@ def _choose_cut(
     return _Chosen(best.max_distance, "fitted", resolution)
 
 
-def similarities(left: np.ndarray, right: np.ndarray, wording: Wording, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """What the scorer weighs (see `scorer.FEATURES`) of record pairs: float64 (m, 4).
-
-    Args:
-        left, right: pooled vectors of the pairs (m, D).
-        wording: of all records.
-        a, b: rows of the pairs in it, (m,).
-    """
-    cosine = np.einsum("ij,ij->i", left, right).astype(np.float64).round(6)
-    return np.column_stack([cosine, alike(wording, a, wording, b)])
-
-
 def _members(
-    frame: pd.DataFrame, vectors: np.ndarray, wording: Wording, entity: np.ndarray, scorer: Scorer
+    frame: pd.DataFrame, vectors: np.ndarray, likeness: Likeness, entity: np.ndarray, scorer: Scorer
 ) -> pd.DataFrame:
     entity = np.unique(entity, return_inverse=True)[1].astype(np.int64)
     rows = np.arange(len(frame))
     exemplar = medoids(vectors, entity)[entity]
     alone = np.bincount(entity, minlength=1)[entity] == 1
     ids = frame["record_id"].to_numpy(dtype=object)
-    pairs = similarities(vectors, vectors[exemplar], wording, rows, exemplar)
+    pairs = likeness.of(rows, exemplar)[0]
     members = {
         "record_id": ids,
         "entity_id": [entity_id(str(ids[row])) for row in exemplar],
@@ -217,7 +214,7 @@ def _members(
         "membership": np.where(exemplar == rows, 1.0, scorer.probability(pairs)),
         "noise": alone.astype(int),
         "is_exemplar": (exemplar == rows).astype(int),
-        "score": np.where(exemplar == rows, np.nan, pairs[:, 0]),
+        "score": np.where(exemplar == rows, np.nan, pairs["score"]),
     }
     return member_columns(pd.DataFrame(members), frame)
 

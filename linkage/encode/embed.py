@@ -84,9 +84,10 @@ class Embeddings:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
         return cls(folder, image, text, readings, manifest)
 
-    def pooled(self, weight: float | None = None) -> np.ndarray:
-        """Pooled vectors float32 (n, D), see `pooling.pool`; weight None: the one in the manifest."""
-        return pool(self.image, self.text, float(self.manifest["image_weight"]) if weight is None else weight)
+    def pooled(self, weight: float | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Pooled vectors of some rows, float32 (m, D), see `pooling.pool`; weight None: the one in the manifest."""
+        weight = float(self.manifest["image_weight"]) if weight is None else weight
+        return pool(self.image[rows], self.text[rows], weight)
 
 
 def embed_records(records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig) -> Embeddings:

@@ -5,37 +5,37 @@ from __future__ import annotations
 import numpy as np
 
 
-def summands(image: np.ndarray, text: np.ndarray, weight: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What image and text contribute to the pooled embeddings, so that a similarity splits exactly into parts.
+def coefficients(image: np.ndarray, text: np.ndarray, weight: float | np.ndarray) -> np.ndarray:
+    """What image and text are multiplied by in the pooled embedding: z = a image + b text, of length one.
 
     Args:
         image, text: unit rows (n, D); a row of zeros is a missing modality and is left out.
         weight: w of the image, 0..1; one, or one of each row (n,).
 
     Returns:
-        Two arrays float32 (n, D) whose sum is `pool(image, text, weight)`.
+        a and b as float32 (n, 2); both 0 where both are missing or cancel each other out.
     """
     image, text = np.asarray(image, dtype=np.float32), np.asarray(text, dtype=np.float32)
-    has_image, has_text = image.any(axis=1, keepdims=True), text.any(axis=1, keepdims=True)
-    weights = np.asarray(weight, dtype=np.float32).reshape(-1, 1)
+    has_image, has_text = image.any(axis=1), text.any(axis=1)
+    weights = np.broadcast_to(np.asarray(weight, dtype=np.float32), has_image.shape)
     share = np.where(has_image & has_text, weights, has_image.astype(np.float32))
-    image, text = share * image, (1 - share) * text
-    length = np.linalg.norm(image + text, axis=1, keepdims=True)
+    length = np.linalg.norm(share[:, None] * image + (1 - share)[:, None] * text, axis=1)
     length[length == 0] = 1
-    return image / length, text / length
+    return np.column_stack([share / length, (1 - share) * has_text / length])
 
 
 def pool(image: np.ndarray, text: np.ndarray, weight: float | np.ndarray) -> np.ndarray:
     """Pooled embeddings: normalise(w image + (1-w) text) (CLIPPINGS, section 3).
 
     Args:
-        image, text, weight: as for `summands`.
+        image, text, weight: as for `coefficients`.
 
     Returns:
         float32 (n, D): unit rows, zero where both are missing.
     """
-    from_image, from_text = summands(image, text, weight)
-    return np.asarray(from_image + from_text)
+    parts = coefficients(image, text, weight)
+    image, text = np.asarray(image, dtype=np.float32), np.asarray(text, dtype=np.float32)
+    return np.asarray(parts[:, :1] * image + parts[:, 1:] * text)
 
 
 def reliable_weights(weight: float, confidence: np.ndarray) -> np.ndarray:

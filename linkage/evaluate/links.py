@@ -17,8 +17,9 @@ from linkage.evaluate.baselines import Ranking, rank_by_strings
 from linkage.evaluate.metrics import Figure, divide, f1, measure, share, sum_by
 from linkage.evaluate.scores import SYSTEM, Scores, fitting_rows
 from linkage.evaluate.truth import attach_truth
-from linkage.link.link import MIN_VALIDATION, manifest_of
-from linkage.link.scorer import fit_threshold
+from linkage.link.decide import fit_threshold
+from linkage.link.link import MIN_VALIDATION
+from linkage.link.links import manifest_of
 from linkage.tables import read_table, require_columns
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Candidate pairs of queries and exemplars with all their similarities: retrieve wide, decide late."""
+"""Candidate pairs of queries and exemplars with all that is alike in them: retrieve wide, decide late."""
 
 from __future__ import annotations
 
@@ -6,111 +6,126 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from linkage.encode.pooling import summands
-from linkage.link.index import Index
-from linkage.link.wording import Wording, alike
+from linkage.config import LinkConfig
+from linkage.link.fields import apart, blocks
+from linkage.link.index import Index, Modality
+from linkage.link.likeness import Likeness, Side, Vectors
+from linkage.link.wording import Wording
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
 
 _QUERIES_AT_A_TIME = 256  # some 40,000 pairs: their gathered vectors stay below 200 MB
 
-
-class Vectors(NamedTuple):
-    """Embeddings of some records: unit rows (n, D) float32, zero where a modality is missing."""
-
-    image: np.ndarray
-    text: np.ndarray
-
-    @classmethod
-    def of(cls, embeddings: Embeddings | Index, rows: np.ndarray) -> Vectors:
-        """Read the given rows into memory."""
-        return cls(*(np.asarray(part[rows], dtype=np.float32) for part in (embeddings.image, embeddings.text)))
+SPACES: tuple[Modality, ...] = ("pooled", "image", "text")
 
 
 class Pairs(NamedTuple):
-    """Candidate pairs; every array has one entry per pair, ordered by query, then by exemplar row."""
+    """Candidate pairs, ordered by query, then by exemplar row.
 
-    query: np.ndarray  # int64, position among the queries
-    exemplar: np.ndarray  # int64, row of the index
-    score: np.ndarray  # float64, cosine of the pooled vectors = image + text + cross
-    image: np.ndarray
-    text: np.ndarray
-    cross: np.ndarray
-    string: np.ndarray  # float64 0..1, NaN where a text is missing
-    partial: np.ndarray  # likewise
-    likelihood: np.ndarray  # likewise, NaN where both lack a picture, too
+    Attributes:
+        query: int64 (n,), row among the queries.
+        exemplar: int64 (n,), row of the index.
+        alike: what the scorer weighs (see `scorer.FEATURES`, `fields.Comparisons`), one row per pair.
+        parts: of the pooled cosine, columns PARTS.
+    """
 
-    @property
-    def alike(self) -> np.ndarray:
-        """What the scorer weighs: float64 (n, 4)."""
-        return np.column_stack([self.score, self.string, self.partial, self.likelihood])
+    query: np.ndarray
+    exemplar: np.ndarray
+    alike: pd.DataFrame
+    parts: pd.DataFrame
+
+    def at(self, rows: np.ndarray) -> Pairs:
+        """Some of the pairs, by mask or position."""
+        alike, parts = (table[rows] if rows.dtype == bool else table.iloc[rows] for table in (self.alike, self.parts))
+        return Pairs(self.query[rows], self.exemplar[rows], alike, parts)
 
     @classmethod
     def join(cls, parts: Sequence[Pairs]) -> Pairs:
         """Concatenate."""
-        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        query, exemplar, alike, split = zip(*parts, strict=True)
+        return cls(
+            np.concatenate(query),
+            np.concatenate(exemplar),
+            pd.concat(alike, ignore_index=True),
+            pd.concat(split, ignore_index=True),
+        )
 
 
-def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tuple[np.ndarray, ...]:
-    """Split the pooled cosine of n pairs into what comes from where.
+class Candidates(NamedTuple):
+    """What was found for some queries.
 
-    With q = a_q + b_q (its image and text summands) the cosine is a_q.a_e + b_q.b_e + (a_q.b_e + b_q.a_e).
-
-    Returns:
-        score, image, text, cross: float64 (n,) each; score = image + text + cross.
+    Attributes:
+        pairs: with every exemplar that is among the nearest in one of the SPACES.
+        nearest: the nearest exemplar in each of them: query, by (one of SPACES), exemplar, cosine.
     """
-    image_q, text_q = summands(*queries, image_weight)
-    image_e, text_e = summands(*exemplars, image_weight)
-    image, text = _dots(image_q, image_e), _dots(text_q, text_e)
-    cross = _dots(image_q, text_e) + _dots(text_q, image_e)
-    return image + text + cross, image, text, cross
+
+    pairs: Pairs
+    nearest: pd.DataFrame
 
 
-def _dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    # Rounded, so that equal pairs stay equal whatever their place in memory does to the order of a sum.
-    return np.asarray(np.einsum("ij,ij->i", left, right), dtype=np.float64).round(6)
-
-
-def candidate_pairs(
+def candidates(
     vectors: Embeddings,
     rows: np.ndarray,
-    texts: Sequence[str],
+    queries: pd.DataFrame,
     index: Index,
+    config: LinkConfig,
     *,
-    neighbours: int,
     device: Literal["cpu", "cuda"] = "cpu",
-) -> Iterator[Pairs]:
+) -> Iterator[Candidates]:
     """The union of the nearest exemplars by pooled, image and text vectors, some hundred queries at a time.
 
     Args:
         vectors: embeddings of the queries.
         rows: row of each query in them, (q,).
-        texts: given text of each query, (q,).
+        queries: their records, (q,) rows: text, provenance, the columns that `config` names.
         index: the exemplars.
-        neighbours: how many of each kind.
+        config: how many neighbours, blocking, exclusions, fields.
         device: where FAISS searches.
 
     Yields:
-        Pairs; `query` counts from 0 over all queries.
+        Candidates; `query` is the row among `queries`. Queries stand together, but not in order.
     """
-    pooled = vectors.pooled(index.image_weight)[rows]
-    wording = Wording(texts, vectors.readings.iloc[rows])
-    k = min(neighbours, len(index))
-    for start in range(0, len(rows), _QUERIES_AT_A_TIME):
-        part = slice(start, start + _QUERIES_AT_A_TIME)
-        queries = Vectors.of(vectors, rows[part])
-        found = [
-            index.search(pooled[part], k, device=device)[1],
-            index.search(queries.image, k, by="image", device=device)[1],
-            index.search(queries.text, k, by="text", device=device)[1],
-        ]
-        query, exemplar = _union(np.hstack(found), len(index))
-        asking = Vectors(queries.image[query], queries.text[query])
-        score, image, text, cross = split_score(asking, Vectors.of(index, exemplar), index.image_weight)
-        said = alike(wording, query + start, index.wording, exemplar)
-        yield Pairs(query + start, exemplar, score, image, text, cross, *said.T)
+    asking = Side(vectors, rows, queries, Wording.of(queries, vectors.readings.iloc[rows]))
+    known_ones = Side(index, np.arange(len(index)), index.exemplars, index.wording)
+    likeness = Likeness(asking, known_ones, index.image_weight, config.fields)
+    for asked, known in blocks(queries, index.exemplars, config.blocking):
+        inside = index if len(known) == len(index) else index.take(known)
+        for start in range(0, len(asked), _QUERIES_AT_A_TIME):
+            query = asked[start : start + _QUERIES_AT_A_TIME]
+            found = _search(vectors, rows[query], inside, config.neighbours, device)
+            place, near = _union(np.hstack([near for near, _ in found.values()]), len(inside))
+            a, b = query[place], known[near]
+            kept = apart(queries, a, index.exemplars, b, config.exclude)
+            a, b = a[kept], b[kept]
+            yield Candidates(Pairs(a, b, *likeness.of(a, b)), _nearest(found, query, known))
+
+
+def _search(
+    vectors: Embeddings, rows: np.ndarray, index: Index, neighbours: int, device: Literal["cpu", "cuda"]
+) -> dict[Modality, tuple[np.ndarray, np.ndarray]]:
+    """Rows of the index and cosines (q, k) by space."""
+    near = Vectors.of(vectors, rows)
+    asked = {"pooled": vectors.pooled(index.image_weight, rows), "image": near.image, "text": near.text}
+    found: dict[Modality, tuple[np.ndarray, np.ndarray]] = {}
+    for space in SPACES:
+        cosines, exemplars = index.search(asked[space], min(neighbours, len(index)), by=space, device=device)
+        found[space] = exemplars, cosines
+    return found
+
+
+def _nearest(
+    found: dict[Modality, tuple[np.ndarray, np.ndarray]], query: np.ndarray, known: np.ndarray
+) -> pd.DataFrame:
+    tables = [pd.DataFrame(columns=["query", "by", "exemplar", "cosine"])]
+    for space, (near, cosines) in found.items():
+        if near.shape[1]:
+            there = near[:, 0] >= 0
+            table = pd.DataFrame({"query": query[there], "by": space, "exemplar": known[near[there, 0]]})
+            tables.append(table.assign(cosine=cosines[there, 0]))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def _union(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from linkage.config import Device
 from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, DependencyError, InputError
 from linkage.link.wording import Wording
-from linkage.records import PROVENANCE, Records
+from linkage.records import LABELS, Records
 from linkage.tables import read_array, read_table
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Index:
 
     Attributes:
         exemplars: one row each: record_id, entity_id (the record_id where none was given), text, the model's own
-            reading and its lattice, provenance.
+            reading and its lattice, provenance, the user's own columns.
         image, text: float16 (n, D), unit rows, zero where the exemplar has none.
         pooled: float32 (n, D).
         manifest: model, model_sha256, dim, image_weight, n, entities, metric.
@@ -161,7 +161,13 @@ class Index:
     @cached_property
     def wording(self) -> Wording:
         """What the exemplars say."""
-        return Wording(self.exemplars["text"].tolist(), self.exemplars)
+        return Wording.of(self.exemplars, self.exemplars)
+
+    def take(self, rows: np.ndarray) -> Index:
+        """The index of some of the exemplars, in that order."""
+        flat = _flat(self.pooled[rows])
+        exemplars = self.exemplars.iloc[rows].reset_index(drop=True)
+        return Index(exemplars, self.image[rows], self.text[rows], flat, self.manifest | {"n": len(rows)})
 
     @property
     def image_weight(self) -> float:
@@ -228,14 +234,13 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
         raise InputError(f"{records.path}: no exemplars to index")
     frame = records.frame.sort_values("record_id", kind="stable")
     rows = rows_of(frame["record_id"], embeddings)
-    pooled = embeddings.pooled()[rows]
+    pooled = embeddings.pooled(rows=rows)
     exemplars = frame[["record_id", "entity_id", "text"]].copy()
     exemplars["entity_id"] = exemplars["entity_id"].where(exemplars["entity_id"] != "", exemplars["record_id"])
     for name in ("reading", "reading_confidence", "lattice"):
         exemplars[name] = embeddings.readings[name].to_numpy(dtype=object)[rows]
-    for name in PROVENANCE:
-        if name in frame.columns:
-            exemplars[name] = frame[name]
+    own = [name for name in frame.columns if name not in {*exemplars.columns, *LABELS, "image", "text_raw"}]
+    exemplars[own] = frame[own]  # provenance, and what the user may want to compare or block by
     manifest = {
         "format": FORMAT,
         "model": embeddings.manifest["model"],

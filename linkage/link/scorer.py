@@ -1,36 +1,81 @@
-"""The match scorer: one calibrated probability from the embedding and the strings, and the threshold on it.
+"""The match scorer: the log odds that two records are of one entity, from all that is alike in them.
 
-The log odds of a pair (its logit) are linear in the pooled cosine, the string similarities and the likelihood; other
-sets of coefficients serve pairs that lack a picture or a text. A query's candidates share a probability: see `shares`.
+Log odds (the logit) are linear in the similarities. Pairs that lack a text, or of which neither has a crop that was
+read, have coefficients of their own. A query's candidates share a probability: see `shares`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError
 from linkage.link.wording import MEASURES
 from linkage.tables import replacing
 
-log = logging.getLogger(__name__)
-
 SCORER_FILE = "scorer.json"
-MIN_POSITIVES = 30
-"""Fewer true pairs than this do not move a scorer: its coefficients would follow the noise."""
+FORMAT = 2
 
-_PENALTY = 1e-4  # on squared coefficients: weak, but a separable sample keeps finite ones
+COSINES = ("score", "image_cosine", "text_cosine", "cross_cosine")
+"""Cosines of pooled embeddings, of the pictures, of the texts, and of picture with text (the mean of both ways).
+
+Where a pair lacks one of the last three the pooled one stands in for it."""
+
+FEATURES = (*COSINES, *MEASURES)
+"""What the scorer weighs, by the columns of the links table."""
+
+FREE = ("confidence", "length")
+"""Features that may speak for or against a match; a higher value of any other never lowers the logit."""
+
+_WRITTEN = tuple(name for name in FEATURES if name != "likelihood")
+LEVELS: dict[str, tuple[str, ...]] = {"seen": FEATURES, "written": _WRITTEN, "alone": COSINES}
+"""Features that pairs of each kind have: of all; of those without a lattice; of those that lack a text."""
 
 
-FEATURES = ("score", *MEASURES)
-"""Similarities of a pair, by their columns in the links table: pooled cosine, whole strings, best part, lattice."""
+@dataclass(frozen=True)
+class Weights:
+    """Coefficients of one kind of pair: logit = intercept + sum of weight x feature.
 
-_SEEN, _WRITTEN, _ALONE = 4, 3, 1  # features of a pair that has them all, that lacks a lattice, that lacks a text
+    Attributes:
+        intercept: log odds where every feature is 0.
+        weights: by feature; those that are missing are 0.
+    """
+
+    intercept: float
+    weights: dict[str, float]
+
+    def vector(self, names: Sequence[str] = FEATURES) -> np.ndarray:
+        """The weights in the order of `names`, float64."""
+        return np.array([self.weights.get(name, 0.0) for name in names])
+
+    def times(self, stretch: float, shift: float) -> Weights:
+        """The weights of logit' = shift + stretch x logit."""
+        return Weights(
+            shift + stretch * self.intercept, {name: stretch * weight for name, weight in self.weights.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A further comparison, of a column that the user named: weight x (similarity - centre), 0 where it is missing.
+
+    Attributes:
+        weight: log odds between "nothing in common" and "the same".
+        centre: similarity that speaks neither for nor against a match.
+    """
+
+    weight: float
+    centre: float
+
+
+DEFAULT_EXTRA = Extra(4.0, 0.5)
+"""Of a field of which no label told how much it counts: e^2 to 1 for a match where equal, as much against it."""
 
 
 @dataclass(frozen=True)
@@ -38,45 +83,64 @@ class Scorer:
     """Log odds that a pair of records is a match.
 
     Attributes:
-        intercept, weights: logit = intercept + weights . similarities, in the order of FEATURES.
-        intercept_written, weights_written: without the last, for pairs of which neither has a lattice.
-        intercept_alone, score_alone: from the pooled cosine alone, for pairs that lack a text.
+        levels: coefficients by kind of pair, see LEVELS.
+        extras: by name of the comparison (see `fields.comparisons`); others count as DEFAULT_EXTRA, and evidence of
+            place (same page, same source) as nothing.
         origin: "default" (the constants below), "model" (came with a model) or "fitted" (on labelled rows).
         pairs, positives: how many candidate pairs, and true ones among them, it was fitted on.
+        strength: of the pull towards the scorer that the fit began with (see `fit.fit_scorer`); None: not fitted.
     """
 
-    intercept: float
-    weights: tuple[float, float, float, float]
-    intercept_written: float
-    weights_written: tuple[float, float, float]
-    intercept_alone: float
-    score_alone: float
+    levels: dict[str, Weights]
+    extras: dict[str, Extra] = field(default_factory=dict)
     origin: Literal["default", "model", "fitted"] = "default"
     pairs: int = 0
     positives: int = 0
+    strength: float | None = None
 
-    def logit(self, alike: np.ndarray) -> np.ndarray:
-        """Log odds of a match, float64 (n,).
+    def contributions(self, alike: pd.DataFrame) -> pd.DataFrame:
+        """What speaks for a match of each pair: columns `intercept` and those of `alike`; a row's sum is its logit.
 
         Args:
-            alike: similarities (n, 4) in the order of FEATURES; NaN where the pair has none.
+            alike: one row per pair, columns FEATURES and those of further comparisons; NaN where it has none.
         """
-        known = np.nan_to_num(alike)
-        logit = self.intercept + known @ np.asarray(self.weights)
-        written = self.intercept_written + known[:, :_WRITTEN] @ np.asarray(self.weights_written)
-        alone = self.intercept_alone + self.score_alone * known[:, 0]
-        has = _features_of(alike)
-        return np.asarray(np.where(has == _SEEN, logit, np.where(has == _WRITTEN, written, alone)))
+        known = imputed(alike[list(FEATURES)].to_numpy(float))
+        level = levels_of(alike)
+        rows = [self.levels[name] for name in LEVELS]
+        weights = np.array([row.vector() for row in rows])[level]
+        parts = pd.DataFrame(known * weights, columns=list(FEATURES), index=alike.index)
+        parts.insert(0, "intercept", np.array([row.intercept for row in rows])[level])
+        for name in further(alike):
+            extra = self.extra(name)
+            parts[name] = (extra.weight * (alike[name].astype(float) - extra.centre)).fillna(0.0)
+        return parts
 
-    def probability(self, alike: np.ndarray) -> np.ndarray:
-        """Match probability 0..1 of a pair without rivals; arguments as for `logit`."""
+    def extra(self, name: str) -> Extra:
+        """The coefficients of a further comparison."""
+        return self.extras.get(name, Extra(0.0, 0.5) if name in PLACES else DEFAULT_EXTRA)
+
+    def logit(self, alike: pd.DataFrame) -> np.ndarray:
+        """Log odds of a match, float64 (n,); arguments as for `contributions`."""
+        known = imputed(alike[list(FEATURES)].to_numpy(float))
+        level = levels_of(alike)
+        logit = np.empty(len(alike))
+        for place, name in enumerate(LEVELS):
+            rows = level == place
+            logit[rows] = self.levels[name].intercept + known[rows] @ self.levels[name].vector()
+        for name in further(alike):
+            extra = self.extra(name)
+            logit += np.nan_to_num(extra.weight * (alike[name].to_numpy(float) - extra.centre))
+        return logit
+
+    def probability(self, alike: pd.DataFrame) -> np.ndarray:
+        """Match probability 0..1 of a pair without rivals; arguments as for `contributions`."""
         return sigmoid(self.logit(alike))
 
-    def distance(self, alike: np.ndarray) -> np.ndarray:
+    def distance(self, alike: pd.DataFrame) -> np.ndarray:
         """Fused distance 0..1: the logit, turned round and scaled.
 
-        0 where all similarities are 1; 1 where all are 0 (or below). Pairs that lack some lie on the same scale,
-        because their logit does.
+        0 where nothing could be more alike; 1 where all similarities are 0 (or below). Pairs that lack some lie on the
+        same scale, because their logit does.
         """
         return self._distance(self.logit(alike))
 
@@ -85,13 +149,25 @@ class Scorer:
         return float(self._distance(np.log(probability / (1.0 - probability))))
 
     def _distance(self, logit: np.ndarray) -> np.ndarray:
-        total = sum(self.weights)
-        return np.clip((self.intercept + total - logit) / total, 0.0, 1.0)
+        seen = self.levels["seen"]
+        span = float(seen.vector().clip(min=0).sum())
+        return np.clip((seen.intercept + span - logit) / span, 0.0, 1.0)
+
+    def scaled(self, stretch: float, shift: float) -> Scorer:
+        """The scorer whose logit is shift + stretch x this one's."""
+        extras = {name: Extra(stretch * one.weight, one.centre) for name, one in self.extras.items()}
+        return replace(
+            self, extras=extras, levels={name: one.times(stretch, shift) for name, one in self.levels.items()}
+        )
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(self.as_dict(), indent=1) + "\n", encoding="utf-8")
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like values that `of_values` reads back."""
+        return {"format": FORMAT} | asdict(self)
 
     @classmethod
     def load(cls, path: Path) -> Scorer:
@@ -102,7 +178,7 @@ class Scorer:
         """
         try:
             return cls.of_values(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtefactError(f"{path}: not a readable scorer ({' '.join(str(error).split())})") from None
 
     @classmethod
@@ -110,16 +186,19 @@ class Scorer:
         """The scorer with these attributes, as they come from JSON.
 
         Raises:
-            TypeError, KeyError: an attribute is missing, unknown or of a wrong type.
-            ValueError: coefficients that no fit gives.
+            TypeError, KeyError, AttributeError: an attribute is missing, unknown or of a wrong type.
+            ValueError: another format, or coefficients that no fit gives.
         """
-        several = {name: tuple(map(float, values[name])) for name in ("weights", "weights_written")}
-        scorer = cls(**values | several)
-        slopes = [*scorer.weights, *scorer.weights_written, scorer.score_alone]
-        offsets = [scorer.intercept, scorer.intercept_written, scorer.intercept_alone]
-        sound = bool(np.isfinite([*offsets, *slopes]).all()) and min(slopes) >= 0 and sum(scorer.weights) > 0
-        if not sound or (len(scorer.weights), len(scorer.weights_written)) != (_SEEN, _WRITTEN):
-            raise ValueError("coefficients of similarities must be positive; fit the scorer again")
+        values = dict(values)
+        if values.pop("format", None) != FORMAT:
+            raise ValueError(f"not of format {FORMAT}; make the model or the links again")
+        levels = values.pop("levels")
+        levels = {name: _weights(levels[name]) for name in LEVELS}
+        extras = {str(name): Extra(**one) for name, one in values.pop("extras").items()}
+        scorer = cls(levels, extras, **values)
+        numbers = [value for one in extras.values() for value in (one.weight, one.centre)]
+        if not np.isfinite(np.array(numbers, dtype=float)).all() or scorer.levels["seen"].vector().max() <= 0:
+            raise ValueError("coefficients must be finite, and some similarity must count; fit the scorer again")
         return scorer
 
     @classmethod
@@ -129,13 +208,53 @@ class Scorer:
         return replace(cls.load(path), origin="model") if path.is_file() else DEFAULT_SCORER
 
 
-DEFAULT_SCORER = Scorer(-12.0, (7.0, 5.0, 2.0, 3.0), -12.0, (7.0, 7.0, 3.0), -12.0, 16.0)
+def _weights(values: Mapping[str, Any]) -> Weights:
+    known = {str(name): float(weight) for name, weight in values["weights"].items()}
+    part = Weights(float(values["intercept"]), known)
+    unknown = set(known) - set(FEATURES)
+    if unknown or not np.isfinite([part.intercept, *known.values()]).all():
+        raise ValueError(f"coefficients of {', '.join(sorted(unknown)) or 'a similarity'} are not readable")
+    if any(weight < 0 for name, weight in known.items() if name not in FREE):
+        raise ValueError("coefficients of similarities must not be negative; fit the scorer again")
+    return part
+
+
+PLACES = ("same_page", "same_source")
+"""Comparisons of where two records stand: evidence only where labels have shown what it is worth."""
+
+DEFAULT_SCORER = Scorer(
+    {
+        "seen": Weights(-12.0, {"score": 7.0, "string_score": 5.0, "partial_score": 2.0, "likelihood": 3.0}),
+        "written": Weights(-12.0, {"score": 7.0, "string_score": 7.0, "partial_score": 3.0}),
+        "alone": Weights(-12.0, {"score": 16.0}),
+    }
+)
 """Used where neither the model nor the labels bring one: 0.7 in all similarities is a match at about 0.5."""
+
+
+def further(alike: pd.DataFrame) -> list[str]:
+    """Names of the comparisons beyond FEATURES."""
+    return [name for name in alike.columns if name not in FEATURES]
+
+
+def imputed(known: np.ndarray) -> np.ndarray:
+    """Features (n, F) without NaN: a missing cosine is the pooled one, anything else that is missing 0."""
+    values = known.copy()
+    cosines = values[:, : len(COSINES)]
+    np.copyto(cosines, cosines[:, :1], where=np.isnan(cosines))
+    return np.nan_to_num(values)
+
+
+def levels_of(alike: pd.DataFrame) -> np.ndarray:
+    """Which of LEVELS each pair is of, int (n,)."""
+    written = alike["string_score"].notna().to_numpy()
+    seen = alike["likelihood"].notna().to_numpy()
+    return np.asarray(np.where(written & seen, 0, np.where(written, 1, 2)))
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
     """Logistic function that does not overflow."""
-    return np.exp(-np.logaddexp(0.0, -np.asarray(logit, dtype=np.float64)))
+    return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(logit, dtype=np.float64))))
 
 
 def shares(logit: np.ndarray, query: np.ndarray) -> np.ndarray:
@@ -153,167 +272,18 @@ def shares(logit: np.ndarray, query: np.ndarray) -> np.ndarray:
     """
     if not len(logit):
         return np.empty(0)
-    starts = _starts(query)
-    total = np.repeat(_log_total(logit, starts), np.diff(starts, append=len(logit)))
+    starts = starts_of(query)
+    total = np.repeat(log_total(logit, starts), np.diff(starts, append=len(logit)))
     return np.asarray(np.exp(logit - total))
 
 
-def _starts(query: np.ndarray) -> np.ndarray:
+def starts_of(query: np.ndarray) -> np.ndarray:
+    """Where each query's pairs begin, int (queries,)."""
     return np.flatnonzero(np.diff(query, prepend=query[0] - 1))
 
 
-def _log_total(logit: np.ndarray, starts: np.ndarray) -> np.ndarray:
+def log_total(logit: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """log(1 + sum of exp(logit)) of every query, without overflow."""
     highest = np.maximum(np.maximum.reduceat(logit, starts), 0.0)
     odds = np.exp(logit - np.repeat(highest, np.diff(starts, append=len(logit))))
     return np.asarray(highest + np.log(np.exp(-highest) + np.add.reduceat(odds, starts)))
-
-
-def fit_scorer(alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
-    """Fit a scorer on labelled candidates: the coefficients under which `shares` are likeliest.
-
-    This is a conditional logit (McFadden 1974) with "no match" among the choices; where every pair is a query of
-    its own it is a logistic regression. Coefficients of similarities are not negative.
-
-    Args:
-        alike: similarities (n, 4) as for `Scorer.logit`.
-        is_match: bool (n,); at most one per query.
-        query: int (n,): which query a pair belongs to; the pairs of a query stand together.
-
-    Raises:
-        InputError: fewer than MIN_POSITIVES true pairs, no false one, or true pairs are not the more similar.
-    """
-    truth = np.asarray(is_match, dtype=bool)
-    if not _enough(truth):
-        raise InputError(
-            f"scorer: {int(truth.sum())} true and {int((~truth).sum())} false labelled pairs; "
-            f"at least {MIN_POSITIVES} true ones and one false one are needed"
-        )
-    has = _features_of(alike)
-
-    def fitted(features: int) -> list[float]:
-        """Intercept and weights from the pairs that have these features at least, or from all where they are few."""
-        rows = has >= features
-        if not _enough(truth[rows]):
-            return []
-        return [float(value) for value in _conditional_logit(alike[rows, :features], truth[rows], query[rows])]
-
-    alone = fitted(_ALONE)
-    written = fitted(_WRITTEN) or [*alone, 0.0, 0.0]  # hardly any pair has texts: nothing is known of what they say
-    seen = fitted(_SEEN) or [*written, 0.0]
-    return Scorer(
-        intercept=seen[0],
-        weights=(seen[1], seen[2], seen[3], seen[4]),
-        intercept_written=written[0],
-        weights_written=(written[1], written[2], written[3]),
-        intercept_alone=alone[0],
-        score_alone=alone[1],
-        origin="fitted",
-        pairs=len(truth),
-        positives=int(truth.sum()),
-    )
-
-
-def calibrate(scorer: Scorer, alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
-    """The same scorer with its logit stretched and shifted until `shares` are likeliest (Platt 1999, as `fit_scorer`).
-
-    What counts how much stays as it is: from labelled pairs of another kind than those to come one can learn how sure
-    to be, but not what to look at.
-
-    Args:
-        scorer: its coefficients are scaled.
-        alike, is_match, query: as for `fit_scorer`.
-
-    Raises:
-        InputError: as `fit_scorer`.
-    """
-    truth = np.asarray(is_match, dtype=bool)
-    if not _enough(truth):
-        raise InputError(f"scorer: {int(truth.sum())} true labelled pairs; at least {MIN_POSITIVES} are needed")
-    shift, stretch = (float(value) for value in _conditional_logit(scorer.logit(alike)[:, None], truth, query))
-    weights, written = (np.multiply(part, stretch) for part in (scorer.weights, scorer.weights_written))
-    return Scorer(
-        intercept=shift + stretch * scorer.intercept,
-        weights=(float(weights[0]), float(weights[1]), float(weights[2]), float(weights[3])),
-        intercept_written=shift + stretch * scorer.intercept_written,
-        weights_written=(float(written[0]), float(written[1]), float(written[2])),
-        intercept_alone=shift + stretch * scorer.intercept_alone,
-        score_alone=stretch * scorer.score_alone,
-        origin="fitted",
-        pairs=len(truth),
-        positives=int(truth.sum()),
-    )
-
-
-def _features_of(alike: np.ndarray) -> np.ndarray:
-    """How many of the features each pair has: 4, 3 (no lattice) or 1 (no text), int (n,)."""
-    written = ~np.isnan(alike[:, 1:_WRITTEN]).any(axis=1)
-    return np.where(written, np.where(np.isnan(alike[:, _WRITTEN]), _WRITTEN, _SEEN), _ALONE)
-
-
-def refit(scorer: Scorer, alike: np.ndarray, is_match: np.ndarray, query: np.ndarray) -> Scorer:
-    """`fit_scorer`, or `scorer` unchanged where the labels are too few or teach nothing."""
-    try:
-        return fit_scorer(alike, is_match, query)
-    except InputError as error:
-        log.info("%s: the %s scorer is used", error, scorer.origin)
-        return scorer
-
-
-def _enough(truth: np.ndarray) -> bool:
-    return bool(truth.sum() >= MIN_POSITIVES and not truth.all())
-
-
-def _conditional_logit(features: np.ndarray, truth: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Intercept, then one coefficient >= 0 per feature; at least one of them is positive."""
-    from scipy.optimize import minimize
-
-    design = np.column_stack([np.ones(len(features)), features])
-    starts = _starts(query)
-    penalty = np.array([0.0, *([_PENALTY] * features.shape[1])])
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        logit = design @ weights
-        likelihood = logit[truth].sum() - _log_total(logit, starts).sum()
-        gradient = design.T @ (shares(logit, query) - truth) / len(starts) + penalty * weights
-        return float(-likelihood / len(starts) + penalty @ weights**2 / 2), gradient
-
-    start = np.array([-5.0, *([5.0] * features.shape[1])])
-    bounds = [(None, None), *([(0.0, None)] * features.shape[1])]
-    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
-    if found[1:].max() <= 1e-3:
-        raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
-    return np.asarray(found)
-
-
-def fit_threshold(probability: np.ndarray, is_correct: np.ndarray, is_matchable: np.ndarray) -> float:
-    """The threshold with the highest no-match accuracy, by an exact scan of the sorted probabilities.
-
-    A query is answered rightly when its best candidate is correct and passes (>=), or when it has no match in
-    the index and does not pass (the measure of Arora et al., arXiv 2304.03464). Thresholds tried are the
-    midpoints between neighbouring probabilities; among equally good ones the nearest to 0.5 is taken.
-
-    Args:
-        probability: of each query's best candidate (n,), 0..1; NaN: it has no candidate (never passes).
-        is_correct: the best candidate is of the query's entity (n,).
-        is_matchable: the query's entity is in the index (n,).
-
-    Raises:
-        InputError: there are no queries.
-    """
-    scores = np.asarray(probability, dtype=np.float64)
-    if not len(scores):
-        raise InputError("threshold: there are no labelled queries to fit it on")
-    seen = ~np.isnan(scores)
-    order = np.argsort(-scores[seen], kind="stable")
-    ranked = scores[seen][order]
-    gain = np.asarray(is_correct, bool)[seen][order].astype(int) - ~np.asarray(is_matchable, bool)[seen][order]
-    right = np.concatenate([[0], np.cumsum(gain)])  # [i]: gained over "always no-match" when the first i pass
-    above = np.concatenate([[max(1.0, np.nextafter(ranked.max(initial=0.0), 2.0))], ranked])
-    below = np.concatenate([ranked, [0.0]])
-    middle = (above + below) / 2
-    cuts = np.where(middle > below, middle, above)  # two neighbouring floats have no middle
-    possible = above > below
-    possible[-1] = True
-    chosen = cuts[possible & (right == right[possible].max())]
-    return float(chosen[np.argmin(np.abs(chosen - 0.5))])

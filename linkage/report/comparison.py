@@ -1,4 +1,4 @@
-"""Two records side by side: their readings aligned, their similarity split into parts, and what the scorer made of it."""
+"""Two records side by side: readings aligned, similarity split into parts, and what the scorer made of it."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from linkage.link.likeness import PARTS
+from linkage.link.scorer import COSINES
 from linkage.link.wording import Wording, alike
 from linkage.report.pictures import Step, align, in_common
 
-PARTS = {
-    "image_score": "the pictures",
-    "text_score": "the text vectors",
-    "cross_score": "picture against text",
-}
-"""What the cosine of the pooled embeddings is the sum of."""
-
 VOICES = {
+    **dict(zip(PARTS, ("the pictures", "the text vectors", "picture against text"), strict=True)),
     "image_cosine": "the pictures",
     "text_cosine": "the text vectors",
     "cross_cosine": "picture against text",
     "string_score": "the strings",
     "partial_score": "the strings",
+    "rarity_score": "the strings",
     "likelihood": "what the pictures may say",
     "confidence": "how sure the readings are",
-    "length": "how long the readings are",
+    "length": "how long the texts are",
+    "same_page": "the place",
+    "same_source": "the place",
 }
-"""Whose evidence each of the scorer's features is; `score` is shared out among PARTS."""
+"""Whose evidence the scorer's features are; `score` is that of its PARTS."""
 
 _LITTLE = 0.05  # share of all evidence below which a voice hardly counts
-_COSINES = ("score", "image_cosine", "text_cosine", "cross_cosine")
 _VIEWS = [(left, right) for left in ("text", "reading") for right in ("text", "reading")]
 
 
 @dataclass(frozen=True)
-class Side:
+class Record:
     """One of the two records: its given text, the model's own reading of its crop, and where it stands."""
 
     record_id: str
@@ -49,6 +47,17 @@ class Side:
     def said(self, view: str) -> str:
         """The given text ("text") or the model's own reading ("reading")."""
         return self.text if view == "text" else self.reading
+
+
+def record_of(row: pd.Series, prefix: str = "") -> Record:
+    """The record that a row of a table tells of; with prefix "exemplar_" the candidate of a links row."""
+    return Record(
+        as_text(row["exemplar_id" if prefix else "record_id"]),
+        as_text(row.get(f"{prefix}text")),
+        as_text(row.get(f"{prefix}reading")),
+        as_text(row.get(f"{prefix}source")),
+        as_page(row.get(f"{prefix}page")),
+    )
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ class Comparison:
         part: the letters that made `partial_score`, aligned: the shorter string and the best part of the longer.
     """
 
-    left: Side
-    right: Side
+    left: Record
+    right: Record
     entity_id: str
     cosine: float
     parts: dict[str, float]
@@ -90,8 +99,8 @@ class Comparison:
 
 
 def compare(
-    left: Side,
-    right: Side,
+    left: Record,
+    right: Record,
     entity_id: str,
     numbers: Mapping[str, Any],
     contributions: pd.Series,
@@ -110,7 +119,7 @@ def compare(
     told = {str(name): float(value) for name, value in contributions.items()}
     similarities = {name: as_number(numbers.get(name)) for name in told if name != "intercept"}
     parts = {name: float(numbers[name]) for name in PARTS}
-    views = counted(left, right)
+    views, part_views = counted(left, right)
     steps = align(*(side.said(view) for side, view in zip((left, right), views or ("text", "text"), strict=True)))
     return Comparison(
         left=left,
@@ -127,29 +136,29 @@ def compare(
         views=views,
         aligned=steps,
         in_common=in_common(steps),
-        part=_best_part(left, right),
+        part=_best_part(left, right, part_views) if part_views else [],
     )
 
 
-def counted(left: Side, right: Side, measure: int = 0) -> tuple[str, str] | None:
-    """Which strings of two records made a measure of `wording.alike`: those that are most alike by it."""
-    first = np.zeros(1, dtype=np.int64)
-    ratings = [
-        (float(alike(Wording([left.said(one)]), first, Wording([right.said(other)]), first)[0, measure]), (one, other))
-        for one, other in _VIEWS
-    ]
-    known = [rating for rating in ratings if not np.isnan(rating[0])]
-    return max(known, key=lambda rating: rating[0])[1] if known else None
+def counted(left: Record, right: Record) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+    """Which strings of two records made `string_score`, and which `partial_score`: the most alike by each measure."""
+    said = Wording([left.said(one) for one, _ in _VIEWS]), Wording([right.said(other) for _, other in _VIEWS])
+    every = np.arange(len(_VIEWS))
+    whole, part = alike(said[0], every, said[1], every)[:, :2].T
+    return _most(whole), _most(part)
 
 
-def _best_part(left: Side, right: Side) -> list[Step]:
+def _most(rated: np.ndarray) -> tuple[str, str] | None:
+    return None if np.isnan(rated).all() else _VIEWS[int(np.nanargmax(rated))]
+
+
+def _best_part(left: Record, right: Record, views: tuple[str, str]) -> list[Step]:
     from rapidfuzz.fuzz import partial_ratio_alignment
 
-    views = counted(left, right, 1)
-    if views is None:
-        return []
     one, other = Wording([left.said(views[0]), right.said(views[1])]).texts
     found = partial_ratio_alignment(one, other)
+    if found is None:  # only below a score that was not asked for
+        return []
     return align(one[found.src_start : found.src_end], other[found.dest_start : found.dest_end])
 
 
@@ -162,8 +171,8 @@ def _voices(
     for name, value in contributions.items():
         if name == "intercept" or (not value and similarities[name] is None):
             continue
-        if name == "score" or (name in _COSINES and similarities[name] is None):
-            shared = {voice: value * parts[part] / cosine for part, voice in PARTS.items()} if cosine else {}
+        if name == "score" or (name in COSINES and similarities[name] is None):
+            shared = {VOICES[part]: value * parts[part] / cosine for part in PARTS} if cosine else {}
         else:
             shared = {VOICES.get(name, f"the column {name}"): value}
         for voice, share in shared.items():

@@ -11,9 +11,20 @@ import numpy as np
 import pandas as pd
 
 from linkage.errors import UsageError
+from linkage.link.links import features_of
 from linkage.link.scorer import Scorer
-from linkage.report.comparison import Comparison, Side, as_number, as_page, as_text, compare, difference, weigh
-from linkage.report.grouping import Group, Grouping
+from linkage.report.comparison import (
+    Comparison,
+    Record,
+    as_number,
+    as_page,
+    as_text,
+    compare,
+    difference,
+    record_of,
+    weigh,
+)
+from linkage.report.grouping import CLUSTERED, Group, Grouping
 
 SOURCES = {
     "fitted": "fitted on labelled rows",
@@ -21,6 +32,7 @@ SOURCES = {
     "default": "the default: no labels to fit it on",
 }
 _ROUNDED = 1e-5  # CSV tables keep 6 digits: what is left of a probability below this is rounding
+_FARTHEST = 700.0  # exp of more overflows
 _OFFERED = 3
 
 
@@ -118,7 +130,7 @@ class Explanation:
     group: Group | None = None
     members: list[Member] | None = None
     sources: int | None = None
-    exemplar: Side | None = None
+    exemplar: Record | None = None
     weakest: Explanation | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -172,7 +184,7 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     is_exemplar = bool(len(row) and row["is_exemplar"].iloc[0])
     rows = evidence.links[evidence.links["record_id"] == name] if len(evidence.links) else evidence.links
     link = _link(rows, evidence.scorer) if len(rows) and evidence.scorer else None
-    group = evidence.grouping.explain(name, members) if evidence.grouping and origin in _GROUPED else None
+    group = evidence.grouping.explain(name, members) if evidence.grouping and origin in CLUSTERED else None
     says = _told_of_link(link) if link else []
     if len(rows) and not link:
         says.append("It had no candidate: there was neither a picture nor a text to compare.")
@@ -181,9 +193,6 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     if stood_for is not None and origin != "singleton":
         says.append(_told_of_exemplar(name, entity, is_exemplar, stood_for, members))
     return Explanation("record", name, entity, origin, says, link, group, members=stood_for)
-
-
-_GROUPED = ("clustered", "singleton")
 
 
 def _stood_for(name: str, entity: str, origin: str, evidence: Evidence) -> list[Member]:
@@ -196,9 +205,7 @@ def _stood_for(name: str, entity: str, origin: str, evidence: Evidence) -> list[
     return _members(inside)
 
 
-def _told_of_exemplar(
-    name: str, entity: str, is_exemplar: bool, stood_for: list[Member], members: pd.DataFrame
-) -> str:
+def _told_of_exemplar(name: str, entity: str, is_exemplar: bool, stood_for: list[Member], members: pd.DataFrame) -> str:
     n = len(stood_for)
     came = f"{n} {'record' if n == 1 else 'records'} came to it by this one"
     if is_exemplar:
@@ -222,8 +229,7 @@ def _entity(name: str, evidence: Evidence) -> Explanation:
     weakest = _record(came[0].record_id, evidence) if came else None
     if weakest:
         says.append(f"The weakest member is {came[0].record_id}, with {came[0].membership:.3f}: explained below.")
-    exemplar = _side(first, "record_id", "text", "reading", "source", "page")
-    return Explanation("entity", name, name, "", says, None, None, members, sources, exemplar, weakest)
+    return Explanation("entity", name, name, "", says, None, None, members, sources, record_of(first), weakest)
 
 
 def _members(rows: pd.DataFrame) -> list[Member]:
@@ -246,12 +252,12 @@ def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
     rows = rows[rows["probability"].notna()].sort_values("rank", kind="stable").reset_index(drop=True)
     if not len(rows):
         return None
-    told = _contributions(scorer, rows)
+    told = scorer.contributions(features_of(rows))
     matched = np.flatnonzero(rows["decision"] == "match")
     best = int(matched[0]) if len(matched) else 0
     second = next((row for row in range(len(rows)) if row != best), None)
     row = rows.iloc[best]
-    nothing = min(1.0, float(row["probability"]) * math.exp(-told.iloc[best].sum()))
+    nothing = min(1.0, float(row["probability"]) * math.exp(-max(float(told.iloc[best].sum()), -_FARTHEST)))
     rest = 1.0 - float(rows["probability"].sum()) - nothing
     others = rest if rest > _ROUNDED else 0.0
     rivals = float(rows["probability"].sum()) - float(row["probability"]) + others
@@ -287,30 +293,14 @@ def _bar(threshold: float, rivals: float, nothing: float) -> float | None:
     return math.log(threshold / (1.0 - threshold)) + math.log1p(rivals / nothing)
 
 
-def _contributions(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
-    from linkage.report.scoring import contributions
-
-    return contributions(scorer, rows)
-
-
 def _candidate(row: pd.Series, told: pd.Series) -> Comparison:
     return compare(
-        _side(row, "record_id", "text", "reading", "source", "page"),
-        _side(row, "exemplar_id", "exemplar_text", "exemplar_reading", "exemplar_source", "exemplar_page"),
+        record_of(row),
+        record_of(row, "exemplar_"),
         str(row["entity_id"]),
-        row.to_dict(),
+        {str(column): value for column, value in row.items()},
         told,
         probability=float(row["probability"]),
-    )
-
-
-def _side(row: pd.Series, record_id: str, text: str, reading: str, source: str, page: str) -> Side:
-    return Side(
-        str(row[record_id]),
-        as_text(row.get(text)),
-        as_text(row.get(reading)),
-        as_text(row.get(source)),
-        as_page(row.get(page)),
     )
 
 
@@ -344,4 +334,3 @@ def _told_of_bar(best: Comparison, bar: float) -> str:
     needed = [name for name, value in best.voices.items() if value > surplus]
     words = f"What speaks for a match: {weigh(best.voices)}; that is {surplus:.1f} more than the threshold asks for"
     return f"{words}, and without {' or without '.join(needed)} it would fail." if needed else f"{words}."
-

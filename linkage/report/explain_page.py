@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from linkage.link.likeness import PARTS
 from linkage.records import Records
-from linkage.report.comparison import PARTS, Comparison, Side
+from linkage.report.comparison import Comparison, Record
 from linkage.report.explain import Explanation
 from linkage.report.page import render
 from linkage.report.pictures import Pictures, mark_differences, shorten
@@ -86,7 +87,7 @@ class _Shown:
         ]
         return {"pair": pair, "other": other, "sides": sides, "rows": rows}
 
-    def side(self, name: str, side: Side, other: str, said: str | None = None) -> dict[str, Any]:
+    def side(self, name: str, side: Record, other: str, said: str | None = None) -> dict[str, Any]:
         """A crop and what it says, with what differs from the other marked."""
         said = side.text or side.reading if said is None else said
         return {

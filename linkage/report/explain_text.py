@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from linkage.report.comparison import PARTS, Comparison, Side
+from linkage.report.comparison import VOICES, Comparison, Record
 from linkage.report.explain import Explanation, Link, Member
 from linkage.report.pictures import Step
 
@@ -15,17 +15,12 @@ GAP = "·"
 _BLOCKS = 4  # of aligned lines; what is longer is cut
 _MEMBERS = 40
 _NAME = 10
-_MEANING = {
+_MEANING = VOICES | {
     "score": "pooled embeddings",
-    **PARTS,
-    "image_cosine": "the pictures",
-    "text_cosine": "the text vectors",
-    "cross_cosine": "picture against text",
     "string_score": "whole strings",
     "partial_score": "best part of the strings",
+    "rarity_score": "rare letter groups",
     "likelihood": "letters under the lattice",
-    "confidence": "how sure the readings are",
-    "length": "how long they are",
 }
 
 
@@ -91,7 +86,7 @@ def _comparison(pair: Comparison, other: Comparison | None, right: str, width: i
     yield from _table(pair, other, width)
 
 
-def _side(name: str, side: Side, width: int) -> Iterator[str]:
+def _side(name: str, side: Record, width: int) -> Iterator[str]:
     page = f", page {side.page}" if side.page is not None and side.page > 1 else ""
     yield fit(f"  {name:{_NAME}} {side.record_id}  {side.source}{page}", width)
     for kind, said in (("text", side.text), ("reading", side.reading)):
@@ -155,8 +150,8 @@ def _table(pair: Comparison, other: Comparison | None, width: int) -> Iterator[s
     for name, value, told in _rows(pair):
         line = f"  {fit(name, 15):15}{_value(value):>8}{told:>+10.2f}"
         if other:
-            value, beside = {row[0]: row[1:] for row in _rows(other)}.get(name, (None, 0.0))
-            line += f"{_value(value):>12}{beside:>+10.2f}{told - beside:>+12.2f}"
+            beside, against = {row[0]: row[1:] for row in _rows(other)}.get(name, (None, 0.0))
+            line += f"{_value(beside):>12}{against:>+10.2f}{told - against:>+12.2f}"
         yield fit(f"{line}  {_MEANING.get(name.strip(), '')}".rstrip(), width)
     line = f"  {'sum':15}{'':8}{pair.logit:>+10.2f}"
     if other:

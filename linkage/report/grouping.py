@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from linkage.cluster.entities import similarities
-from linkage.link.candidates import Vectors, split_score
+from linkage.link.fields import Kind
 from linkage.link.index import rows_of
+from linkage.link.likeness import Likeness, Side
 from linkage.link.scorer import Scorer
 from linkage.link.wording import Wording
-from linkage.report.comparison import Comparison, as_page, as_text, Side, compare, difference, weigh
+from linkage.report.comparison import Comparison, Record, compare, difference, record_of, weigh
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
+
+CLUSTERED = ("clustered", "singleton")
+"""Origins of the records that clustering saw."""
 
 _NEAREST = 50  # records by cosine whose wording is compared: as many as clustering looks at, and some more
 
@@ -52,13 +56,18 @@ class Group:
                 f"{near.distance:.3f}, {where} {cut}."
             )
         if self.exemplar:
-            says.append(f"Its match probability with the exemplar, {self.exemplar.right.record_id}, is "
-                        f"{self.exemplar.probability:.3f}.")
+            says.append(
+                f"Its match probability with the exemplar, {self.exemplar.right.record_id}, is "
+                f"{self.exemplar.probability:.3f}."
+            )
         if other is not None and other.distance is not None:
             says.append(
                 f"The nearest record of another entity is {other.right.record_id}, at distance {other.distance:.3f}"
-                + (f", beyond {cut}." if other.distance > self.max_distance else
-                   f": within {cut}, but HDBSCAN drew the border between them, where records are sparse.")
+                + (
+                    f", beyond {cut}."
+                    if other.distance > self.max_distance
+                    else f": within {cut}, but HDBSCAN drew the border between them, where records are sparse."
+                )
             )
             if near is not None:
                 says.append(f"What tells the two apart: {weigh(difference(near, other))}.")
@@ -75,12 +84,14 @@ class Grouping:
         frame: the run's records.
         embeddings: hold every one of them.
         scorer: the one behind the distance.
+        fields: further columns that it compared, by type.
         max_distance, max_distance_source: see `Group`.
     """
 
     frame: pd.DataFrame
     embeddings: Embeddings
     scorer: Scorer
+    fields: Mapping[str, Kind]
     max_distance: float
     max_distance_source: str
 
@@ -94,81 +105,54 @@ class Grouping:
         Raises:
             ArtefactError: a record has no embedding.
         """
-        pool = members[members["origin"].isin(["clustered", "singleton"])]
-        entity = pool.set_index("record_id")["entity_id"]
-        frame = self.frame[self.frame["record_id"].isin(entity.index)].reset_index(drop=True)
-        rows = rows_of(frame["record_id"], self.embeddings)
-        own = int(np.flatnonzero(frame["record_id"] == record_id)[0])
-        entities = frame["record_id"].map(entity).to_numpy(dtype=object)
-        inside = entities == entities[own]
-        vectors = self.embeddings.pooled()[rows]
-        cosine = vectors @ vectors[own]
-        cosine[~vectors.any(axis=1)] = -1.0
-        order = np.argsort(-cosine, kind="stable")
-        order = order[order != own]
-        exemplar_id = pool.loc[(pool["entity_id"] == entities[own]) & (pool["is_exemplar"] == 1), "record_id"].iloc[0]
-        exemplar = int(np.flatnonzero(frame["record_id"] == exemplar_id)[0])
-        pairs = _Pairs(self, frame, rows, entities, own)
+        pool = members[members["origin"].isin(CLUSTERED)].set_index("record_id")
+        frame = self.frame[self.frame["record_id"].isin(pool.index)].reset_index(drop=True)
+        pairs = _Pairs(self, frame, frame["record_id"].map(pool["entity_id"]).to_numpy(dtype=object), record_id)
+        is_exemplar = frame["record_id"].map(pool["is_exemplar"]).to_numpy() == 1
+        inside, order = pairs.inside, pairs.order
         return Group(
             max_distance=self.max_distance,
             max_distance_source=self.max_distance_source,
-            exemplar=None if exemplar == own else pairs.nearest(np.array([exemplar])),
+            exemplar=pairs.nearest(order[inside[order] & is_exemplar[order]]),
             nearest=pairs.nearest(order[inside[order]][:_NEAREST]),
             runner_up=pairs.nearest(order[~inside[order]][:_NEAREST]),
         )
 
 
 class _Pairs:
-    """One record beside others."""
+    """One record beside the others that were clustered."""
 
-    def __init__(
-        self, grouping: Grouping, frame: pd.DataFrame, rows: np.ndarray, entities: np.ndarray, own: int
-    ) -> None:
-        self.grouping = grouping
-        self.frame = frame
-        self.rows = rows
-        self.entities = entities
-        self.own = own
+    def __init__(self, grouping: Grouping, frame: pd.DataFrame, entities: np.ndarray, record_id: str) -> None:
+        embeddings = grouping.embeddings
+        rows = rows_of(frame["record_id"], embeddings)
+        self.scorer = grouping.scorer
+        self.frame = frame.assign(entity_id=entities, reading=embeddings.readings["reading"].to_numpy()[rows])
+        self.own = int(np.flatnonzero(frame["record_id"] == record_id)[0])
+        self.inside = entities == entities[self.own]
+        # Of all of them, not of the few compared: how rare letters are is counted over what was clustered.
+        side = Side(embeddings, rows, frame, Wording.of(frame, embeddings.readings.iloc[rows]))
+        self.likeness = Likeness(side, side, float(embeddings.manifest["image_weight"]), grouping.fields)
+        vectors = embeddings.pooled(rows=rows)
+        order = np.argsort(-(vectors @ vectors[self.own]), kind="stable")
+        self.order = order[order != self.own]  # the others, those with the highest cosine first
 
     def nearest(self, others: np.ndarray) -> Comparison | None:
         """The comparison with the one at the least fused distance; None where there is none."""
-        from linkage.report.scoring import contributions
-
         if not len(others):
             return None
-        embeddings, scorer = self.grouping.embeddings, self.grouping.scorer
-        weight = float(embeddings.manifest["image_weight"])
-        every = np.concatenate([[self.own], others])
-        readings = embeddings.readings.iloc[self.rows[every]]
-        wording = Wording(self.frame["text"].iloc[every].tolist(), readings)
-        first, second = np.zeros(len(others), dtype=np.int64), np.arange(1, len(every))
-        pooled = embeddings.pooled()[self.rows[every]]
-        alike = similarities(pooled[first], pooled[second], wording, first, second)
-        distance = scorer.distance(alike)
-        best = int(np.argmin(distance))  # the first of equals: the one with the higher cosine
-        pair = Vectors.of(embeddings, self.rows[every[[0, best + 1]]])
-        split = split_score(Vectors(*(part[:1] for part in pair)), Vectors(*(part[1:] for part in pair)), weight)
-        numbers = pd.DataFrame([alike[best]], columns=["score", "string_score", "partial_score", "likelihood"])
-        told = contributions(scorer, numbers).iloc[0]
-        for name, value in zip(("score", "image_score", "text_score", "cross_score"), split, strict=True):
-            numbers[name] = value
+        alike, parts = self.likeness.of(np.full(len(others), self.own), others)
+        distance = self.scorer.distance(alike)
+        best = int(np.argmin(distance))  # of equals the one with the higher cosine
+        pair = alike.iloc[[best]]
         return compare(
-            self._side(self.own),
-            self._side(int(others[best])),
-            str(self.entities[others[best]]),
-            numbers.iloc[0].to_dict(),
-            told,
-            probability=float(scorer.probability(alike[[best]])[0]),
+            self._record(self.own),
+            self._record(int(others[best])),
+            str(self.frame["entity_id"].iloc[others[best]]),
+            dict(zip([*pair, *parts], [*pair.iloc[0], *parts.iloc[best]], strict=True)),
+            self.scorer.contributions(pair).iloc[0],
+            probability=float(self.scorer.probability(pair)[0]),
             distance=float(distance[best]),
         )
 
-    def _side(self, row: int) -> Side:
-        record = self.frame.iloc[row]
-        reading = self.grouping.embeddings.readings["reading"].iloc[self.rows[row]]
-        return Side(
-            str(record["record_id"]),
-            as_text(record["text"]),
-            as_text(reading),
-            as_text(record.get("source")),
-            as_page(record.get("page")),
-        )
+    def _record(self, row: int) -> Record:
+        return record_of(self.frame.iloc[row])

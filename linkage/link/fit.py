@@ -1,0 +1,259 @@
+"""Fitting a scorer to labelled pairs: a conditional logit that starts from another scorer and is pulled towards it."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from linkage.errors import InputError
+from linkage.link.scorer import (
+    FEATURES,
+    FREE,
+    LEVELS,
+    PLACES,
+    Extra,
+    Scorer,
+    Weights,
+    further,
+    imputed,
+    levels_of,
+    log_total,
+    shares,
+    starts_of,
+)
+
+log = logging.getLogger(__name__)
+
+MIN_POSITIVES = 30
+"""Fewer true pairs than this do not move a scorer: its coefficients would follow the noise."""
+
+STRENGTHS = (1000.0, 100.0, 10.0, 1.0)
+"""Pulls tried, the strongest first; of equally good ones the strongest is taken."""
+
+FOLDS = 5
+_BUCKETS = 1 << 16
+
+
+class Labelled(NamedTuple):
+    """Candidate pairs of which it is known whether they match.
+
+    Attributes:
+        alike: one row per pair, as for `Scorer.logit`.
+        is_match: bool (n,).
+        query: int (n,): which query a pair belongs to; the pairs of a query stand together.
+        group: object (n,): entity of the query. Folds hold whole groups.
+    """
+
+    alike: pd.DataFrame
+    is_match: np.ndarray
+    query: np.ndarray
+    group: np.ndarray
+
+    def at(self, rows: np.ndarray) -> Labelled:
+        """Some of the pairs, by a mask."""
+        return Labelled(self.alike[rows], self.is_match[rows], self.query[rows], self.group[rows])
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are true pairs enough to learn from, and a false one."""
+        return bool(self.is_match.sum() >= MIN_POSITIVES and not self.is_match.all())
+
+
+def fit_scorer(pairs: Labelled, start: Scorer) -> Scorer:
+    """Fit a scorer on labelled candidates: the coefficients under which `shares` are likeliest.
+
+    This is a conditional logit (McFadden 1974) with "no match" among the choices; where every pair is a query of
+    its own it is a logistic regression. A quadratic penalty pulls the coefficients towards those of `start`, by the
+    strength that serves entities best that were left out (cross-validation by entity): a few labels correct the
+    scorer, many replace it. The probabilities are calibrated (Platt 1999) on the entities left out.
+
+    Args:
+        pairs: what is known.
+        start: the scorer to correct.
+
+    Raises:
+        InputError: fewer than MIN_POSITIVES true pairs, no false one, or true pairs are not the more similar.
+    """
+    if not pairs.enough:
+        raise InputError(
+            f"scorer: {int(pairs.is_match.sum())} true and {int((~pairs.is_match).sum())} false labelled pairs; "
+            f"at least {MIN_POSITIVES} true ones and one false one are needed"
+        )
+    fold = _folds(pairs.group)
+    strength, left_out = _chosen_strength(pairs, start, fold)
+    fitted = _fit_levels(pairs, start, strength)
+    if max(weights.vector().max() for weights in fitted.levels.values()) <= 1e-3:
+        raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
+    stretch, shift = _platt(left_out, pairs.is_match, pairs.query)
+    return replace(_counted(fitted.scaled(stretch, shift), pairs), strength=strength)
+
+
+def refit(scorer: Scorer, pairs: Labelled) -> Scorer:
+    """`fit_scorer`, or `scorer` unchanged where the labels are too few or teach nothing."""
+    try:
+        return fit_scorer(pairs, scorer)
+    except InputError as error:
+        log.info("%s: the %s scorer is used", error, scorer.origin)
+        return scorer
+
+
+def left_out_logits(pairs: Labelled, start: Scorer, fitted: Scorer) -> np.ndarray:
+    """Logits of the pairs by scorers that were fitted as `fitted` was, each without the fold of the pair: (n,)."""
+    if fitted.strength is None:
+        return fitted.logit(pairs.alike)
+    logit = _left_out(pairs, start, _folds(pairs.group), fitted.strength)
+    stretch, shift = _platt(logit, pairs.is_match, pairs.query)
+    return shift + stretch * logit
+
+
+def calibrate(scorer: Scorer, pairs: Labelled) -> Scorer:
+    """The same scorer with its logit stretched and shifted until `shares` are likeliest (Platt 1999, as `fit_scorer`).
+
+    What counts how much stays as it is: from labelled pairs of another kind than those to come one can learn how sure
+    to be, but not what to look at.
+
+    Raises:
+        InputError: there are too few true pairs, or the higher logit is not the likelier match.
+    """
+    if not pairs.enough:
+        raise InputError(
+            f"scorer: {int(pairs.is_match.sum())} true labelled pairs; at least {MIN_POSITIVES} are needed"
+        )
+    stretch, shift = _platt(scorer.logit(pairs.alike), pairs.is_match, pairs.query)
+    return _counted(scorer.scaled(stretch, shift), pairs)
+
+
+def _counted(scorer: Scorer, pairs: Labelled) -> Scorer:
+    return replace(scorer, origin="fitted", pairs=len(pairs.is_match), positives=int(pairs.is_match.sum()))
+
+
+def _folds(group: np.ndarray) -> np.ndarray:
+    """Fold of each pair; it hangs on nothing but the name of its entity."""
+    names, place = np.unique(np.asarray(group, dtype=str), return_inverse=True)
+    order = np.argsort([zlib.crc32(name.encode("utf-8", "surrogatepass")) % _BUCKETS for name in names], kind="stable")
+    fold = np.empty(len(names), dtype=np.int64)
+    fold[order] = np.arange(len(names)) % FOLDS
+    return fold[place]
+
+
+def _chosen_strength(pairs: Labelled, start: Scorer, fold: np.ndarray) -> tuple[float, np.ndarray]:
+    """The pull under which the entities left out are likeliest, and their logits (n,)."""
+    best = (-np.inf, STRENGTHS[0], np.zeros(len(pairs.query)))
+    starts = starts_of(pairs.query)
+    for strength in STRENGTHS:
+        logit = _left_out(pairs, start, fold, strength)
+        stretch, shift = _platt(logit, pairs.is_match, pairs.query)
+        set_right = shift + stretch * logit
+        likelihood = float(set_right[pairs.is_match].sum() - log_total(set_right, starts).sum())
+        if likelihood > best[0] + 1e-9:
+            best = (likelihood, strength, logit)
+    return best[1], best[2]
+
+
+def _left_out(pairs: Labelled, start: Scorer, fold: np.ndarray, strength: float) -> np.ndarray:
+    logit = np.empty(len(pairs.query))
+    for number in range(FOLDS):
+        out = fold == number
+        kept = pairs.at(~out)
+        scorer = _fit_levels(kept, start, strength) if kept.enough else start
+        if out.any():
+            logit[out] = scorer.logit(pairs.alike[out])
+    return logit
+
+
+def _fit_levels(pairs: Labelled, start: Scorer, strength: float) -> Scorer:
+    """Fit every kind of pair on those that have its features at least; kinds with too few pairs stay as they were.
+
+    Further comparisons are fitted with the first kind that can be, and held fixed for the others.
+    """
+    level = levels_of(pairs.alike)
+    names = further(pairs.alike)
+    fitted = start
+    extras: dict[str, Extra] | None = None
+    for place, kind in enumerate(LEVELS):
+        part = pairs.at(level <= place)
+        if not part.enough:
+            continue
+        problem = _Problem(part, fitted, kind, names if extras is None else [], strength)
+        weights, found = problem.solve()
+        extras = found if extras is None else extras
+        fitted = replace(fitted, extras=start.extras | extras, levels=fitted.levels | {kind: weights})
+    return fitted
+
+
+class _Problem:
+    """One kind of pair: design matrix, bounds, and where the penalty pulls."""
+
+    def __init__(self, pairs: Labelled, start: Scorer, kind: str, extras: Sequence[str], strength: float) -> None:
+        self.features, self.extras = LEVELS[kind], extras
+        self.truth, self.query = pairs.is_match, pairs.query
+        begun = start.levels[kind]
+        known = imputed(pairs.alike[list(FEATURES)].to_numpy(float))
+        columns = [np.ones(len(known)), *known[:, [FEATURES.index(name) for name in self.features]].T]
+        pull = [begun.intercept, *begun.vector(self.features)]
+        bounds: list[tuple[float | None, None]] = [(None, None)]
+        bounds += [(None if name in FREE else 0.0, None) for name in self.features]
+        for name in extras:
+            value = pairs.alike[name].to_numpy(float)
+            one = start.extra(name)
+            columns += [np.nan_to_num(value), (~np.isnan(value)).astype(float)]
+            pull += [one.weight, -one.weight * one.centre]
+            bounds += [(None if name in PLACES else 0.0, None), (None, None)]
+        self.design, self.pull, self.bounds = np.column_stack(columns), np.array(pull), bounds
+        self.offset = np.zeros(len(known))
+        for name in [name for name in further(pairs.alike) if name not in extras]:
+            one = start.extra(name)
+            self.offset += np.nan_to_num(one.weight * (pairs.alike[name].to_numpy(float) - one.centre))
+        spread = self.design.std(axis=0) ** 2
+        spread[0] = 0.0  # the intercept is free: how many rivals there are differs from table to table
+        self.penalty = strength * np.maximum(spread, 1e-6)
+        self.penalty[0] = 1e-6
+
+    def solve(self) -> tuple[Weights, dict[str, Extra]]:
+        from scipy.optimize import minimize
+
+        starts = starts_of(self.query)
+
+        def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+            logit = self.design @ weights + self.offset
+            away = weights - self.pull
+            likelihood = logit[self.truth].sum() - log_total(logit, starts).sum()
+            gradient = self.design.T @ (shares(logit, self.query) - self.truth) + self.penalty * away
+            scale = 1.0 / len(starts)
+            return float(scale * (self.penalty @ away**2 / 2 - likelihood)), scale * gradient
+
+        begin = np.array(
+            [value if low is None else max(value, low) for value, (low, _) in zip(self.pull, self.bounds, strict=True)]
+        )
+        options = {"maxiter": 500, "ftol": 1e-12, "gtol": 1e-8}
+        found = minimize(loss, begin, jac=True, bounds=self.bounds, method="L-BFGS-B", options=options).x.tolist()
+        n = 1 + len(self.features)
+        extras = {}
+        for name, weight, shift in zip(self.extras, found[n::2], found[n + 1 :: 2], strict=True):
+            extras[name] = Extra(weight, -shift / weight if abs(weight) > 1e-9 else 0.5)
+        return Weights(found[0], dict(zip(self.features, found[1:n], strict=True))), extras
+
+
+def _platt(logit: np.ndarray, truth: np.ndarray, query: np.ndarray) -> tuple[float, float]:
+    """Stretch (> 0) and shift of the logits under which the truth is likeliest."""
+    from scipy.optimize import minimize
+
+    starts = starts_of(query)
+    scale = 1.0 / len(starts)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        moved = weights[0] * logit + weights[1]
+        wrong = shares(moved, query) - truth
+        value = log_total(moved, starts).sum() - moved[truth].sum()
+        return float(scale * value), scale * np.array([wrong @ logit, wrong.sum()])
+
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=[(1e-3, None), (None, None)], method="L-BFGS-B").x
+    if found[0] <= 2e-3:
+        raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
+    return float(found[0]), float(found[1])

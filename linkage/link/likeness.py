@@ -1,0 +1,104 @@
+"""All that is alike in two records: cosines of their vectors, wording, and further comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from linkage.encode.pooling import coefficients
+from linkage.link.fields import Comparisons, Kind
+from linkage.link.scorer import COSINES
+from linkage.link.wording import MEASURES, Wording, alike
+
+if TYPE_CHECKING:
+    from linkage.encode.embed import Embeddings
+    from linkage.link.index import Index
+
+PARTS = ("image_score", "text_score", "cross_score")
+"""What the pooled cosine is the sum of, by their columns in the links table."""
+
+
+class Vectors(NamedTuple):
+    """Embeddings of some records: unit rows (n, D) float32, zero where a modality is missing."""
+
+    image: np.ndarray
+    text: np.ndarray
+
+    @classmethod
+    def of(cls, embeddings: Embeddings | Index, rows: np.ndarray) -> Vectors:
+        """Read the given rows into memory."""
+        return cls(*(np.asarray(part[rows], dtype=np.float32) for part in (embeddings.image, embeddings.text)))
+
+
+class Side(NamedTuple):
+    """Records on one side of a comparison.
+
+    Attributes:
+        source: their vectors.
+        rows: int (n,), row of each record in them.
+        frame: the records, (n,) rows.
+        wording: of the records.
+    """
+
+    source: Embeddings | Index
+    rows: np.ndarray
+    frame: pd.DataFrame
+    wording: Wording
+
+
+class Likeness:
+    """Compares records of two tables (or of one with itself), a list of pairs at a time."""
+
+    def __init__(self, left: Side, right: Side, image_weight: float, fields: Mapping[str, Kind]) -> None:
+        self._left, self._right = left, right
+        self._image_weight = image_weight
+        self._comparisons = Comparisons(left.frame, right.frame, fields)
+
+    def of(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Compare rows a of the left records with rows b of the right, (m,) each.
+
+        Returns:
+            What the scorer weighs (see `scorer.FEATURES`, `fields.Comparisons`), and the parts of the pooled cosine
+            (columns PARTS), both with m rows.
+        """
+        left, right = self._left, self._right
+        vectors = Vectors.of(left.source, left.rows[a]), Vectors.of(right.source, right.rows[b])
+        cosines, parts = split_score(*vectors, self._image_weight)
+        said = pd.DataFrame(alike(left.wording, a, right.wording, b), columns=list(MEASURES))
+        return pd.concat([cosines, said, self._comparisons.alike(a, b)], axis=1), parts
+
+
+def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cosines of n pairs, and what of the pooled one comes from where.
+
+    With q = a_q i_q + b_q t_q (a, b: see `pooling.coefficients`) the pooled cosine is
+    a_q a_e i_q.i_e + b_q b_e t_q.t_e + (a_q b_e i_q.t_e + b_q a_e t_q.i_e).
+
+    Returns:
+        Columns COSINES (NaN where a modality that they need is missing), and columns PARTS, whose sum is `score`.
+    """
+    (a_q, b_q), (a_e, b_e) = (coefficients(*side, image_weight).T.astype(np.float64) for side in (queries, exemplars))
+    images, texts = _dots(queries.image, exemplars.image), _dots(queries.text, exemplars.text)
+    there, back = _dots(queries.image, exemplars.text), _dots(queries.text, exemplars.image)
+    image, text = (a_q * a_e * images).round(6), (b_q * b_e * texts).round(6)
+    cross = (a_q * b_e * there + b_q * a_e * back).round(6)
+    ways = np.column_stack([there, back])
+    ways[np.column_stack([(a_q == 0) | (b_e == 0), (b_q == 0) | (a_e == 0)])] = np.nan
+    known = ~np.isnan(ways)
+    crossed = np.nansum(ways, axis=1) / np.maximum(known.sum(axis=1), 1)
+    columns = (
+        (image + text + cross).round(6),
+        np.where((a_q == 0) | (a_e == 0), np.nan, images),
+        np.where((b_q == 0) | (b_e == 0), np.nan, texts),
+        np.where(known.any(axis=1), crossed.round(6), np.nan),
+    )
+    cosines = pd.DataFrame(dict(zip(COSINES, columns, strict=True)))
+    return cosines, pd.DataFrame(dict(zip(PARTS, (image, text, cross), strict=True)))
+
+
+def _dots(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    # Rounded, so that equal pairs stay equal whatever their place in memory does to the order of a sum.
+    return np.asarray(np.einsum("ij,ij->i", left, right), dtype=np.float64).round(6)
