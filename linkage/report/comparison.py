@@ -30,6 +30,15 @@ VOICES = {
 }
 """Whose evidence the scorer's features are; `score` is that of its PARTS."""
 
+MEANINGS = VOICES | {
+    "score": "pooled embeddings",
+    "string_score": "whole strings",
+    "partial_score": "best part of the strings",
+    "rarity_score": "rare letter groups",
+    "likelihood": "letters under the lattice",
+}
+"""The similarities in a few words."""
+
 _LITTLE = 0.05  # share of all evidence below which a voice hardly counts
 _VIEWS = [(left, right) for left in ("text", "reading") for right in ("text", "reading")]
 
@@ -186,25 +195,34 @@ def difference(best: Comparison, other: Comparison) -> dict[str, float]:
     return {name: best.voices.get(name, 0.0) - other.voices.get(name, 0.0) for name in names}
 
 
+def weighed(pair: Comparison, other: Comparison | None) -> tuple[list[str], list[str]]:
+    """Names of the similarities that added something in either pair (or could, as `score`), and of the others."""
+    told = [pair, *([other] if other else [])]
+    heard = [name for name in pair.similarities if name == "score" or any(one.contributions.get(name) for one in told)]
+    return heard, [name for name in pair.similarities if name not in heard]
+
+
 def weigh(voices: Mapping[str, float]) -> str:
     """Put evidence (log odds by voice) into words, the weightiest first."""
     total = sum(map(abs, voices.values()))
     if not total:
         return "nothing"
     ranked = sorted(voices.items(), key=lambda voice: (-voice[1], voice[0]))
-    speaking = [f"{name} ({value:+.1f})" for name, value in ranked if value > _LITTLE * total]
+    speaking = [(name, value) for name, value in ranked if value > _LITTLE * total]
+    against = [(name, value) for name, value in reversed(ranked) if value < -_LITTLE * total]
     little = [name for name, value in ranked if abs(value) <= _LITTLE * total]
     if len(little) > 2:
         little = ["the pictures" if "the pictures" in little else little[0], "the rest"]
-    against = [f"{name} ({value:+.1f})" for name, value in reversed(ranked) if value < -_LITTLE * total]
-    words = [f"mostly {speaking[0]}" if len(speaking) > 1 or little else speaking[0]] if speaking else ["nothing"]
-    words += [f"then {_join(speaking[1:])}"] if speaking[1:] else []
-    words += [f"hardly {_join(little)}"] if little else []
-    words += [f"and against it {_join(against)}"] if against else []
+    words = [join([f"{name} ({value:+.1f})" for name, value in speaking]) if speaking else "nothing"]
+    if speaking and speaking[0][1] > sum(value for _, value in speaking) / 2 and (speaking[1:] or little):
+        words[0] = f"mostly {words[0]}"
+    words += [f"hardly {join(little)}"] if little else []
+    words += [f"and against it {join([f'{name} ({value:+.1f})' for name, value in against])}"] if against else []
     return ", ".join(words)
 
 
-def _join(names: list[str]) -> str:
+def join(names: list[str]) -> str:
+    """One, two and three."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -220,4 +238,4 @@ def as_page(value: Any) -> int | None:
 
 def as_number(value: Any) -> float | None:
     """A cell as a number."""
-    return None if value is None or pd.isna(value) else float(value)
+    return None if value is None or pd.isna(value) or value == "" else float(value)

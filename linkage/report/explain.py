@@ -21,6 +21,7 @@ from linkage.report.comparison import (
     as_text,
     compare,
     difference,
+    join,
     record_of,
     weigh,
 )
@@ -252,7 +253,9 @@ def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
     rows = rows[rows["probability"].notna()].sort_values("rank", kind="stable").reset_index(drop=True)
     if not len(rows):
         return None
-    told = scorer.contributions(features_of(rows))
+    weighed = features_of(rows)
+    told = scorer.contributions(weighed)
+    rows = rows.assign(**weighed)
     matched = np.flatnonzero(rows["decision"] == "match")
     best = int(matched[0]) if len(matched) else 0
     second = next((row for row in range(len(rows)) if row != best), None)
@@ -333,4 +336,6 @@ def _told_of_bar(best: Comparison, bar: float) -> str:
         return f"What speaks for a match: {weigh(best.voices)}; that is {-surplus:.1f} short of the threshold."
     needed = [name for name, value in best.voices.items() if value > surplus]
     words = f"What speaks for a match: {weigh(best.voices)}; that is {surplus:.1f} more than the threshold asks for"
-    return f"{words}, and without {' or without '.join(needed)} it would fail." if needed else f"{words}."
+    if not needed:
+        return f"{words}."
+    return f"{words}, and without {'any one of ' if needed[1:] else ''}{join(needed)} it would fail."

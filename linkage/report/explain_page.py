@@ -7,7 +7,7 @@ from typing import Any
 
 from linkage.link.likeness import PARTS
 from linkage.records import Records
-from linkage.report.comparison import Comparison, Record
+from linkage.report.comparison import MEANINGS, Comparison, Record, weighed
 from linkage.report.explain import Explanation
 from linkage.report.page import render
 from linkage.report.pictures import Pictures, mark_differences, shorten
@@ -41,12 +41,12 @@ class _Shown:
         """One record, or the entity."""
         pairs: list[dict[str, Any]] = []
         if explanation.link:
-            pairs.append(self.pair(explanation.link.best, explanation.link.runner_up, "exemplar"))
-        group = explanation.group
-        if group and (near := group.exemplar or group.nearest):
-            pairs.append(self.pair(near, group.runner_up, "exemplar"))
-        elif group and group.runner_up:
-            pairs.append(self.pair(group.runner_up, None, "nearest"))
+            pair = self.pair(explanation.link.best, explanation.link.runner_up, "exemplar")
+            pairs.append(pair | {"title": "Beside the exemplars" if explanation.group else ""})
+        own, other = explanation.group.shown if explanation.group else (None, None)
+        if explanation.group and own:
+            pair = self.pair(own, other, "exemplar" if explanation.group.exemplar else "nearest")
+            pairs.append(pair | {"title": "Among the records that were clustered"})
         members = explanation.members or []
         text = explanation.exemplar.text if explanation.exemplar else ""
         return {
@@ -74,28 +74,37 @@ class _Shown:
             theirs = other.views or ("text", "text")
             sides.append(self.side("runner-up", other.right, other.left.said(theirs[0]), other.right.said(theirs[1])))
         told = other.contributions if other else {}
+        heard, silent = weighed(pair, other)
         rows = [
             {
                 "name": name,
-                "value": value,
+                "meaning": MEANINGS.get(name, ""),
+                "value": pair.similarities[name],
                 "told": pair.contributions[name],
                 "other_value": other.similarities.get(name) if other else None,
                 "other": told.get(name, 0.0),
-                "parts": list(PARTS) if name == "score" else [],
+                "parts": [(part, MEANINGS[part]) for part in PARTS] if name == "score" else [],
             }
-            for name, value in pair.similarities.items()
+            for name in heard
         ]
-        return {"pair": pair, "other": other, "sides": sides, "rows": rows}
+        return {
+            "pair": pair,
+            "other": other,
+            "sides": sides,
+            "rows": rows,
+            "silent": [(name, pair.similarities[name]) for name in silent],
+        }
 
     def side(self, name: str, side: Record, other: str, said: str | None = None) -> dict[str, Any]:
         """A crop and what it says, with what differs from the other marked."""
-        said = side.text or side.reading if said is None else said
+        said = (side.text or side.reading) if said is None else said
+        also = side.reading if said == side.text else side.text
         return {
             "name": name,
             "record_id": side.record_id,
             "picture": self.picture(side.record_id),
             "marked": mark_differences(said, other) if other else [(shorten(said), False)],
-            "also": shorten(side.reading if said == side.text else side.text),
+            "also": shorten(also) if also != said else "",
             "place": _place(side.source, side.page),
         }
 

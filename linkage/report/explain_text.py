@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from linkage.report.comparison import VOICES, Comparison, Record
+from linkage.report.comparison import MEANINGS, Comparison, Record, weighed
 from linkage.report.explain import Explanation, Link, Member
 from linkage.report.pictures import Step
 
@@ -15,13 +15,6 @@ GAP = "·"
 _BLOCKS = 4  # of aligned lines; what is longer is cut
 _MEMBERS = 40
 _NAME = 10
-_MEANING = VOICES | {
-    "score": "pooled embeddings",
-    "string_score": "whole strings",
-    "partial_score": "best part of the strings",
-    "rarity_score": "rare letter groups",
-    "likelihood": "letters under the lattice",
-}
 
 
 def explanation_lines(explanation: Explanation, width: int = WIDTH) -> Iterator[str]:
@@ -36,14 +29,14 @@ def explanation_lines(explanation: Explanation, width: int = WIDTH) -> Iterator[
         yield ""
         yield from _side("exemplar", explanation.exemplar, width)
     if explanation.link:
+        if explanation.group:
+            yield from ("", "beside the exemplars")
         yield from _link(explanation.link, width)
     if explanation.group:
-        group = explanation.group
-        shown = group.exemplar or group.nearest
-        if shown:
-            yield from _comparison(shown, group.runner_up, "exemplar", width)
-        elif group.runner_up:
-            yield from _comparison(group.runner_up, None, "nearest", width)
+        own, other = explanation.group.shown
+        if own:
+            yield from ("", "among the records that were clustered")
+            yield from _comparison(own, other, "exemplar" if explanation.group.exemplar else "nearest", width)
     if explanation.members:
         yield from _members(explanation.members, width)
     if explanation.weakest:
@@ -55,15 +48,15 @@ def explanation_lines(explanation: Explanation, width: int = WIDTH) -> Iterator[
 def _link(link: Link, width: int) -> Iterator[str]:
     yield from _comparison(link.best, link.runner_up, "exemplar", width)
     yield ""
-    shares = [f"{link.best.probability:.3f} this candidate"]
+    shares = [f"{link.best.probability:.3f} this one"]
     if link.runner_up:
         shares.append(f"{link.runner_up.probability:.3f} the runner-up")
     rest = sum(one.probability for one in link.candidates) - sum(
         pair.probability for pair in (link.best, link.runner_up) if pair
     )
-    shares += [f"{rest + link.others:.3f} other candidates", f"{link.nothing:.3f} none of them"]
+    shares += [f"{rest + link.others:.3f} others", f"{link.nothing:.3f} none of them"]
     yield f"  {'probability':15}{', '.join(shares)}"
-    review = f", review from {link.review_threshold:.3f}" if link.review_threshold is not None else ""
+    review = f", review from {link.review_threshold:.3f}" if _reviews(link) else ""
     bar = f"; beside these rivals it takes log odds of {link.bar:+.2f}" if link.bar is not None else ""
     yield f"  {'threshold':15}{link.threshold:.3f} {link.threshold_source}{review}{bar}"
     margin = "none: there is one candidate" if link.margin is None else f"{link.margin:.3f} before the next entity"
@@ -72,6 +65,10 @@ def _link(link: Link, width: int) -> Iterator[str]:
     yield "  candidates"
     for one in link.candidates:
         yield fit(f"  {one.rank:4}  {one.probability:.3f}  {one.entity_id}  {one.text}", width)
+
+
+def _reviews(link: Link) -> bool:
+    return link.review_threshold is not None and link.review_threshold < link.threshold
 
 
 def _comparison(pair: Comparison, other: Comparison | None, right: str, width: int) -> Iterator[str]:
@@ -89,7 +86,7 @@ def _comparison(pair: Comparison, other: Comparison | None, right: str, width: i
 def _side(name: str, side: Record, width: int) -> Iterator[str]:
     page = f", page {side.page}" if side.page is not None and side.page > 1 else ""
     yield fit(f"  {name:{_NAME}} {side.record_id}  {side.source}{page}", width)
-    for kind, said in (("text", side.text), ("reading", side.reading)):
+    for kind, said in (("text", side.text), ("reading", side.reading if side.reading != side.text else "")):
         if said:
             yield fit(f"  {'':{_NAME}} {kind:8}{said}", width)
 
@@ -108,7 +105,8 @@ def _alignment(pair: Comparison, right: str, width: int) -> Iterator[str]:
     for upper, lower, marks in aligned_lines(steps, width - _NAME - 3):
         yield f"  {'record':{_NAME}} {upper}".rstrip()
         yield f"  {right:{_NAME}} {lower}".rstrip()
-        yield f"  {'':{_NAME}} {marks}".rstrip()
+        if marks.strip():
+            yield f"  {'':{_NAME}} {marks}".rstrip()
 
 
 def aligned_lines(steps: list[Step], width: int, blocks: int = _BLOCKS) -> Iterator[tuple[str, str, str]]:
@@ -147,26 +145,31 @@ def _characters(steps: list[Step]) -> Iterator[tuple[str, str, bool]]:
 def _table(pair: Comparison, other: Comparison | None, width: int) -> Iterator[str]:
     head = f"  {'':15}{'value':>8}{'log odds':>10}"
     yield f"{head}{'runner-up':>12}{'log odds':>10}{'difference':>12}" if other else head
-    for name, value, told in _rows(pair):
+    heard, silent = weighed(pair, other)
+    for name, value, told in _rows(pair, heard):
         line = f"  {fit(name, 15):15}{_value(value):>8}{told:>+10.2f}"
         if other:
-            beside, against = {row[0]: row[1:] for row in _rows(other)}.get(name, (None, 0.0))
+            beside, against = {row[0]: row[1:] for row in _rows(other, heard)}.get(name, (None, 0.0))
             line += f"{_value(beside):>12}{against:>+10.2f}{told - against:>+12.2f}"
-        yield fit(f"{line}  {_MEANING.get(name.strip(), '')}".rstrip(), width)
+        yield fit(f"{line}  {MEANINGS.get(name.strip(), '')}".rstrip(), width)
     line = f"  {'sum':15}{'':8}{pair.logit:>+10.2f}"
     if other:
         line += f"{'':12}{other.logit:>+10.2f}{pair.logit - other.logit:>+12.2f}"
     yield line
+    if silent:
+        values = ", ".join(f"{name} {_value(pair.similarities[name])}".rstrip() for name in silent)
+        yield from textwrap.wrap(f"  {'of no weight':15}{plain(values)}", width, subsequent_indent=" " * 17)
     if pair.distance is not None:
-        beside = f"{other.distance:>12.4f}" if other and other.distance is not None else ""
-        yield f"  {'distance':15}{pair.distance:>8.4f}{'':10}{beside}".rstrip()
+        theirs = f"{other.distance:>12.4f}" if other and other.distance is not None else ""
+        yield f"  {'distance':15}{pair.distance:>8.4f}{'':10}{theirs}".rstrip()
 
 
-def _rows(pair: Comparison) -> Iterator[tuple[str, float | None, float]]:
+def _rows(pair: Comparison, heard: list[str]) -> Iterator[tuple[str, float | None, float]]:
     """Name, value and log odds of what was weighed, the cosine followed by its parts."""
     yield "start", None, pair.contributions["intercept"]
-    for name, value in pair.similarities.items():
-        yield name, value, pair.contributions[name]
+    for name in heard:
+        value = pair.similarities.get(name)
+        yield name, value, pair.contributions.get(name, 0.0)
         if name == "score":
             weight = pair.contributions[name] / value if value else 0.0
             for part, share in pair.parts.items():

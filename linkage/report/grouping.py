@@ -42,6 +42,12 @@ class Group:
     nearest: Comparison | None
     runner_up: Comparison | None
 
+    @property
+    def shown(self) -> tuple[Comparison | None, Comparison | None]:
+        """The pair that tells most (with the exemplar, else with the nearest record) and what to hold beside it."""
+        own = self.exemplar or self.nearest
+        return (own, self.runner_up) if own else (self.runner_up, None)
+
     def says(self) -> list[str]:
         """The same in sentences."""
         cut = f"the cut {self.max_distance:.3f} ({self.max_distance_source})"
@@ -69,8 +75,9 @@ class Group:
                     else f": within {cut}, but HDBSCAN drew the border between them, where records are sparse."
                 )
             )
-            if near is not None:
-                says.append(f"What tells the two apart: {weigh(difference(near, other))}.")
+            own, beside = self.shown
+            if own and beside:
+                says.append(f"What tells {own.right.record_id} from it: {weigh(difference(own, beside))}.")
             else:
                 says.append(f"What speaks for a match with it: {weigh(other.voices)}.")
         return says
