@@ -131,7 +131,7 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
     return explanation
 
 
-def _run_evidence(run: Path) -> tuple[Evidence, Path | None]:
+def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     """What a run directory holds to explain from, and where its records are."""
     from linkage.encode.embed import Embeddings
     from linkage.link.links import link_scorer
@@ -141,16 +141,20 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path | None]:
     from linkage.rundir import read_manifest, result_tables
 
     manifest, tables = read_manifest(run), result_tables(run)
-    records = run / "ingest" / "records.parquet"
+    config = load_config(run / "config.yaml")  # its `text` section says from here on what makes two texts equal
     counts = manifest["stages"]["cluster"]["counts"]
-    grouping = Grouping(
-        frame=Records.open(records).frame,
-        embeddings=Embeddings.open(run / "embed"),
-        scorer=Scorer.load(run / "cluster" / SCORER_FILE),
-        fields=load_config(run / "config.yaml").link.fields,
-        max_distance=float(counts["max_distance"]),
-        max_distance_source=str(counts["max_distance_source"]),
-    )
+    records = run / "ingest" / "records.parquet"
+
+    def grouping() -> Grouping:
+        return Grouping(
+            frame=Records.open(records).frame,
+            embeddings=Embeddings.open(run / "embed"),
+            scorer=Scorer.load(run / "cluster" / SCORER_FILE),
+            fields=config.link.fields,
+            max_distance=float(counts["max_distance"]),
+            max_distance_source=str(counts["max_distance_source"]),
+        )
+
     links = tables.get("links", pd.DataFrame())
     scorer = link_scorer(run / "link" / "links.parquet") if len(links) else None
     return Evidence(tables["members"], links, scorer, grouping), records

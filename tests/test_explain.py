@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from linkage.config import LinkConfig, load_config
 from linkage.errors import ArtefactError, UsageError
 from linkage.link.index import build_index
 from linkage.link.link import LinkResult, link
-from linkage.link.links import features_of
+from linkage.link.links import features_of, manifest_of
 from linkage.report.comparison import weigh
 from linkage.report.explain_text import GAP, aligned_lines, columns_of
 from linkage.report.pictures import align, mark_differences
@@ -142,6 +143,19 @@ def test_it_says_what_was_decided_and_why(links: tuple[Path, LinkResult]) -> Non
     assert "short of the threshold" in printed
 
 
+def test_a_passing_candidate_that_was_not_taken_is_explained(links: tuple[Path, LinkResult], tmp_path: Path) -> None:
+    path, result = links
+    table = result.links.copy()
+    record = table.loc[table["decision"] == "match", "record_id"].iloc[0]
+    table.loc[table["record_id"] == record, "decision"] = "no-match"
+    mute = table["record_id"] == "r005_1"
+    table.loc[mute, ["entity_id", "exemplar_id"]], table.loc[mute, "probability"] = "", np.nan
+    write_table(table, tmp_path / "links.csv")
+    shutil.copy(manifest_of(path), manifest_of(tmp_path / "links.csv"))
+    assert "It would pass, but another query had the better claim" in explained(tmp_path / "links.csv", record)
+    assert "It had no candidate" in explained(tmp_path / "links.csv", "r005_1")
+
+
 def test_every_line_fits_a_terminal(links: tuple[Path, LinkResult], finished: Path) -> None:
     for path, name in ((links[0], "r004_2"), (links[0], "entity 004"), (finished, "c1"), (finished, EVIL)):
         for line in explained(path, name).splitlines():
@@ -179,6 +193,7 @@ def test_a_clustered_record_has_its_exemplar_and_the_nearest_of_another_entity(f
     assert alone["origin"] == "singleton"
     assert alone["group"]["nearest"] is None
     assert alone["group"]["runner_up"]["right"]["record_id"] in same
+    assert told(finished, members.loc["s1", "entity_id"])["weakest"]["id"] == "s1"
 
 
 def test_an_id_of_both_is_taken_for_the_record(finished: Path) -> None:

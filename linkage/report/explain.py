@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,13 +45,14 @@ class Evidence:
         members: record_id, entity_id, origin, membership, is_exemplar and, where known, text, source, page.
         links: links table; empty where nothing was linked.
         scorer: the one behind the links; None without links.
-        grouping: the records that were clustered; None for a links table.
+        grouping: gives the records that were clustered, with all that is known of them: asked for only where a record
+            is one of them; None for a links table.
     """
 
     members: pd.DataFrame
     links: pd.DataFrame
     scorer: Scorer | None = None
-    grouping: Grouping | None = None
+    grouping: Callable[[], Grouping] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     is_exemplar = bool(len(row) and row["is_exemplar"].iloc[0])
     rows = evidence.links[evidence.links["record_id"] == name] if len(evidence.links) else evidence.links
     link = _link(rows, evidence.scorer) if len(rows) and evidence.scorer else None
-    group = evidence.grouping.explain(name, members) if evidence.grouping and origin in CLUSTERED else None
+    group = evidence.grouping().explain(name, members) if evidence.grouping and origin in CLUSTERED else None
     says = _told_of_link(link) if link else []
     if len(rows) and not link:
         says.append("It had no candidate: there was neither a picture nor a text to compare.")
@@ -227,9 +228,12 @@ def _entity(name: str, evidence: Evidence) -> Explanation:
         f"the exemplar is {first['record_id']}."
     ]
     came = [member for member in members if member.origin != "exemplar"]
-    weakest = _record(came[0].record_id, evidence) if came else None
-    if weakest:
+    weakest = None
+    if came:
+        weakest = _record(came[0].record_id, evidence)
         says.append(f"The weakest member is {came[0].record_id}, with {came[0].membership:.3f}: explained below.")
+    elif first["origin"] in CLUSTERED:  # alone: what is to be explained is why
+        weakest = _record(str(first["record_id"]), evidence)
     return Explanation("entity", name, name, "", says, None, None, members, sources, record_of(first), weakest)
 
 
