@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 from PIL import ImageOps
 
-from linkage.config import ClusterConfig, IngestConfig
+from linkage.config import ClusterConfig, IngestConfig, LinkConfig
 from linkage.rundir import peak_memory
+
+_COMPARED = 20_000_000  # pairs of texts that the peer compares: its table of them takes 80 MB
 
 
 def measured(call: Callable[[], object]) -> tuple[float, float]:
@@ -82,6 +84,26 @@ def clustering(n: int, folder: Path) -> None:
     report("clustering", n, ours, "hdbscan.HDBSCAN", theirs)
 
 
+def linking(n: int, folder: Path) -> None:
+    """n queries to n exemplars, vectors and readings given, against the nearest of all texts by Levenshtein."""
+    from made import made
+    from rapidfuzz.distance import Levenshtein
+    from rapidfuzz.process import cdist
+
+    from linkage.link.index import build_index
+    from linkage.link.link import link
+
+    exemplars, queries, embeddings = made(n, folder)
+    index = build_index(exemplars, embeddings, folder / "index")
+    ours = measured(lambda: link(queries, embeddings, index, LinkConfig(device="cpu")))
+    some = queries.frame["text"].tolist()[: max(1, _COMPARED // n)]
+    known = exemplars.frame["text"].tolist()
+    alike = partial(cdist, some, known, scorer=Levenshtein.normalized_similarity, dtype=np.float32, workers=-1)
+    theirs = measured(lambda: alike().argmax(axis=1))
+    per_all = (theirs[0] * n / len(some), theirs[1])
+    report("linking n queries to n exemplars", n, ours, f"rapidfuzz cdist (of {len(some)} queries)", per_all)
+
+
 def embedding(n: int, threads: int) -> None:
     """Crops to vectors, on so many threads, against open_clip's ViT-B/32; both from decoded pictures."""
     import torch
@@ -108,12 +130,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=200)
     parser.add_argument("--embed", type=int, default=256)
+    parser.add_argument("--link", type=int, nargs="+", default=[5_000])
     parser.add_argument("--records", type=int, nargs="+", default=[2_000, 10_000])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         crops(arguments.crops, Path(folder))
         for threads in (1, os.cpu_count() or 1):
             embedding(arguments.embed, threads)
+        for n in arguments.link:
+            linking(n, Path(folder))
         for n in arguments.records:
             clustering(n, Path(folder))
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lines import lattice
 
-from linkage.encode.lattice import Lattice
+from linkage.encode.lattice import Lattice, check_readings
 
 
 @given(st.integers(0, 12), st.integers(0, 2**32 - 1))
@@ -20,6 +21,24 @@ def test_a_packed_lattice_comes_back(columns: int, seed: int) -> None:
     )
     for before, after in zip(made, Lattice.unpack(made.pack()), strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+def test_many_come_back_one_after_another() -> None:
+    made = [lattice(text) for text in ("ab", "", "Zürich")]
+    together = Lattice.unpack(*[one.pack() for one in made])
+    for part, *each in zip(together, *made, strict=True):
+        np.testing.assert_array_equal(part, np.concatenate(each))
+    assert len(Lattice.unpack().weight) == 0
+
+
+def test_a_table_of_readings_is_checked_without_unpacking() -> None:
+    table = pd.DataFrame({"record_id": ["a", "b"], "reading": ["ab", ""], "reading_confidence": [0.9, np.nan]})
+    check_readings(table.assign(lattice=[lattice("ab").pack(), None]))
+    for lattices in ([lattice("ab").pack()[:-1], None], ["text", None]):
+        with pytest.raises(ValueError, match="no lattice"):
+            check_readings(table.assign(lattice=lattices))
+    with pytest.raises(ValueError, match="without lattice"):
+        check_readings(table)
 
 
 def test_other_bytes_are_no_lattice() -> None:

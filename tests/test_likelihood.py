@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby, product
 
 import numpy as np
@@ -9,10 +10,19 @@ import pandas as pd
 import pytest
 from lines import lattice
 
-from linkage.link.likelihood import folded, letters, likelihood
-from linkage.link.wording import Wording, alike
+from linkage.encode.lattice import Lattice
+from linkage.errors import ArtefactError
+from linkage.link.likelihood import Folded, Letters, likelihood
+from linkage.link.wording import MEASURES, Wording, alike, likelihoods
 
 LEAST = 1e-3
+LIKELIHOOD = MEASURES.index("likelihood")
+
+
+def compared(lattices: Sequence[Lattice], texts: Sequence[str]) -> np.ndarray:
+    """Likelihood of each text under its lattice."""
+    rows = np.arange(len(texts))
+    return likelihood(Folded.of([one.pack() for one in lattices]), rows, Letters.of(texts), rows)
 
 
 def by_hand(chances: list[dict[str, float]], none: list[float], text: str) -> float:
@@ -44,53 +54,102 @@ def test_it_is_the_sum_over_all_alignments(text: str) -> None:
     read = [key if odds[key] > blank else "" for blank, odds, key in zip(none, chances, likeliest, strict=True)]
     length = max(len(text), len("".join(key for key, _ in groupby(read))))
     expected = min(by_hand(chances, none, text) / float(np.prod(best)), 1.0) ** (1 / length)
-    assert likelihood([folded(lines)], [letters(text)])[0] == pytest.approx(expected, rel=1e-3)
+    assert compared([lines], [text])[0] == pytest.approx(expected, rel=1e-3)
 
 
 def test_what_was_read_is_likeliest_and_look_alikes_come_next() -> None:
-    seen = folded(lattice("Bern", others="8cmm", shares=[0.6] * 4))
-    found = likelihood([seen] * 4, [letters(text) for text in ("BERN", "Bem", "8crn", "Paris")])
+    seen = lattice("Bern", others="8cmm", shares=[0.6] * 4)
+    found = compared([seen] * 4, ["BERN", "Bem", "8crn", "Paris"])
     assert found[0] > 0.8
     assert found[0] > found[2] > found[3]
     assert found[1] > found[3]
 
 
 def test_what_cannot_stand_there_is_unlikely_however_long_it_is() -> None:
-    seen = folded(lattice("acme", gaps=[True] * 4))
-    texts = [letters(text) for text in ("acme", "bcme", "wxyz" * 5, "wxyz" * 24, "acme" + "wxyz" * 18)]
-    found = likelihood([seen] * len(texts), texts)
+    seen = lattice("acme", gaps=[True] * 4)
+    texts = ["acme", "bcme", "wxyz" * 5, "wxyz" * 24, "acme" + "wxyz" * 18]
+    found = compared([seen] * len(texts), texts)
     assert found[0] > 0.9
     assert found[0] > found[1] > 0.1
     assert (found[2:] < 0.02).all()
     long = "abcdefghijklmnopqrstuvwxyz" * 4
-    line = folded(lattice(long, gaps=[True] * len(long)))
-    assert likelihood([line], [letters(long)])[0] > 0.95
+    assert compared([lattice(long, gaps=[True] * len(long))], [long])[0] > 0.95
 
 
 def test_punctuation_does_not_count() -> None:
-    seen = folded(lattice("t.", others="fo", shares=[0.8, 0.6]))
-    found = likelihood([seen] * 3, [letters(text) for text in ("To", "t", "tion")])
+    seen = lattice("t.", others="fo", shares=[0.8, 0.6])
+    found = compared([seen] * 3, ["To", "t", "tion"])
     assert found[0] > found[2]
     assert found[1] > found[2]
-    assert likelihood([folded(lattice("s.h."))], [letters("SH")])[0] > 0.9
+    assert compared([lattice("s.h.")], ["SH"])[0] > 0.9
 
 
 def test_company_and_order_do_not_matter() -> None:
     texts = ["abc", "a", "", "abcabcabc", "zzz"]
-    lattices = [folded(lattice(text)) for text in ("abc", "abd", "abc", "abcabc", "")]
-    together = likelihood(lattices, [letters(text) for text in texts])
+    lattices = [lattice(text) for text in ("abc", "abd", "abc", "abcabc", "")]
+    together = compared(lattices, texts)
     for row, (one, text) in enumerate(zip(lattices, texts, strict=True)):
-        np.testing.assert_allclose(likelihood([one], [letters(text)])[0], together[row], rtol=1e-5)
+        np.testing.assert_allclose(compared([one], [text])[0], together[row], rtol=1e-12)
     assert np.isnan(together[[2, 4]]).all()
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_pairs_stay_equal_in_any_batch(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = ["".join(rng.choice(list("abcdeéü銀行"), rng.integers(1, 30))) for _ in range(40)]
+    rows = rng.integers(len(words), size=1500)  # more than one batch, and each word several times
+    lattices = [
+        lattice(word, others=word[::-1], shares=rng.uniform(0.3, 0.9, len(word)).tolist()).pack() for word in words
+    ]
+    readings = pd.DataFrame({"reading": [words[row] for row in rows], "lattice": [lattices[row] for row in rows]})
+    wording = Wording([""] * len(rows), readings.assign(reading_confidence=np.nan))
+    a, b = rng.integers(len(rows), size=(2, 3000))
+    said = likelihoods(wording, a, wording, b)
+    frame = pd.DataFrame({"left": rows[a], "right": rows[b], "said": said})
+    assert frame.groupby(["left", "right"])["said"].nunique().max() == 1
+    for size in (1, 7):
+        few = [likelihoods(wording, a[n : n + size], wording, b[n : n + size]) for n in range(0, 70, size)]
+        assert np.concatenate(few).tolist() == said[:70].tolist()
+
+
+def test_a_store_of_many_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = [lattice(text, gaps=[True, *[False] * (len(text) - 1)]).pack() for text in ("abc", "Bb", "x" * 600)]
+    packed[1:1] = [None, b""]  # no crop, and a line without ink
+    monkeypatch.setattr("linkage.link.likelihood._RECORDS_AT_A_TIME", 2)
+    store = Folded.of(packed)
+    assert np.diff(store.columns).tolist() == [4, 0, 0, 3, 512]
+    assert store.length.tolist() == [3, 0, 0, 1, 1]  # "Bb" folds to one letter, seen twice
+    assert len(Folded.of([]).best) == 0
+    for row, one in enumerate(packed):
+        alone = Folded.of([one])
+        columns, entries = (slice(*ends[row : row + 2]) for ends in (store.columns, store.entries))
+        np.testing.assert_array_equal(store.none[columns], alone.none)
+        np.testing.assert_array_equal(store.points[entries], alone.points)
+        np.testing.assert_array_equal(store.place[entries], alone.place)
+        np.testing.assert_array_equal(store.chances[entries], alone.chances)
+        assert store.best[row] == alone.best[0]
+
+
+def test_letters_that_fold_to_one_add_up() -> None:
+    both = lattice("a", others="A", shares=[0.6])
+    once = lattice("a", shares=[0.999])
+    assert compared([both], ["a"])[0] > 0.99 * compared([once], ["a"])[0]
+
+
+def test_bytes_that_are_no_lattice_are_an_artefact_error() -> None:
+    bad = lattice("ab")._replace(weight=np.full(2, -1, dtype=np.float16)).pack()
+    wording = Wording(["ab"], pd.DataFrame({"reading": ["ab"], "reading_confidence": 0.9, "lattice": [bad]}))
+    with pytest.raises(ArtefactError, match=r"no lattice.*linkage embed"):
+        alike(wording, np.zeros(1, int), wording, np.zeros(1, int))
+
+
 def test_the_better_of_given_text_and_own_reading_counts() -> None:
-    readings = pd.DataFrame({"reading": ["Dubois", ""], "lattice": [lattice("Dubois").pack(), None]})
+    readings = pd.DataFrame({"reading": ["Dubois", ""], "reading_confidence": 0.9, "lattice": [lattice("Dubois").pack(), None]})
     asked, known = Wording(["Duhois", ""], readings), Wording(["Dubois", "Dubois"])
     said = alike(asked, np.array([0, 1]), known, np.array([0, 1]))
     assert said[0, 0] == 1.0
     assert said[0, 1] == 6 / 8
-    assert said[0, 2] > 0.9
-    assert np.isnan(said[1]).all()
+    assert said[0, LIKELIHOOD] > 0.9
+    assert np.isnan(said[1, : LIKELIHOOD + 1]).all()
     mirrored = alike(known, np.array([0]), asked, np.array([0]))
     np.testing.assert_allclose(mirrored[0], said[0])

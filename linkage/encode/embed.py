@@ -29,6 +29,7 @@ from linkage.text import clean, folding
 log = logging.getLogger(__name__)
 
 FORMAT = 2
+_ROWS_AT_A_TIME = 8192  # pooled at a time: what is needed on the way there takes some 60 MB
 _KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "reading", "folding", "n_without_image", "n_without_text")
 
 
@@ -87,7 +88,12 @@ class Embeddings:
     def pooled(self, weight: float | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Pooled vectors of some rows, float32 (m, D), see `pooling.pool`; weight None: the one in the manifest."""
         weight = float(self.manifest["image_weight"]) if weight is None else weight
-        return pool(self.image[rows], self.text[rows], weight)
+        chosen = np.arange(len(self))[rows]
+        vectors = np.empty((len(chosen), self.image.shape[1]), dtype=np.float32)
+        for start in range(0, len(chosen), _ROWS_AT_A_TIME):
+            some = chosen[start : start + _ROWS_AT_A_TIME]
+            vectors[start : start + len(some)] = pool(self.image[some], self.text[some], weight)
+        return vectors
 
 
 def embed_records(records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig) -> Embeddings:

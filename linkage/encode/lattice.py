@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,10 @@ BEST = 8
 """Characters kept per column."""
 READINGS = ("record_id", "reading", "reading_confidence", "lattice")
 """Columns of a table of readings: a reading, "" where there is none; how sure it is, 0..1 or NaN; packed or None."""
-_BYTES = BEST * 4 + BEST * 2 + 2 + 1
+_KINDS = ("<u4", "<f2", "<f2", "<u1")
+_SIZES = (BEST * 4, BEST * 2, 2, 1)  # bytes a column has of each
+_BYTES = sum(_SIZES)
+_ONE, _MINUS_ZERO = 0x3C00, 0x8000  # bits of float16: those of 0..1 lie below the first
 
 
 class Lattice(NamedTuple):
@@ -31,28 +35,27 @@ class Lattice(NamedTuple):
 
     def pack(self) -> bytes:
         """As bytes, for a table's column."""
-        kinds = ("<u4", "<f2", "<f2", "<u1")
-        return b"".join(part.astype(kind).tobytes() for part, kind in zip(self, kinds, strict=True))
+        return b"".join(part.astype(kind).tobytes() for part, kind in zip(self, _KINDS, strict=True))
 
     @classmethod
-    def unpack(cls, data: object) -> Lattice:
-        """The lattice of `pack`.
+    def unpack(cls, *packed: object) -> Lattice:
+        """The lattices of `pack`, the columns of one after those of the other.
 
         Raises:
-            ValueError: these are no bytes of one.
+            ValueError: one is no lattice.
         """
-        if not isinstance(data, bytes) or len(data) % _BYTES:
-            raise ValueError(f"{str(data)[:20]!r} is no lattice")
-        columns = len(data) // _BYTES
-        ends = np.cumsum([columns * BEST * 4, columns * BEST * 2, columns * 2, columns])
-        parts = (data[: ends[0]], data[ends[0] : ends[1]], data[ends[1] : ends[2]], data[ends[2] :])
-        letters, chances, weight, gap = (
-            np.frombuffer(part, kind) for part, kind in zip(parts, ("<u4", "<f2", "<f2", "<u1"), strict=True)
-        )
-        odds = np.concatenate([chances, weight])
-        if not (np.isfinite(odds).all() and (odds >= 0).all() and (odds <= 1).all() and (letters < 0x110000).all()):
+        sizes = column_counts(packed)
+        parts, start = [], 0
+        for kind, size in zip(_KINDS, _SIZES, strict=True):
+            each = zip(packed, sizes, strict=True)
+            joined = b"".join([data[start * n : (start + size) * n] for data, n in each if isinstance(data, bytes)])
+            parts.append(np.frombuffer(joined, kind))
+            start += size
+        letters, chances, weight, gap = parts
+        odds = (part.view("<u2") for part in (chances, weight))
+        if not all(((bits <= _ONE) | (bits == _MINUS_ZERO)).all() for bits in odds) or (letters >= 0x110000).any():
             raise ValueError("no lattice: chances outside 0..1, or letters outside Unicode")
-        return cls(letters.reshape(columns, BEST), chances.reshape(columns, BEST), weight, gap.astype(bool))
+        return cls(letters.reshape(-1, BEST), chances.reshape(-1, BEST), weight, gap.astype(bool))
 
     def read(self) -> tuple[str, list[float]]:
         """The likeliest character of every column (CTC best path, Graves et al. 2006, section 3.2), and its chance."""
@@ -73,8 +76,20 @@ class Lattice(NamedTuple):
         return "".join(text), chances
 
 
+def column_counts(packed: Sequence[object]) -> list[int]:
+    """How many columns each packed lattice has.
+
+    Raises:
+        ValueError: one has another length than `Lattice.pack` gives, or is no bytes.
+    """
+    for data in packed:
+        if not isinstance(data, bytes) or len(data) % _BYTES:
+            raise ValueError(f"{str(data)[:20]!r} is no lattice")
+    return [len(data) // _BYTES for data in packed if isinstance(data, bytes)]
+
+
 def check_readings(table: pd.DataFrame) -> None:
-    """Check the columns READINGS of a table.
+    """Check the columns READINGS of a table; what is in a lattice is checked where it is unpacked.
 
     Raises:
         ValueError: one is missing, or holds what no model wrote.
@@ -83,6 +98,4 @@ def check_readings(table: pd.DataFrame) -> None:
         raise ValueError(f"without {', '.join(missing)}")
     if not all(isinstance(reading, str) for reading in table["reading"]):
         raise ValueError("a reading is no text")
-    for lattice in table["lattice"]:
-        if lattice is not None:
-            Lattice.unpack(lattice)
+    column_counts([lattice for lattice in table["lattice"] if lattice is not None])

@@ -85,13 +85,12 @@ def fit_scorer(pairs: Labelled, start: Scorer) -> Scorer:
             f"scorer: {int(pairs.is_match.sum())} true and {int((~pairs.is_match).sum())} false labelled pairs; "
             f"at least {MIN_POSITIVES} true ones and one false one are needed"
         )
-    fold = _folds(pairs.group)
-    strength, left_out = _chosen_strength(pairs, start, fold)
+    strength = _chosen_strength(pairs, start)
+    left_out = _left_out(pairs, start, strength)
     fitted = _fit_levels(pairs, start, strength)
     if max(weights.vector().max() for weights in fitted.levels.values()) <= 1e-3:
         raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
-    stretch, shift = _platt(left_out, pairs.is_match, pairs.query)
-    return replace(_counted(fitted.scaled(stretch, shift), pairs), strength=strength)
+    return replace(_counted(fitted.scaled(*_platt(left_out, pairs)), pairs), strength=strength)
 
 
 def refit(scorer: Scorer, pairs: Labelled) -> Scorer:
@@ -107,9 +106,8 @@ def left_out_logits(pairs: Labelled, start: Scorer, fitted: Scorer) -> np.ndarra
     """Logits of the pairs by scorers that were fitted as `fitted` was, each without the fold of the pair: (n,)."""
     if fitted.strength is None:
         return fitted.logit(pairs.alike)
-    logit = _left_out(pairs, start, _folds(pairs.group), fitted.strength)
-    stretch, shift = _platt(logit, pairs.is_match, pairs.query)
-    return shift + stretch * logit
+    logit = _left_out(pairs, start, fitted.strength)
+    return _platt(logit, pairs).move(logit, levels_of(pairs.alike))
 
 
 def calibrate(scorer: Scorer, pairs: Labelled) -> Scorer:
@@ -125,8 +123,7 @@ def calibrate(scorer: Scorer, pairs: Labelled) -> Scorer:
         raise InputError(
             f"scorer: {int(pairs.is_match.sum())} true labelled pairs; at least {MIN_POSITIVES} are needed"
         )
-    stretch, shift = _platt(scorer.logit(pairs.alike), pairs.is_match, pairs.query)
-    return _counted(scorer.scaled(stretch, shift), pairs)
+    return _counted(scorer.scaled(*_platt(scorer.logit(pairs.alike), pairs)), pairs)
 
 
 def _counted(scorer: Scorer, pairs: Labelled) -> Scorer:
@@ -142,33 +139,36 @@ def _folds(group: np.ndarray) -> np.ndarray:
     return fold[place]
 
 
-def _chosen_strength(pairs: Labelled, start: Scorer, fold: np.ndarray) -> tuple[float, np.ndarray]:
-    """The pull under which the entities left out are likeliest, and their logits (n,)."""
-    best = (-np.inf, STRENGTHS[0], np.zeros(len(pairs.query)))
-    starts = starts_of(pairs.query)
+def _chosen_strength(pairs: Labelled, start: Scorer) -> float:
+    """The pull under which the entities left out are likeliest, judged by the commonest kind of pair."""
+    level = levels_of(pairs.alike)
+    kind = list(LEVELS)[int(np.bincount(level[pairs.is_match]).argmax())]
+    part = pairs.at(level <= list(LEVELS).index(kind))
+    best = (-np.inf, STRENGTHS[0])
+    starts = starts_of(part.query)
     for strength in STRENGTHS:
-        logit = _left_out(pairs, start, fold, strength)
-        stretch, shift = _platt(logit, pairs.is_match, pairs.query)
-        set_right = shift + stretch * logit
-        likelihood = float(set_right[pairs.is_match].sum() - log_total(set_right, starts).sum())
+        logit = _left_out(part, start, strength, (kind,))
+        set_right = _platt(logit, part).move(logit, levels_of(part.alike))
+        likelihood = float(set_right[part.is_match].sum() - log_total(set_right, starts).sum())
         if likelihood > best[0] + 1e-9:
-            best = (likelihood, strength, logit)
-    return best[1], best[2]
+            best = (likelihood, strength)
+    return best[1]
 
 
-def _left_out(pairs: Labelled, start: Scorer, fold: np.ndarray, strength: float) -> np.ndarray:
+def _left_out(pairs: Labelled, start: Scorer, strength: float, kinds: Sequence[str] = tuple(LEVELS)) -> np.ndarray:
+    fold = _folds(pairs.group)
     logit = np.empty(len(pairs.query))
     for number in range(FOLDS):
         out = fold == number
         kept = pairs.at(~out)
-        scorer = _fit_levels(kept, start, strength) if kept.enough else start
+        scorer = _fit_levels(kept, start, strength, kinds) if kept.enough else start
         if out.any():
             logit[out] = scorer.logit(pairs.alike[out])
     return logit
 
 
-def _fit_levels(pairs: Labelled, start: Scorer, strength: float) -> Scorer:
-    """Fit every kind of pair on those that have its features at least; kinds with too few pairs stay as they were.
+def _fit_levels(pairs: Labelled, start: Scorer, strength: float, kinds: Sequence[str] = tuple(LEVELS)) -> Scorer:
+    """Fit the kinds of pair on those that have its features at least; kinds with too few pairs stay as they were.
 
     Further comparisons are fitted with the first kind that can be, and held fixed for the others.
     """
@@ -178,7 +178,7 @@ def _fit_levels(pairs: Labelled, start: Scorer, strength: float) -> Scorer:
     extras: dict[str, Extra] | None = None
     for place, kind in enumerate(LEVELS):
         part = pairs.at(level <= place)
-        if not part.enough:
+        if kind not in kinds or not part.enough:
             continue
         problem = _Problem(part, fitted, kind, names if extras is None else [], strength)
         weights, found = problem.solve()
@@ -210,29 +210,29 @@ class _Problem:
         for name in [name for name in further(pairs.alike) if name not in extras]:
             one = start.extra(name)
             self.offset += np.nan_to_num(one.weight * (pairs.alike[name].to_numpy(float) - one.centre))
-        spread = self.design.std(axis=0) ** 2
-        spread[0] = 0.0  # the intercept is free: how many rivals there are differs from table to table
-        self.penalty = strength * np.maximum(spread, 1e-6)
-        self.penalty[0] = 1e-6
+        # In units of their spread, so that the pull is alike on all and the search goes straight.
+        self.scale = np.maximum(self.design.std(axis=0), 1e-3)
+        self.scale[0] = 1.0
+        self.penalty = np.full(len(self.scale), strength)
+        self.penalty[0] = 1e-6  # the intercept is free: how many rivals there are differs from table to table
 
     def solve(self) -> tuple[Weights, dict[str, Extra]]:
         from scipy.optimize import minimize
 
         starts = starts_of(self.query)
+        design, pull = self.design / self.scale, self.pull * self.scale
 
         def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            logit = self.design @ weights + self.offset
-            away = weights - self.pull
+            logit = design @ weights + self.offset
+            away = weights - pull
             likelihood = logit[self.truth].sum() - log_total(logit, starts).sum()
-            gradient = self.design.T @ (shares(logit, self.query) - self.truth) + self.penalty * away
-            scale = 1.0 / len(starts)
-            return float(scale * (self.penalty @ away**2 / 2 - likelihood)), scale * gradient
+            gradient = design.T @ (shares(logit, self.query) - self.truth) + self.penalty * away
+            return float(self.penalty @ away**2 / 2 - likelihood) / len(starts), gradient / len(starts)
 
-        begin = np.array(
-            [value if low is None else max(value, low) for value, (low, _) in zip(self.pull, self.bounds, strict=True)]
-        )
-        options = {"maxiter": 500, "ftol": 1e-12, "gtol": 1e-8}
-        found = minimize(loss, begin, jac=True, bounds=self.bounds, method="L-BFGS-B", options=options).x.tolist()
+        begin = np.maximum(pull, [-np.inf if low is None else low for low, _ in self.bounds])
+        options = {"maxiter": 200, "ftol": 1e-10, "gtol": 1e-6}
+        best = minimize(loss, begin, jac=True, bounds=self.bounds, method="L-BFGS-B", options=options).x
+        found = (best / self.scale).tolist()
         n = 1 + len(self.features)
         extras = {}
         for name, weight, shift in zip(self.extras, found[n::2], found[n + 1 :: 2], strict=True):
@@ -240,20 +240,38 @@ class _Problem:
         return Weights(found[0], dict(zip(self.features, found[1:n], strict=True))), extras
 
 
-def _platt(logit: np.ndarray, truth: np.ndarray, query: np.ndarray) -> tuple[float, float]:
-    """Stretch (> 0) and shift of the logits under which the truth is likeliest."""
+class _Platt(NamedTuple):
+    """A stretch (> 0) of logits, and a shift for each of LEVELS (3,)."""
+
+    stretch: float
+    shifts: np.ndarray
+
+    def move(self, logit: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """The logits (n,) of pairs of these levels, stretched and shifted."""
+        return np.asarray(self.stretch * logit + self.shifts[level])
+
+
+def _platt(logit: np.ndarray, pairs: Labelled) -> _Platt:
+    """The stretch and the shifts under which the truth is likeliest.
+
+    Kinds of pair have shifts of their own because rivals of several kinds stand beside each other in one query; a
+    kind of which there are few pairs is held near the others.
+    """
     from scipy.optimize import minimize
 
-    starts = starts_of(query)
-    scale = 1.0 / len(starts)
+    starts, truth = starts_of(pairs.query), pairs.is_match
+    kinds = np.eye(len(LEVELS))[levels_of(pairs.alike)]
+    design = np.column_stack([logit, np.ones(len(logit)), kinds])
+    penalty = np.array([0.0, 0.0, *([1.0] * len(LEVELS))])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        moved = weights[0] * logit + weights[1]
-        wrong = shares(moved, query) - truth
-        value = log_total(moved, starts).sum() - moved[truth].sum()
-        return float(scale * value), scale * np.array([wrong @ logit, wrong.sum()])
+        moved = design @ weights
+        value = log_total(moved, starts).sum() - moved[truth].sum() + penalty @ weights**2 / 2
+        gradient = design.T @ (shares(moved, pairs.query) - truth) + penalty * weights
+        return float(value) / len(starts), gradient / len(starts)
 
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=[(1e-3, None), (None, None)], method="L-BFGS-B").x
+    begin, bounds = np.eye(len(penalty))[0], [(1e-3, None), *([(None, None)] * (len(penalty) - 1))]
+    found = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B").x
     if found[0] <= 2e-3:
         raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
-    return float(found[0]), float(found[1])
+    return _Platt(float(found[0]), found[1] + found[2:])

@@ -3,40 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from linkage.encode.lattice import Lattice
+from linkage.encode.lattice import BEST, Lattice, column_counts
 from linkage.text import core, is_core
 
 _UNSEEN = 1e-3  # chance of a character that a column's lattice does not list: a misreading, not an impossibility
 _MISSED = 1e-3  # least chance that a column which seems to hold a character holds none
-_CELLS_AT_A_TIME = 1_000_000  # columns times characters: some 100 MB
 _CHARACTERS, _COLUMNS = 192, 512  # what lies beyond is not compared; a line of 2,048 pixels has no more columns
+_RECORDS_AT_A_TIME = 2048  # some 100,000 columns are folded at a time: 50 MB
+_PAIRS_AT_A_TIME, _CELLS_AT_A_TIME = 512, 1_000_000  # columns times characters: 8 MB, which caches nearly hold
+_COLUMNS_PER_SCALING = 8  # their chances fall by 1e-24 at most
+_CODE_POINTS = 0x110000
 
 
-def letters(text: str) -> np.ndarray:
-    """Code points of what engines agree on in a text (see `text.core`), uint32 (n,)."""
-    return np.frombuffer(core(text).encode("utf-32-le"), dtype="<u4")[:_CHARACTERS]
+class Letters(NamedTuple):
+    """Code points of what engines agree on in n texts (see `text.core`), one text after another.
+
+    Attributes:
+        ends: int64 (n + 1,): text i is `points[ends[i] : ends[i + 1]]`.
+        points: uint32.
+    """
+
+    ends: np.ndarray
+    points: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Letters:
+        """Take them from texts."""
+        kept = [core(text)[:_CHARACTERS] for text in texts]
+        return cls(_ends([len(text) for text in kept]), np.frombuffer("".join(kept).encode("utf-32-le"), dtype="<u4"))
 
 
-def folded(lattice: Lattice) -> Lattice:
-    """The lattice with its characters folded, those that do not count taken for none, and its gaps as columns."""
-    known, where = np.unique(lattice.letters, return_inverse=True)
-    names = np.array([_letter(chr(point)) for point in known.tolist()], dtype=np.uint32)
-    columns = names[where].reshape(lattice.letters.shape) if len(known) else lattice.letters
-    chances = lattice.chances.astype(np.float64) * (columns > 0)
-    mute = (lattice.chances.astype(np.float64) - chances).sum(axis=1)
-    order = np.argsort(-chances, axis=1, kind="stable")
-    columns, chances = np.take_along_axis(columns, order, axis=1), np.take_along_axis(chances, order, axis=1)
-    weight = np.maximum(lattice.weight.astype(np.float64) - mute, chances.sum(axis=1)).clip(0, 1)
-    breaks = np.flatnonzero(lattice.gap)
-    return Lattice(
-        np.insert(columns, breaks, 0, axis=0)[:_COLUMNS],
-        np.insert(chances, breaks, 0, axis=0)[:_COLUMNS],
-        np.insert(weight, breaks, 0)[:_COLUMNS],
-        np.insert(lattice.gap, breaks, True)[:_COLUMNS],
-    )
+class Folded(NamedTuple):
+    """Lattices of n records with their characters folded, those that do not count taken for none, and gaps as columns.
+
+    Only what can weigh is kept, one record after another: some 30 bytes a column.
+
+    Attributes:
+        columns: int64 (n + 1,), where each record's columns begin in `none`; equal: it has no lattice.
+        none: float32, chance that a column holds no character.
+        entries: int64 (n + 1,), where each record's characters begin in the next three.
+        points: uint32, code points of characters that are likelier than one not listed.
+        place: uint16, their columns, counted from the record's first.
+        chances: float32, 0..1.
+        best: float64 (n,), log chance of the likeliest character (or none) of every column.
+        length: int64 (n,), how many characters those spell.
+    """
+
+    columns: np.ndarray
+    none: np.ndarray
+    entries: np.ndarray
+    points: np.ndarray
+    place: np.ndarray
+    chances: np.ndarray
+    best: np.ndarray
+    length: np.ndarray
+
+    @classmethod
+    def of(cls, packed: Sequence[object]) -> Folded:
+        """Unpack and fold lattices, some thousand at a time.
+
+        Args:
+            packed: bytes of `Lattice.pack`, or None: there is no crop.
+
+        Raises:
+            ValueError: bytes that are none.
+        """
+        names = np.full(_CODE_POINTS, _CODE_POINTS, dtype=np.uint32)  # what a character folds to, where known
+        starts = range(0, max(len(packed), 1), _RECORDS_AT_A_TIME)
+        parts = [_fold(packed[start : start + _RECORDS_AT_A_TIME], names) for start in starts]
+        columns, none, entries, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return cls(_ends(columns), none, _ends(entries), *rest)
+
+
+def _ends(counts: Sequence[int] | np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def _fold(packed: Sequence[object], names: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The attributes of `Folded` for some records, with counts in place of where they begin."""
+    lattices = [data for data in packed if data]
+    counts = np.zeros(len(packed), dtype=np.int64)
+    counts[[bool(data) for data in packed]] = column_counts(lattices)
+    lattice = Lattice.unpack(*lattices)
+    letters, chances, mute = _named(lattice, names)
+    weight = np.maximum(lattice.weight.astype(np.float32) - mute, chances.sum(axis=0)).clip(0, 1)
+    none = np.maximum(1 - weight, np.float32(_MISSED))
+
+    record = np.repeat(np.arange(len(packed)), counts)
+    gaps = np.bincount(record, weights=lattice.gap, minlength=len(packed)).astype(np.int64)
+    place = np.arange(len(record)) + np.cumsum(lattice.gap) - (_ends(counts)[:-1] + _ends(gaps)[:-1])[record]
+    kept = place < _COLUMNS
+    sizes = np.minimum(counts + gaps, _COLUMNS)
+    spread = np.ones(sizes.sum(), dtype=np.float32)
+    spread[(_ends(sizes)[:-1][record] + place)[kept]] = none[kept]
+
+    best, length = _best_path(letters, chances, none, lattice.gap, record)
+    best = np.bincount(record, weights=np.where(kept, best, 0.0), minlength=len(packed))
+    length = np.bincount(record[kept & length], minlength=len(packed))
+    _merge(letters, chances)
+    column, slot = np.nonzero((chances.T > _UNSEEN) & kept[:, None])
+    entries = np.bincount(record[column], minlength=len(packed))
+    found = letters[slot, column], place[column].astype(np.uint16), chances[slot, column]
+    return sizes, spread, entries, *found, best, length
+
+
+def _named(lattice: Lattice, names: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Folded letters and their chances (8, C), and the chance (C,) of what does not count; fills `names` where new."""
+    here = np.zeros(_CODE_POINTS, dtype=bool)
+    here[lattice.letters] = True
+    new = np.flatnonzero(here & (names == _CODE_POINTS))
+    names[new] = [_letter(chr(point)) for point in new.tolist()]
+    letters = names[lattice.letters.T]
+    chances = np.ascontiguousarray(lattice.chances.T, dtype=np.float32)
+    mute = np.where(letters == 0, chances, 0).sum(axis=0)
+    chances[letters == 0] = 0
+    return letters, chances, mute
 
 
 def _letter(character: str) -> int:
@@ -45,79 +130,114 @@ def _letter(character: str) -> int:
     return ord(kept[0]) if kept else 0
 
 
-def likelihood(lattices: Sequence[Lattice], texts: Sequence[np.ndarray]) -> np.ndarray:
-    """Likelihood of each text under its lattice, by character and relative to the likeliest text: float64 (n,), 0..1.
+def _best_path(
+    letters: np.ndarray, chances: np.ndarray, none: np.ndarray, gap: np.ndarray, record: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log chance of the likeliest character or none of each column (C,), and whether it begins a character, bool."""
+    likeliest = chances.argmax(axis=0)[None]
+    first, top = (np.take_along_axis(part, likeliest, axis=0)[0] for part in (letters, chances))
+    is_char = top > none
+    goes_on = np.zeros(len(none), dtype=bool)
+    goes_on[1:] = is_char[:-1] & (first[1:] == first[:-1]) & (record[1:] == record[:-1]) & ~gap[1:]
+    return np.log(np.where(is_char, top, none).astype(np.float64)), is_char & ~goes_on
+
+
+def _merge(letters: np.ndarray, chances: np.ndarray) -> None:
+    """Add the chances of letters that folded to one, column by column."""
+    for slot in range(1, BEST):
+        for earlier in range(slot):
+            same = letters[slot] == letters[earlier]
+            chances[earlier] += np.where(same, chances[slot], 0)
+            chances[slot][same] = 0
+
+
+def likelihood(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
+    """Likelihood of texts under lattices, by character and relative to the likeliest text: float64 (m,), 0..1.
 
     exp((log P(text) - log P(best)) / length): P is the sum over all alignments (the CTC forward algorithm, Graves
     et al. 2006, section 4.1), best the likeliest character of every column, length the longer of both. 1: nothing
-    else was more likely to stand there; NaN: there is no text or no lattice.
+    else was more likely to stand there; NaN: there is no text or no lattice. A pair's figure does not depend on the
+    other pairs.
 
     Args:
-        lattices: `folded` ones (n,).
-        texts: `letters` of the texts (n,).
+        seen: lattices.
+        a: rows in them, int (m,).
+        told: texts.
+        b: rows in them, int (m,).
     """
-    result = np.full(len(texts), np.nan)
-    columns = np.array([len(lattice.weight) for lattice in lattices])
-    lengths = np.array([len(text) for text in texts])
+    result = np.full(len(a), np.nan)
+    columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]
     able = np.flatnonzero((columns > 0) & (lengths > 0))
-    able = able[np.lexsort((lengths[able], columns[able]))]  # like sizes together: padding costs time
+    able = able[np.lexsort((columns[able], lengths[able]))]  # like sizes together: padding costs time
+    known = np.zeros(_CODE_POINTS, dtype=bool)
+    known[told.points] = True
+    codes = np.cumsum(known, dtype=np.int32) * known  # letters of the texts from 1, others 0
     while len(able):
-        most = max(1, _CELLS_AT_A_TIME // int(columns[able[:1024]].max() * lengths[able[:1024]].max()))
-        rows, able = able[: min(most, 1024)], able[min(most, 1024) :]
-        result[rows] = _forward([lattices[row] for row in rows], [texts[row] for row in rows])
+        some = able[:_PAIRS_AT_A_TIME]
+        most = max(1, _CELLS_AT_A_TIME // int(columns[some].max() * lengths[some].max()))
+        rows, able = able[: min(most, len(some))], able[min(most, len(some)) :]
+        rows = rows[np.argsort(-columns[rows], kind="stable")]
+        result[rows] = _forward(seen, a[rows], told, b[rows], codes)
     return result
 
 
-def _forward(lattices: list[Lattice], texts: list[np.ndarray]) -> np.ndarray:
-    """Likelihoods of pairs that all have both."""
-    lengths = np.array([len(text) for text in texts])
-    most, longest = max(len(lattice.weight) for lattice in lattices), int(lengths.max())
-    spelled = np.zeros((len(texts), longest), dtype=np.uint32)
-    for row, text in enumerate(texts):
-        spelled[row, : len(text)] = text
-    chances, none, best, counts = _columns(lattices, spelled, most)
-    chances *= np.arange(longest)[None, :] < lengths[:, None, None]
+def _forward(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Likelihoods of pairs that all have both; those of most columns first."""
+    columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]
+    longest, rows = int(lengths.max()), np.arange(len(a))
+    spelled = np.zeros((longest, len(a)), dtype=np.int32)
+    there = np.arange(longest)[:, None] < lengths
+    spelled[there] = codes[told.points[(told.ends[b] + np.arange(longest)[:, None])[there]]]
     changes = np.ones(spelled.shape)
-    changes[:, 1:] = spelled[:, 1:] != spelled[:, :-1]
-    blank = np.zeros((len(texts), longest + 1))  # [:, j]: j characters written, none since
-    char = np.zeros((len(texts), longest))  # [:, j]: character j is being written
-    blank[:, 0] = 1.0
-    log = np.zeros(len(texts))
-    for column in range(most):
-        arriving = char + blank[:, :-1]
-        arriving[:, 1:] += changes[:, 1:] * char[:, :-1]
-        blank[:, 1:] += char
-        char = chances[:, column] * arriving
-        blank = none[:, column, None] * blank
-        scale = np.maximum(blank.sum(axis=1) + char.sum(axis=1), 1e-300)
-        blank /= scale[:, None]
-        char /= scale[:, None]
-        log += np.log(scale)
-    rows = np.arange(len(texts))
-    ended = blank[rows, lengths] + char[rows, lengths - 1]
+    changes[1:] = spelled[1:] != spelled[:-1]
+    chances, where = _chances(seen, a, spelled, there, int(codes.max()) + 1, codes)
+    none = np.ones((int(columns[0]), len(a)))
+    none.T[np.arange(len(none)) < columns[:, None]] = seen.none[_ragged(seen.columns[a], columns)]
+    blank = np.zeros((longest + 1, len(a)))  # [j]: j characters written, none since
+    char = np.zeros((longest, len(a)))  # [j]: character j is being written
+    blank[0] = 1.0
+    scale = np.zeros(len(a), dtype=np.int64)
+    open_ = np.searchsorted(-columns, -np.arange(len(none)))  # pairs whose lattice has a column more
+    for column, n in enumerate(open_.tolist()):
+        writing, resting = char[:, :n], blank[:, :n]
+        arriving = writing + resting[:-1]
+        arriving[1:] += changes[1:, :n] * writing[:-1]
+        resting[1:] += writing
+        resting *= none[column, :n]
+        np.multiply(chances[column].take(where[:, :n]), arriving, out=writing)
+        if column % _COLUMNS_PER_SCALING == _COLUMNS_PER_SCALING - 1:  # by powers of two, which is exact
+            power = np.frexp(np.maximum(writing.max(axis=0), resting.max(axis=0)))[1]
+            np.ldexp(writing, -power, out=writing)
+            np.ldexp(resting, -power, out=resting)
+            scale[:n] += power
+    ended = blank[lengths, rows] + char[lengths - 1, rows]
     with np.errstate(divide="ignore"):  # a text that is longer than the line has columns cannot stand there: 0
-        total = log + np.log(ended)
-    return np.asarray(np.exp(np.minimum(total - best, 0.0) / np.maximum(lengths, counts)))
+        total = np.log(ended) + scale * np.log(2)
+    return np.asarray(np.exp(np.minimum(total - seen.best[a], 0.0) / np.maximum(lengths, seen.length[a])))
 
 
-def _columns(
-    lattices: list[Lattice], spelled: np.ndarray, most: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Chances of the texts' characters (n, K, L) and of none (n, K); log chance and length of the best path (n,).
+def _chances(
+    seen: Folded, a: np.ndarray, spelled: np.ndarray, there: np.ndarray, letters: int, codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chances of the texts' characters, for each column (K, (L + 2) * n), and where each stands in them, int (L, n)."""
+    longest, n = spelled.shape
+    rows = np.arange(n)
+    places = np.full((n, letters), longest, dtype=np.int64)  # of each letter in the text; `longest`: nowhere
+    for place in range(longest):
+        places[rows, spelled[place]] = place
+    where = np.where(there, places[rows, spelled], longest + 1) * n + rows
+    places[:, 0] = longest
+    columns = np.diff(seen.columns)[a]
+    counts = np.diff(seen.entries)[a]
+    entry, pair = _ragged(seen.entries[a], counts), np.repeat(rows, counts)
+    place = places[pair, codes[seen.points[entry]]]
+    chances = np.full((int(columns[0]), longest + 2, n), _UNSEEN)
+    chances[:, longest + 1] = 0
+    told = place < longest
+    chances[seen.place[entry[told]], place[told], pair[told]] = seen.chances[entry[told]]
+    return chances.reshape(len(chances), -1), where
 
-    Columns beyond a lattice's end change nothing: their chance of none is 1.
-    """
-    chances = np.zeros((len(lattices), most, spelled.shape[1]))
-    none = np.ones((len(lattices), most))
-    best, counts = np.empty(len(lattices)), np.empty(len(lattices), dtype=np.int64)
-    for row, lattice in enumerate(lattices):
-        size = len(lattice.weight)
-        weight, odds = lattice.weight, lattice.chances
-        same = lattice.letters[:, :, None] == spelled[row][None, None, :]
-        chances[row, :size] = np.maximum((odds[:, :, None] * same).sum(axis=1), _UNSEEN)
-        none[row, :size] = np.maximum(1.0 - weight, _MISSED)
-        is_char = odds[:, 0] > none[row, :size]
-        best[row] = np.log(np.where(is_char, odds[:, 0], none[row, :size])).sum()
-        first = lattice.letters[:, 0]
-        counts[row] = int((is_char & ~(np.r_[False, is_char[:-1]] & np.r_[False, first[1:] == first[:-1]])).sum())
-    return chances, none, best, counts
+
+def _ragged(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Row numbers of slices that begin at `starts` and are so long, one slice after another."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())

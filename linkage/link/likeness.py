@@ -11,7 +11,7 @@ import pandas as pd
 from linkage.encode.pooling import coefficients
 from linkage.link.fields import Comparisons, Kind
 from linkage.link.scorer import COSINES
-from linkage.link.wording import MEASURES, Wording, alike
+from linkage.link.wording import MEASURES, Wording, likelihoods, written
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -64,11 +64,20 @@ class Likeness:
             What the scorer weighs (see `scorer.FEATURES`, `fields.Comparisons`), and the parts of the pooled cosine
             (columns PARTS), both with m rows.
         """
+        alike, parts = self.written(a, b)
+        return alike.assign(likelihood=self.likelihoods(a, b)), parts
+
+    def written(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """What `of` returns, but the likelihood, which takes longest, is NaN."""
         left, right = self._left, self._right
         vectors = Vectors.of(left.source, left.rows[a]), Vectors.of(right.source, right.rows[b])
         cosines, parts = split_score(*vectors, self._image_weight)
-        said = pd.DataFrame(alike(left.wording, a, right.wording, b), columns=list(MEASURES))
+        said = pd.DataFrame(written(left.wording, a, right.wording, b), columns=list(MEASURES))
         return pd.concat([cosines, said, self._comparisons.alike(a, b)], axis=1), parts
+
+    def likelihoods(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """The likelihood alone, float64 (m,), see `wording.likelihoods`."""
+        return likelihoods(self._left.wording, a, self._right.wording, b)
 
 
 def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tuple[pd.DataFrame, pd.DataFrame]:

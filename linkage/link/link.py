@@ -150,10 +150,11 @@ class _Job:
         self.is_matchable = pd.Series(labels).isin(set(self.entities)).to_numpy()
         self.left_out: pd.DataFrame | None = None  # the best candidate of train queries, by scorers that saw others
 
-    def candidates(self, queries: np.ndarray) -> Iterator[Candidates]:
+    def candidates(self, queries: np.ndarray, scorer: Scorer) -> Iterator[Candidates]:
         """Candidates of some queries; `query` is the row of the frame."""
-        frame = self.frame.iloc[queries]
-        found = candidates(self.embeddings, self.rows[queries], frame, self.index, self.config, device=self.device)
+        table = self.frame.iloc[queries]
+        config, device = self.config, self.device
+        found = candidates(self.embeddings, self.rows[queries], table, self.index, config, scorer, device=device)
         for pairs, nearest in found:
             nearest["query"] = queries[nearest["query"].to_numpy(dtype=np.int64)]
             yield Candidates(pairs._replace(query=queries[pairs.query]), nearest)
@@ -173,7 +174,7 @@ class _Job:
     def labelled(self, queries: np.ndarray, scorer: Scorer) -> Labelled:
         """The best pair of each entity, with its truth."""
         pairs = Pairs.join(
-            [_best_of_entities(found.pairs, scorer, self.codes)[0] for found in self.candidates(queries)]
+            [_best_of_entities(found.pairs, scorer, self.codes)[0] for found in self.candidates(queries, scorer)]
         )
         truth = self.labels[pairs.query]
         order = np.argsort(pairs.query, kind="stable")
@@ -195,7 +196,7 @@ class _Job:
         """The best exemplar of each of the best entities of every query (see `ranked`), and the nearest by space."""
         found, nearest = [], []
         with progress("link", len(self.frame)) as advance:
-            for part in self.candidates(np.arange(len(self.frame))):
+            for part in self.candidates(np.arange(len(self.frame)), scorer):
                 pairs, logit = _best_of_entities(part.pairs, scorer, self.codes)
                 table = ranked(pairs, logit, shares(logit, pairs.query))
                 found.append(table[table["rank"] <= self.config.k])

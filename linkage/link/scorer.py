@@ -153,12 +153,12 @@ class Scorer:
         span = float(seen.vector().clip(min=0).sum())
         return np.clip((seen.intercept + span - logit) / span, 0.0, 1.0)
 
-    def scaled(self, stretch: float, shift: float) -> Scorer:
-        """The scorer whose logit is shift + stretch x this one's."""
+    def scaled(self, stretch: float, shifts: np.ndarray) -> Scorer:
+        """The scorer whose logit is shift + stretch x this one's, with a shift for each of LEVELS (3,)."""
         extras = {name: Extra(stretch * one.weight, one.centre) for name, one in self.extras.items()}
-        return replace(
-            self, extras=extras, levels={name: one.times(stretch, shift) for name, one in self.levels.items()}
-        )
+        moved = zip(LEVELS, shifts.tolist(), strict=True)
+        levels = {name: self.levels[name].times(stretch, shift) for name, shift in moved}
+        return replace(self, extras=extras, levels=levels)
 
     def save(self, path: Path) -> None:
         """Write as JSON, atomically."""
@@ -242,7 +242,7 @@ def imputed(known: np.ndarray) -> np.ndarray:
     values = known.copy()
     cosines = values[:, : len(COSINES)]
     np.copyto(cosines, cosines[:, :1], where=np.isnan(cosines))
-    return np.nan_to_num(values)
+    return np.asarray(np.nan_to_num(values))
 
 
 def levels_of(alike: pd.DataFrame) -> np.ndarray:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from linkage.encode.lattice import Lattice
-from linkage.link.likelihood import folded, letters, likelihood
+from linkage.errors import ArtefactError
+from linkage.link.likelihood import Folded, Letters, likelihood
 from linkage.text import core, fold
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
@@ -20,12 +21,20 @@ _NGRAMS = (2, 4)  # characters within words, as in the TF-IDF baseline
 _HALF = 8.0  # letters of a text of which `length` is one half
 
 
+class Words(NamedTuple):
+    """One text of each of n records: (n,) objects, and their lengths, int64 (n,), 0 where it is not to be compared."""
+
+    texts: np.ndarray
+    lengths: np.ndarray
+
+
 class Wording:
     """The wording of n records.
 
     Attributes:
         texts: what counts of them (see `text.core`), (n,) objects, "" where there is none.
         readings: the model's own, (n,) objects, likewise.
+        words: both, the readings where they differ.
         confidence: how sure the reading is, float64 (n,), 0..1; 1 for a text that was given without one.
     """
 
@@ -43,11 +52,13 @@ class Wording:
         unknown = np.full(len(texts), np.nan)
         own = empty.tolist() if readings is None else readings["reading"].tolist()
         self.texts, self.readings = (_objects([_core(text) for text in view]) for view in (texts, own))
+        lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in (self.texts, self.readings)]
+        lengths[1][self.texts == self.readings] = 0  # said already
+        self.words = [Words(self.texts, lengths[0]), Words(self.readings, lengths[1])]
         self._folded = [[fold(text) for text in view] for view in (texts, own)]
-        self._packed = np.full(len(texts), None, dtype=object)
+        self._packed = [None] * len(texts) if readings is None else readings["lattice"].tolist()
         sure = unknown if given is None else np.asarray(given, dtype=np.float64)
         if readings is not None:
-            self._packed = readings["lattice"].to_numpy(dtype=object)
             read = readings["reading_confidence"].to_numpy(dtype=np.float64)
             sure = np.where(np.isnan(read), sure, read)
         self.confidence = np.nan_to_num(sure, nan=1.0)
@@ -78,28 +89,27 @@ class Wording:
     _weighed: tuple[_Terms, list[Any]] | None = None
 
     @cached_property
-    def lattices(self) -> list[Lattice | None]:
-        """Folded lattices; None where there is no crop.
+    def lattices(self) -> Folded:
+        """Folded lattices, unpacked at the first use.
 
         Raises:
-            ValueError: bytes that are none.
+            ArtefactError: bytes that are no lattice.
         """
-        return [folded(Lattice.unpack(packed)) if packed else None for packed in self._packed]
+        try:
+            return Folded.of(self._packed)
+        except ValueError as error:
+            raise ArtefactError(
+                f"readings of records: damaged ({error}); run `linkage embed` again, and `linkage index` for exemplars"
+            ) from None
 
     @cached_property
-    def letters(self) -> list[np.ndarray]:
+    def letters(self) -> Letters:
         """Code points of the given text, or else of the reading."""
-        return [letters(text or reading) for text, reading in zip(self.texts, self.readings, strict=True)]
+        return Letters.of([text or reading for text, reading in zip(self.texts, self.readings, strict=True)])
 
 
 def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """How alike the wordings of pairs are, in the order of MEASURES.
-
-    The best of the given texts and the readings counts: normalised Levenshtein similarity of the whole; rapidfuzz's
-    partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name,
-    times n / (n + 2) for a shorter one of n characters, since one or two are found anywhere; cosine of the character
-    n-grams, weighed by how rare they are on the right; the likelihood of each record's letters under the other's
-    lattice, the mean of both directions; and, not of likeness, the lesser confidence and the shorter length.
+    """How alike the wordings of pairs are, in the order of MEASURES: `written`, and `likelihoods` between.
 
     Args:
         left, right: wordings.
@@ -108,17 +118,47 @@ def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.nda
     Returns:
         float64 (m, 6), 0..1; NaN where a text, or any lattice, is missing.
     """
-    views = [
-        _strings(one[a], other[b])
-        for one in (left.texts, left.readings)
-        if one.any()
-        for other in (right.texts, right.readings)
-        if other.any()
-    ]
-    strings = np.fmax.reduce(views) if views else np.full((len(a), 2), np.nan)
+    known = written(left, a, right, b)
+    known[:, MEASURES.index("likelihood")] = likelihoods(left, a, right, b)
+    return known
+
+
+def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
+    """How alike wordings are without their lattices.
+
+    The best of the given texts and the readings counts: normalised Levenshtein similarity of the whole; rapidfuzz's
+    partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name,
+    times n / (n + 2) for a shorter one of n characters, since one or two are found anywhere; cosine of the character
+    n-grams, weighed by how rare they are on the right; and, not of likeness, the lesser confidence and the shorter
+    length.
+
+    Args:
+        left, right, a, b: as for `alike`.
+
+    Returns:
+        float64 (m, 6), in the order of MEASURES, 0..1; NaN where a text is missing, and for the likelihood.
+    """
     sure = np.minimum(left.confidence[a], right.confidence[b])
     length = np.minimum(left.length[a], right.length[b])
-    return np.column_stack([strings, _rarity(left, a, right, b), _likelihoods(left, a, right, b), sure, length])
+    unknown = np.full(len(a), np.nan)
+    return np.column_stack([_strings(left, a, right, b), _rarity(left, a, right, b), unknown, sure, length])
+
+
+def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
+    """Likelihood of each record's letters under the other's lattice, the mean of both directions.
+
+    Args:
+        left, right, a, b: as for `alike`.
+
+    Returns:
+        float64 (m,), 0..1, in steps of 1e-6; NaN where a text, or any lattice, is missing.
+
+    Raises:
+        ArtefactError: bytes that are no lattice.
+    """
+    ways = [likelihood(left.lattices, a, right.letters, b), likelihood(right.lattices, b, left.letters, a)]
+    there = np.sum([~np.isnan(way) for way in ways], axis=0)
+    return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
 
 
 class _Terms:
@@ -168,31 +208,27 @@ def _core(text: str) -> str:
     return core(text) or fold(text)
 
 
-def _strings(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def _strings(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
+    """Normalised Levenshtein and damped partial ratio, float64 (m, 2), the best of the views; NaN: no text."""
+    best = np.full((len(a), 2), np.nan)
+    for one in left.words:
+        for other in right.words:
+            there = np.flatnonzero((one.lengths[a] > 0) & (other.lengths[b] > 0))
+            best[there] = np.fmax(best[there], _compared(one, a[there], other, b[there]))
+    return best
+
+
+def _compared(left: Words, a: np.ndarray, right: Words, b: np.ndarray) -> np.ndarray:
+    """The two similarities of texts that are there."""
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.fuzz import partial_ratio
     from rapidfuzz.process import cpdist
 
-    if not len(left):
+    if not len(a):
         return np.empty((0, 2))
-    whole = cpdist(left, right, scorer=Levenshtein.normalized_similarity, dtype=np.float64)
-    part = cpdist(left, right, scorer=partial_ratio, dtype=np.float64) / 100.0
-    shorter = np.array([min(len(one), len(other)) for one, other in zip(left, right, strict=True)])
-    part *= shorter / (shorter + 2.0)
-    there = left.astype(bool) & right.astype(bool)
-    return np.where(there[:, None], np.column_stack([whole, part]), np.nan)
-
-
-def _likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    ways = [_under(left, a, right, b), _under(right, b, left, a)]
-    there = np.sum([~np.isnan(way) for way in ways], axis=0)
-    return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
-
-
-def _under(seen: Wording, a: np.ndarray, told: Wording, b: np.ndarray) -> np.ndarray:
-    """Likelihood of the letters of `told` under the lattices of `seen`."""
-    result = np.full(len(a), np.nan)
-    rows = np.flatnonzero([seen.lattices[row] is not None for row in a.tolist()])
-    lattices = [lattice for row in a[rows].tolist() if (lattice := seen.lattices[row]) is not None]
-    result[rows] = likelihood(lattices, [told.letters[row] for row in b[rows].tolist()])
-    return result
+    pairs = left.texts[a], right.texts[b]
+    workers = len(os.sched_getaffinity(0))
+    whole = cpdist(*pairs, scorer=Levenshtein.normalized_similarity, dtype=np.float64, workers=workers)
+    part = cpdist(*pairs, scorer=partial_ratio, dtype=np.float64, workers=workers) / 100.0
+    shorter = np.minimum(left.lengths[a], right.lengths[b])
+    return np.column_stack([whole, part * (shorter / (shorter + 2.0))])
