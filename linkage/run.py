@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from linkage.config import Config, dump_config, load_config
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import InputError
 from linkage.jobs import export, model_scorer
 from linkage.records import LABELS, Records
-from linkage.rundir import RunDirectory, digest_file, read_manifest
+from linkage.rundir import RunDirectory, digest_file, read_manifest, result_tables
 from linkage.tables import read_table, replacing, write_table
 
 if TYPE_CHECKING:
@@ -223,6 +223,7 @@ class _Pipeline:
         from linkage.encode.embed import Embeddings
         from linkage.link.index import Index
         from linkage.link.links import link_scorer
+        from linkage.link.scorer import SCORER_FILE
 
         config = self.config
         scorer = self.scorer().as_dict()
@@ -258,6 +259,7 @@ class _Pipeline:
             entities = entities_table(members)
             write_table(members, folder / "members.parquet")
             write_table(entities, folder / "entities.parquet")
+            result.scorer.save(folder / SCORER_FILE)
             counts = {"records": len(members), "clustered": len(rest), "entities": len(entities)}
             return counts | {"max_distance": result.max_distance, "max_distance_source": result.source}
 
@@ -289,20 +291,6 @@ class _Pipeline:
 
         depends_on = [config.evaluate.model_dump(), config.seed, linked, clustered, self.labels_digest]
         self.directory.stage("evaluate", depends_on, make)
-
-
-def result_tables(run_path: Path) -> dict[str, pd.DataFrame]:
-    """The links, members and entities of a finished run (links: empty where there were no exemplars).
-
-    Raises:
-        ArtefactError: the run did not come that far.
-    """
-    folder = run_path / "cluster"
-    if not (folder / "entities.parquet").exists():
-        raise ArtefactError(f"{run_path}: no entities here yet; run `linkage run` with the same arguments again")
-    links = run_path / "link" / "links.parquet"
-    tables = {"links": read_table(links)} if links.exists() else {}
-    return tables | {name: read_table(folder / f"{name}.parquet") for name in ("members", "entities")}
 
 
 def _evaluated(run_path: Path, name: str) -> pd.DataFrame:

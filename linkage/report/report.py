@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from linkage.config import ReportConfig
 from linkage.records import Records
 from linkage.report.cards import EntityCards, decisions
+from linkage.report.page import render
 from linkage.report.pictures import Pictures
 from linkage.report.quality import Figures, calibration, picture_help, tasks
 from linkage.tables import replacing
@@ -49,20 +49,10 @@ def write_report(
         config: how much is shown.
         seed: of the random sample of entities.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     pictures = Pictures(records)
     cards = EntityCards(members, entities, pictures, config)
-    # Readings hold whatever the scans held, HTML included: every value is escaped.
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": _number, "figure": _figure}
-    page = environment.get_template("template.html").render(
+    page = render(
+        "template.html",
         counts=_counts(records, members, entities, links, failures, manifest),
         origins=_origins(members),
         tasks=tasks(figures.metrics),
@@ -128,13 +118,3 @@ def _stages(manifest: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name, stage in manifest.get("stages", {}).items()
     ]
-
-
-def _number(value: float) -> str:
-    """1234567 -> 1,234,567."""
-    return f"{value:,}"
-
-
-def _figure(value: float | None, digits: int = 2) -> str:
-    """A measure or probability: 0.93; an en dash where there is none."""
-    return "–" if value is None or np.isnan(value) else f"{value:.{digits}f}"
