@@ -13,7 +13,7 @@ from linkage.link.fields import apart, blocks
 from linkage.link.index import Index, Modality
 from linkage.link.likeness import Likeness, Side, Vectors
 from linkage.link.scorer import Scorer
-from linkage.link.wording import Wording
+from linkage.link.wording import Wording, nearest_by_rarity
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -78,7 +78,7 @@ def candidates(
     *,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> Iterator[Candidates]:
-    """The union of the nearest exemplars by pooled, image and text vectors, some hundred queries at a time.
+    """The union of the nearest exemplars by pooled, image and text vectors and by n-grams, a hundred queries at a time.
 
     Lattices are compared last, and only with the exemplars that are likeliest without them: a query's other ones are
     left out.
@@ -99,17 +99,21 @@ def candidates(
     known_ones = Side(index, np.arange(len(index)), index.exemplars, index.wording)
     likeness = Likeness(asking, known_ones, index.image_weight, config.fields)
     entities = pd.factorize(index.exemplars["entity_id"])[0]
+    rare = asking.wording.rare_rows(index.wording)
     alone = _alone(vectors, rows, index)
     for asked, known in blocks(queries, index.exemplars, config.blocking):
         inside = index if len(known) == len(index) else index.take(known)
         for part, found in _searched(vectors, rows[asked], inside, config.neighbours, alone, device):
             query = asked[part]
-            place, near = _union(np.hstack([near for near, _ in found.values()]), len(inside))
+            views = [near for near, _ in found.values()]
+            if rare is not None:
+                views.append(nearest_by_rarity(rare[query], index.wording, known, min(config.neighbours, len(known))))
+            place, near = _union(np.hstack(views), len(inside))
             a, b = query[place], known[near]
             kept = apart(queries, a, index.exemplars, b, config.exclude)
             a, b = a[kept], b[kept]
             alike, parts = likeness.written(a, b)
-            likeliest = _likeliest(a, b, entities[b], scorer.logit(alike), alike["score"].to_numpy(), config)
+            likeliest = _likeliest(a, b, entities[b], scorer.logit(alike), alike, config)
             pairs = Pairs(a, b, alike, parts).at(likeliest)
             alike = pairs.alike.assign(likelihood=likeness.likelihoods(pairs.query, pairs.exemplar))
             yield Candidates(pairs._replace(alike=alike), _nearest(found, query, known))
@@ -149,19 +153,23 @@ def _likeliest(
     exemplar: np.ndarray,
     entity: np.ndarray,
     logit: np.ndarray,
-    score: np.ndarray,
+    alike: pd.DataFrame,
     config: LinkConfig,
 ) -> np.ndarray:
-    """The `rescored` likeliest pairs of each query and the likeliest one of its k likeliest entities, ascending."""
-    order = np.lexsort((exemplar, -score, -logit.round(9), query))
+    """Pairs of each query to go on with, ascending: the `rescored` likeliest, and those of its k likeliest entities.
+
+    Half as many with the likest pictures come along: where handwriting was read wrong the strings say little of the
+    true exemplar, but the picture and its lattice do.
+    """
+    order = np.lexsort((exemplar, -alike["image_cosine"].to_numpy(), query))
+    seen = alike["image_cosine"].notna().to_numpy()[order]
+    pictured = order[seen & (_places(query[order], seen) <= config.rescored // 2)]
+    order = np.lexsort((exemplar, -alike["score"].to_numpy(), -logit.round(9), query))
     query, entity = query[order], entity[order]
     first_of_entity = ~pd.MultiIndex.from_arrays([query, entity]).duplicated()
-    return np.sort(
-        order[
-            (_places(query, np.ones(len(query), dtype=bool)) <= config.rescored)
-            | (first_of_entity & (_places(query, first_of_entity) <= config.k))
-        ]
-    )
+    likely = _places(query, np.ones(len(query), dtype=bool)) <= config.rescored
+    of_entities = first_of_entity & (_places(query, first_of_entity) <= config.k)
+    return np.union1d(order[likely | of_entities], pictured)
 
 
 def _places(query: np.ndarray, counted: np.ndarray) -> np.ndarray:
