@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from linkage.report.explain import Explanation
 
 HIGHLIGHTS = ("matched accuracy", "no-match accuracy", "pairwise F1", "B-cubed F1")
 
@@ -59,6 +60,17 @@ def print_metrics(metrics: pd.DataFrame) -> None:
 def print_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> None:
     """Print rows under their names; None is an empty cell."""
     _print_rows([tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in body)])
+
+
+def print_explanation(explanation: Explanation, as_json: bool) -> None:
+    """Print why a record was linked, as text or as JSON."""
+    from linkage.report.explain_text import explanation_lines
+
+    if as_json:
+        print_json(explanation.as_dict())
+        return
+    for line in explanation_lines(explanation):
+        typer.echo(line)
 
 
 def _print_rows(rows: list[tuple[str, ...]]) -> None:

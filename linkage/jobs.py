@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from linkage.config import Config, EncodeConfig
+from linkage.config import Config, EncodeConfig, load_config
 from linkage.errors import ArtefactError, InputError
 from linkage.records import Records
-from linkage.tables import read_table, write_dictionary, write_table
+from linkage.tables import read_table, require_columns, write_dictionary, write_table
 
 if TYPE_CHECKING:
     from linkage.encode.biencoder import BiEncoder
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from linkage.link.ledger import Ledger
     from linkage.link.link import LinkResult
     from linkage.link.scorer import Scorer
+    from linkage.report.explain import Evidence, Explanation
 
 
 def build_exemplar_index(
@@ -87,8 +88,9 @@ def link_queries(
     return {
         "queries": len(records),
         "matched": int((result.links["decision"] == "match").sum()),
-        "threshold": round(result.threshold, 4),
-        "threshold_source": result.threshold_source,
+        "review": int((result.links["decision"] == "review").sum()),
+        "threshold": result.threshold.value,
+        "threshold_source": result.threshold.source,
         "set_aside": failures,
         **named,
     }
@@ -181,6 +183,69 @@ def export_crosswalk(ledger: Path, old_run: int, new_run: int, out: Path) -> dic
         table = crosswalk(book, old_run, new_run)
     write_table(table, out)
     return {"rows": len(table)} | {str(name): int(n) for name, n in table.groupby("relation").size().items()}
+
+
+def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | None = None) -> Explanation:
+    """Why a record was linked, or what holds an entity together; see `report.explain.explain`.
+
+    Args:
+        path: a run directory, or a links table of `linkage link`.
+        name: id of a record or an entity.
+        as_entity: take the id for an entity's where it is also a record's.
+        page: also write the explanation there, as HTML with the crops.
+
+    Raises:
+        UsageError: there is nothing of this id.
+        InputError, ArtefactError: the tables are not there or not readable.
+    """
+    from linkage.report.explain import explain
+    from linkage.report.explain_page import write_explanation
+
+    evidence, records = _run_evidence(path) if path.is_dir() else _links_evidence(path)
+    explanation = explain(name, evidence, as_entity=as_entity)
+    if page:
+        write_explanation(page, explanation, Records.open(records) if records else None)
+    return explanation
+
+
+def _run_evidence(run: Path) -> tuple[Evidence, Path]:
+    """What a run directory holds to explain from, and where its records are."""
+    from linkage.encode.embed import Embeddings
+    from linkage.link.links import link_scorer
+    from linkage.link.scorer import SCORER_FILE, Scorer
+    from linkage.report.explain import Evidence
+    from linkage.report.grouping import Grouping
+    from linkage.rundir import read_manifest, result_tables
+
+    manifest, tables = read_manifest(run), result_tables(run)
+    config = load_config(run / "config.yaml")  # its `text` section says from here on what makes two texts equal
+    counts = manifest["stages"]["cluster"]["counts"]
+    records = run / "ingest" / "records.parquet"
+
+    def grouping() -> Grouping:
+        return Grouping(
+            frame=Records.open(records).frame,
+            embeddings=Embeddings.open(run / "embed"),
+            scorer=Scorer.load(run / "cluster" / SCORER_FILE),
+            fields=config.link.fields,
+            max_distance=float(counts["max_distance"]),
+            max_distance_source=str(counts["max_distance_source"]),
+        )
+
+    links = tables.get("links", pd.DataFrame())
+    scorer = link_scorer(run / "link" / "links.parquet") if len(links) else None
+    return Evidence(tables["members"], links, scorer, grouping), records
+
+
+def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
+    """What a links table holds to explain from, and where the records of the queries are, if that is known."""
+    from linkage.link.links import link_scorer, links_manifest
+    from linkage.report.explain import Evidence, members_of_links
+
+    links = read_table(table)
+    require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)
+    queries = Path(links_manifest(table).get("queries", ""))
+    return Evidence(members_of_links(links), links, link_scorer(table)), queries if queries.is_file() else None
 
 
 def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:

@@ -18,9 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import pandas as pd
+
 from linkage import __version__
 from linkage.errors import ArtefactError, InputError
-from linkage.tables import replacing
+from linkage.tables import read_table, replacing
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +166,20 @@ def read_manifest(run: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{run / MANIFEST}: damaged ({error}); remove the folder and run again") from None
     return manifest
+
+
+def result_tables(run_path: Path) -> dict[str, pd.DataFrame]:
+    """The links, members and entities of a finished run (links: empty where there were no exemplars).
+
+    Raises:
+        ArtefactError: the run did not come that far.
+    """
+    folder = run_path / "cluster"
+    if not (folder / "entities.parquet").exists():
+        raise ArtefactError(f"{run_path}: no entities here yet; run `linkage run` with the same arguments again")
+    links = run_path / "link" / "links.parquet"
+    tables = {"links": read_table(links)} if links.exists() else {}
+    return tables | {name: read_table(folder / f"{name}.parquet") for name in ("members", "entities")}
 
 
 @contextmanager

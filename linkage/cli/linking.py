@@ -107,7 +107,9 @@ def evaluate(
     fail_under: Annotated[
         list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Exit with 7 if Linkage's figure is lower.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the figures as a table.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the figures as a table; of links, more beside it.")
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
@@ -124,8 +126,11 @@ def evaluate(
     loaded = load(config, settings, None)
     evaluation = measure(table, truth, loaded.evaluate, index=index, split=split, seed=loaded.seed)
     if out:
-        free(out, overwrite)
-        write_table(evaluation.metrics, out)
+        tables = {out.with_name(f"{out.stem}.{name}{out.suffix}"): extra for name, extra in evaluation.tables.items()}
+        for path in (out, *tables):
+            free(path, overwrite)
+        for path, written in ({out: evaluation.metrics} | tables).items():
+            write_table(written, path)
     if as_json:
         print_json(evaluation.as_dict())
     else:

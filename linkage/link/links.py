@@ -84,7 +84,7 @@ def features_of(links: pd.DataFrame) -> pd.DataFrame:
     """What the scorer weighed in each row of a links table: the argument of `Scorer.logit`."""
     columns = list(links.columns)
     further = columns[columns.index(MEASURES[-1]) + 1 : columns.index("threshold")]
-    return links[[*FEATURES, *further]]
+    return links[[*FEATURES, *further]].replace("", np.nan).astype(float)  # a field's column comes from CSV as text
 
 
 def manifest_of(links: Path) -> Path:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
-from difflib import SequenceMatcher
+from itertools import groupby, zip_longest
+from typing import NamedTuple
 
 from linkage.errors import InputError
 from linkage.records import Records
+from linkage.text import fold, is_core
 
 SIZE = (520, 180)
 """Largest width and height of a thumbnail, pixels: twice what is shown, for sharp screens."""
@@ -54,19 +55,52 @@ def shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def mark_differences(text: str, other: str) -> Marked:
-    """Cut a text into pieces that the other has too, in that order, and pieces that it lacks.
+class Step(NamedTuple):
+    """A piece of an alignment: what stands at one place in either text, "" where one has nothing there."""
 
-    Case and width do not count. Texts with little in common come back unmarked.
+    left: str
+    right: str
+    differs: bool
+
+
+def align(left: str, right: str) -> list[Step]:
+    """The fewest edits between two texts (Levenshtein 1966), piece by piece, from the first character to the last.
+
+    What `text.fold` makes equal does not differ, nor does white space or punctuation, which `text.core` leaves out. The
+    pieces of either side add up to its text.
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    steps = []
+    for edit in Levenshtein.opcodes(_folded(left), _folded(right)):
+        one, other = left[edit.src_start : edit.src_end], right[edit.dest_start : edit.dest_end]
+        if edit.tag == "equal":
+            steps.append(Step(one, other, False))
+        else:
+            pairs = zip_longest(one, other, fillvalue="")
+            steps += [Step(*pair, any(is_core(character) for character in "".join(pair))) for pair in pairs]
+    return steps
+
+
+def in_common(steps: list[Step]) -> bool:
+    """Whether two texts share enough for marks under what differs to tell something."""
+    letters = [(sum(map(is_core, step.left + step.right)), step.differs) for step in steps]
+    return sum(n for n, differs in letters if not differs) >= _ALIKE * sum(n for n, _ in letters)
+
+
+def mark_differences(text: str, other: str) -> Marked:
+    """Cut a text into pieces that the other has too, in that order, and pieces that it lacks; see `align`.
+
+    Texts with little in common come back unmarked.
     """
     text, other = shorten(text), shorten(other)
-    matcher = SequenceMatcher(None, _folded(text), _folded(other), autojunk=False)
-    if not text or not other or matcher.ratio() < _ALIKE:
+    steps = align(text, other)
+    if not text or not other or not in_common(steps):
         return [(text, False)]
-    steps = matcher.get_opcodes()
-    return [(text[start:end], kind != "equal") for kind, start, end, _, _ in steps if end > start]
+    pieces = groupby((step for step in steps if step.left), key=lambda step: step.differs)
+    return [("".join(step.left for step in piece), differs) for differs, piece in pieces]
 
 
-def _folded(text: Iterable[str]) -> list[str]:
-    # Character by character, unlike `text.fold`: a folded text may be longer, and then places no longer agree.
-    return [character.casefold() for character in text]
+def _folded(text: str) -> list[str]:
+    # Character by character, unlike a folded text: that may be longer, and then places no longer agree.
+    return [fold(character) or character for character in text]
