@@ -133,7 +133,6 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
 
 def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     """What a run directory holds to explain from, and where its records are."""
-    from linkage.encode.embed import Embeddings
     from linkage.link.links import link_scorer
     from linkage.link.scorer import SCORER_FILE, Scorer
     from linkage.report.explain import Evidence
@@ -146,6 +145,8 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     records = run / "ingest" / "records.parquet"
 
     def grouping() -> Grouping:
+        from linkage.encode.embed import Embeddings
+
         return Grouping(
             frame=Records.open(records).frame,
             embeddings=Embeddings.open(run / "embed"),
