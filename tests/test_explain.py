@@ -157,7 +157,10 @@ def test_a_passing_candidate_that_was_not_taken_is_explained(links: tuple[Path, 
 
 
 def test_every_line_fits_a_terminal(links: tuple[Path, LinkResult], finished: Path) -> None:
-    for path, name in ((links[0], "r004_2"), (links[0], "entity 004"), (finished, "c1"), (finished, EVIL)):
+    for path, name in (
+        *((links[0], name) for name in ("r004_2", "r007_1", "entity 004")),
+        *((finished, name) for name in ("c1", "s1", "q3", EVIL)),
+    ):
         for line in explained(path, name).splitlines():
             assert columns_of(line) <= 100
             assert line.isprintable()
@@ -181,7 +184,11 @@ def test_a_clustered_record_has_its_exemplar_and_the_nearest_of_another_entity(f
     assert {"c1", "c2", "c3"} <= set(same)
     exemplar = members.index[(members["entity_id"] == members.loc["c1", "entity_id"]) & (members["is_exemplar"] == 1)]
     for record in set(same) - set(exemplar):
-        group = told(finished, record)["group"]
+        explanation = told(finished, record)
+        group = explanation["group"]
+        assert explanation["says"][0].startswith(
+            f"Clustered into {members.loc[record, 'entity_id']}: its nearest record"
+        )
         pair = group["exemplar"]
         assert pair["right"]["record_id"] == exemplar[0]
         assert pair["probability"] == pytest.approx(members.loc[record, "membership"], rel=1e-4)

@@ -191,7 +191,8 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     if len(rows) and not link:
         says.append("It had no candidate: there was neither a picture nor a text to compare.")
     stood_for = _stood_for(name, entity, origin, evidence) if is_exemplar or origin == "exemplar" else None
-    says += group.says() if group else []
+    if group:  # of what it belongs to first, then of what it does not
+        says = group.says() + says if origin == "clustered" else says + group.says()
     if stood_for is not None and origin != "singleton":
         says.append(_told_of_exemplar(name, entity, is_exemplar, stood_for, members))
     return Explanation("record", name, entity, origin, says, link, group, members=stood_for)

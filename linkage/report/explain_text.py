@@ -100,8 +100,8 @@ def _alignment(pair: Comparison, right: str, width: int) -> Iterator[str]:
     view = " beside ".join(names[one] for one in pair.views)
     if not pair.in_common:
         steps = pair.part
-        view = f"{view}: little in common; the letters of the best part"
-    yield f"  {view}, ^ where they differ"
+        view = f"{view}: little in common; letters of the best part"
+    yield fit(f"  {view}, ^ where they differ", width)
     for upper, lower, marks in aligned_lines(steps, width - _NAME - 3):
         yield f"  {'record':{_NAME}} {upper}".rstrip()
         yield f"  {right:{_NAME}} {lower}".rstrip()
