@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -65,6 +66,11 @@ def print_explanation(explanation: Explanation, as_json: bool) -> None:
         return
     for line in explanation_lines(explanation):
         typer.echo(line)
+
+
+def print_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> None:
+    """Print rows under their names; None is an empty cell."""
+    _print_rows([tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in body)])
 
 
 def _print_rows(rows: list[tuple[str, ...]]) -> None:

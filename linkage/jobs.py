@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from linkage.config import Config, EncodeConfig, load_config
@@ -18,11 +19,16 @@ from linkage.tables import read_table, require_columns, write_dictionary, write_
 if TYPE_CHECKING:
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import Embeddings
+    from linkage.link.index import Index
+    from linkage.link.ledger import Ledger
+    from linkage.link.link import LinkResult
     from linkage.link.scorer import Scorer
     from linkage.report.explain import Evidence, Explanation
 
 
-def build_exemplar_index(records: Path, out: Path, config: Config, embeddings: Path | None = None) -> dict[str, Any]:
+def build_exemplar_index(
+    records: Path, out: Path, config: Config, embeddings: Path | None = None, ledger: Path | None = None
+) -> dict[str, Any]:
     """Write the index folder `out` of exemplar records; returns its manifest.
 
     Args:
@@ -30,10 +36,15 @@ def build_exemplar_index(records: Path, out: Path, config: Config, embeddings: P
         out: folder to write.
         config: its `encode` section names the model.
         embeddings: folder of `linkage embed`; default: embed them now.
+        ledger: says which entity each record belongs to; every record is an exemplar of its entity.
     """
+    from linkage.cluster.naming import entities_known
     from linkage.link.index import build_index
 
     exemplars = Records.open(records)
+    with _ledger(ledger, create=False) as book:
+        if book:
+            exemplars.frame["entity_id"] = entities_known(book, exemplars)
     with _embedded(exemplars, config.encode, embeddings) as vectors:
         _note_failures(vectors, out.with_name(f"{out.name}.failures.csv"))
         return build_index(exemplars, vectors, out).manifest
@@ -47,6 +58,7 @@ def link_queries(
     *,
     model: str | None = None,
     embeddings: Path | None = None,
+    ledger: Path | None = None,
 ) -> dict[str, Any]:
     """Link query records to the exemplars of an index and write the links table; returns counts.
 
@@ -57,6 +69,8 @@ def link_queries(
         config: `link` and `encode` sections.
         model: where the index's model is now, if it was moved.
         embeddings: folder of `linkage embed`; default: embed the queries now.
+        ledger: takes the queries in: into the entity of what they match, the others into entities that they form
+            among themselves (`cluster` section). Then `<links>.members.csv` is written too: one row per query.
     """
     from linkage.link.index import Index
     from linkage.link.link import link
@@ -66,25 +80,64 @@ def link_queries(
         update={"model": model or opened.manifest["model"], "image_weight": opened.image_weight}
     )
     records = Records.open(queries)
-    with _embedded(records, encode, embeddings) as vectors:
+    with _ledger(ledger) as book, _embedded(records, encode, embeddings) as vectors:
         result = link(records, vectors, opened, config.link, scorer=model_scorer(encode.model))
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
-    result.save(out, index=index, queries=queries)
+        result.save(out, index=index, queries=queries)
+        named = _name_queries(book, records, vectors, opened, result, out, config) if book else {}
     return {
         "queries": len(records),
         "matched": int((result.links["decision"] == "match").sum()),
-        "threshold": round(result.threshold, 4),
-        "threshold_source": result.threshold_source,
+        "review": int((result.links["decision"] == "review").sum()),
+        "threshold": result.threshold.value,
+        "threshold_source": result.threshold.source,
         "set_aside": failures,
+        **named,
     }
 
 
-def cluster_records(records: Path, out: Path, config: Config, embeddings: Path | None = None) -> dict[str, Any]:
-    """Group records into entities; writes members.csv, entities.csv, their twins and columns.md; returns counts."""
+def _name_queries(
+    ledger: Ledger,
+    queries: Records,
+    embeddings: Embeddings,
+    index: Index,
+    result: LinkResult,
+    out: Path,
+    config: Config,
+) -> dict[str, Any]:
+    """Take linked queries into the ledger and write their members table beside the links; returns counts."""
+    from linkage.cluster import cluster
+    from linkage.cluster.naming import name_queries
+
+    matched = set(result.links.loc[result.links["decision"] == "match", "record_id"])
+    rest = queries.take(np.flatnonzero(~queries.frame["record_id"].isin(matched)))
+    clustered = cluster(
+        rest,
+        embeddings,
+        config.cluster,
+        scorer=result.scorer,
+        fields=config.link.fields,
+        seed=config.seed,
+        device=config.link.device,
+    )
+    named = name_queries(ledger, result.links, index.exemplars, clustered.members, queries)
+    path = out.with_name(f"{out.stem}.members{out.suffix}")
+    write_table(named.members, path, twin=path.suffix == ".csv")
+    return named.counts
+
+
+def cluster_records(
+    records: Path, out: Path, config: Config, embeddings: Path | None = None, ledger: Path | None = None
+) -> dict[str, Any]:
+    """Group records into entities; writes members.csv, entities.csv, their twins and columns.md; returns counts.
+
+    With a ledger, an entity has the id of that which it shares most records with there, and the ledger takes it in.
+    """
     from linkage.cluster import cluster, entities_table
+    from linkage.cluster.naming import Named, name_clusters
 
     opened = Records.open(records)
-    with _embedded(opened, config.encode, embeddings) as vectors:
+    with _ledger(ledger) as book, _embedded(opened, config.encode, embeddings) as vectors:
         scorer = model_scorer(str(vectors.manifest["model"]))
         result = cluster(
             opened,
@@ -96,7 +149,8 @@ def cluster_records(records: Path, out: Path, config: Config, embeddings: Path |
             device=config.link.device,
         )
         failures = _note_failures(vectors, out / "failures.csv")
-    tables = {"members": result.members, "entities": entities_table(result.members)}
+        named = name_clusters(book, result.members, opened) if book else Named(result.members, {})
+    tables = {"members": named.members, "entities": entities_table(named.members)}
     export(tables, out)
     return {
         "records": len(opened),
@@ -105,6 +159,7 @@ def cluster_records(records: Path, out: Path, config: Config, embeddings: Path |
         "max_distance": round(result.max_distance, 4),
         "max_distance_source": result.source,
         "set_aside": failures,
+        **named.counts,
     }
 
 
@@ -172,6 +227,28 @@ def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
     return Evidence(members_of_links(links), links, link_scorer(table)), queries if queries.is_file() else None
 
 
+def export_members(ledger: Path, out: Path, at: int | None = None) -> dict[str, Any]:
+    """Write which entity every record of a ledger is in after run `at` (None: now); returns counts."""
+    from linkage.link.ledger import Ledger
+
+    with Ledger.open(ledger) as book:
+        stays = book.members(at)
+    table = pd.DataFrame(stays, columns=["record_id", "entity_id", "since_run", "until_run"]).drop(columns="until_run")
+    write_table(table, out)
+    return {"records": len(table), "entities": int(table["entity_id"].nunique())}
+
+
+def export_crosswalk(ledger: Path, old_run: int, new_run: int, out: Path) -> dict[str, Any]:
+    """Write what became of the entities of a ledger between two runs; returns rows by relation."""
+    from linkage.link.crosswalk import crosswalk
+    from linkage.link.ledger import Ledger
+
+    with Ledger.open(ledger) as book:
+        table = crosswalk(book, old_run, new_run)
+    write_table(table, out)
+    return {"rows": len(table)} | {str(name): int(n) for name, n in table.groupby("relation").size().items()}
+
+
 def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:
     """Draw `entities` x `views` labelled records as Parquet; returns counts.
 
@@ -208,6 +285,13 @@ def load_encoder(config: EncodeConfig) -> BiEncoder:
     from linkage.encode.biencoder import BiEncoder
 
     return BiEncoder.load(config.model, config.device)
+
+
+def _ledger(path: Path | None, *, create: bool = True) -> AbstractContextManager[Ledger | None]:
+    """The ledger, opened before any work, so that a wrong file costs no time; None where none is wanted."""
+    from linkage.link.ledger import Ledger
+
+    return Ledger.open(path, create=create) if path else nullcontext()
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def run(config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | Non
         tables = result_tables(out)
         export(tables, out / "export")
         _write_report(out, directory.manifest, tables, config)
-        return RunResult(directory.manifest, tables, _metrics(out))
+        return RunResult(directory.manifest, tables, _evaluated(out, "metrics"))
 
 
 def write_run_report(run_path: Path) -> Path:
@@ -212,7 +212,8 @@ class _Pipeline:
             result.save(folder / "links.parquet", index=self.path / "index", queries=records.path)
             matched = int((result.links["decision"] == "match").sum())
             counts = {"queries": len(queries), "matched": matched}
-            return counts | {"threshold": result.threshold, "threshold_source": result.threshold_source}
+            counts["review"] = int((result.links["decision"] == "review").sum())
+            return counts | {"threshold": result.threshold.value, "threshold_source": result.threshold.source}
 
         return self.directory.stage("link", [config.link.model_dump(), self.scorer().as_dict(), indexed], make_links)
 
@@ -281,21 +282,24 @@ class _Pipeline:
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
-            parts = [evaluate(table, labels, config.evaluate, seed=config.seed).metrics for table in tables]
-            metrics = pd.concat(parts, ignore_index=True)
+            parts = [evaluate(table, labels, config.evaluate, seed=config.seed) for table in tables]
+            metrics = pd.concat([part.metrics for part in parts], ignore_index=True)
             write_table(metrics, folder / "metrics.csv", twin=True)
+            for name, extra in (pair for part in parts for pair in part.tables.items()):
+                write_table(extra, folder / f"{name}.csv", twin=True)
             return {"figures": len(metrics)}
 
         depends_on = [config.evaluate.model_dump(), config.seed, linked, clustered, self.labels_digest]
         self.directory.stage("evaluate", depends_on, make)
 
 
-def _metrics(run_path: Path) -> pd.DataFrame:
-    path = run_path / "evaluate" / "metrics.parquet"
+def _evaluated(run_path: Path, name: str) -> pd.DataFrame:
+    path = run_path / "evaluate" / f"{name}.parquet"
     return read_table(path) if path.exists() else pd.DataFrame()
 
 
 def _write_report(run_path: Path, manifest: dict[str, Any], tables: dict[str, pd.DataFrame], config: Config) -> Path:
+    from linkage.report.quality import Figures
     from linkage.report.report import write_report
 
     path = run_path / "report.html"
@@ -306,12 +310,22 @@ def _write_report(run_path: Path, manifest: dict[str, Any], tables: dict[str, pd
         members=tables["members"],
         entities=tables["entities"],
         failures=read_table(run_path / "failures.csv"),
-        metrics=_metrics(run_path),
+        figures=Figures(*(_evaluated(run_path, name) for name in Figures._fields)),
+        sentences=_sentences(run_path / "link" / "links.parquet") if "links" in tables else [],
         manifest=manifest,
         config=config.report,
         seed=config.seed,
     )
     return path
+
+
+def _sentences(links: Path) -> list[str]:
+    """What the parts of the links' manifest (threshold, sets) say of themselves."""
+    from linkage.link.links import links_manifest
+
+    return [
+        part["sentence"] for part in links_manifest(links).values() if isinstance(part, dict) and "sentence" in part
+    ]
 
 
 def _placed(links: pd.DataFrame | None, exemplars: pd.DataFrame | None) -> set[str]:

@@ -39,6 +39,8 @@ COLUMNS: dict[str, Column] = {
     "text_raw": Column("text", "reading exactly as the engine gave it"),
     "ocr_engine": Column("text", "engine and version that read the text; empty: the text was given"),
     "ocr_confidence": Column("number", "mean word confidence of the engine, 0..1; empty: unknown"),
+    "confidence_low": Column("number", "lowest reading confidence of a bin of queries; empty: all, or unknown"),
+    "confidence_high": Column("number", "highest reading confidence of the bin"),
     "image": Column("text", "CSV records: image file, relative to the CSV's folder"),
     "split": Column("text", "train, val or test; entities never cross splits"),
     "role": Column("text", "exemplar, query or query_nomatch, where the user said so"),
@@ -70,10 +72,16 @@ COLUMNS: dict[str, Column] = {
     "membership": Column("number", "match probability 0..1 of the record with its entity's exemplar; 1 for exemplars"),
     "noise": Column("flag", "1: clustering found nothing like the record, so it is an entity of its own"),
     "is_exemplar": Column("flag", "1: the record stands for its entity"),
-    "n_records": Column("integer", "records of the entity"),
+    "n_records": Column("integer", "records of the entity; in a crosswalk: records that went this way"),
     "n_sources": Column("integer", "distinct source files of the entity's records"),
     "min_score": Column("number", "lowest pooled cosine of a member to the exemplar; empty for one record"),
     "reason": Column("text", "why the input was set aside"),
+    "old_entity_id": Column("text", "the entity of the records after the first of two runs; empty: none yet"),
+    "new_entity_id": Column("text", "the entity of the same records after the second run; empty: none any more"),
+    "relation": Column(
+        "text", "what became of them: same, merged, split, moved, created, absorbed or retired (see the README)"
+    ),
+    "since_run": Column("integer", "run of the ledger that brought the record to this entity"),
 }  # fmt: skip
 
 _ESCAPED = ("=", "+", "-", "@", "\t", "\r", "'")

@@ -84,11 +84,67 @@ def test_recall_looks_further_down_the_list(linked: Path) -> None:
     assert figures(evaluate(linked / "links.csv", linked / "truth.csv", config))["recall@2"] == 1.0
 
 
+def test_how_sure_it_is_tells_queries_with_a_match_from_those_without(linked: Path) -> None:
+    evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+    found = figures(evaluation)
+    assert found["no-match AUROC"] == 1.0  # q3, the one without a match, is the least probable
+    # q1 (0.9) is right, q2 (0.8) wrong, q4 (0.4) right and the last to be answered, by a part
+    assert found["precision at 80 % coverage"] == pytest.approx((1 + 1) / 3.2)
+    assert found["precision at 90 % coverage"] == pytest.approx((1 + 1) / 3.6)
+    assert "no-match AUROC" not in figures(evaluation, split="val")  # its only query has a match
+    assert figures(evaluation, "Levenshtein")["no-match AUROC"] == 1.0
+    rows = evaluation.metrics[evaluation.metrics["measure"] == "precision at 90 % coverage"]
+    notes = dict(zip(rows["split"], rows["note"], strict=True))
+    assert "0.833 at most" in notes["all"]
+    assert notes["val"] == ""
+
+
+def test_a_review_is_no_answer(linked: Path) -> None:
+    links = pd.read_csv(linked / "links.csv")
+    links.loc[(links["rank"] == 1) & links["record_id"].isin(["q1", "q3"]), "decision"] = "review"
+    write_table(links, linked / "links.csv")
+    evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+    found = figures(evaluation)
+    assert found["review rate"] == pytest.approx(2 / 4)
+    assert found["no-match accuracy"] == 0.0  # q1 and q3 were the right answers
+    assert found["link precision"] == 0.0  # q2 alone is called a match
+    assert found["matched accuracy"] == pytest.approx(2 / 3)
+    assert evaluation.notes[1].startswith("2 of them are for review")
+    with pytest.raises(UsageError, match="better when lower"):
+        check_gates(evaluation, ["review_rate=0.1"])
+
+
+def test_single_vectors_stand_beside_the_linker(linked: Path) -> None:
+    rows = [("q1", "pooled", "xA", 0.9), ("q2", "pooled", "xB", 0.7), ("q3", "pooled", "xC", -0.2)]
+    rows += [("q2", "image", "xB", 0.8), ("unknown", "text", "xA", 0.8)]
+    nearest = pd.DataFrame(rows, columns=["record_id", "by", "exemplar_id", "cosine"])
+    write_table(nearest, linked / "links.nearest.parquet")
+    evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+    assert figures(evaluation, "pooled embedding")["matched accuracy"] == pytest.approx(2 / 3)
+    assert figures(evaluation, "pooled embedding")["no-match AUROC"] == pytest.approx(2 / 3)  # q4 has no vector
+    assert figures(evaluation, "picture alone")["matched accuracy"] == pytest.approx(1 / 3)
+    assert not figures(evaluation, "text alone")  # no labelled query has one
+    assert "no-match accuracy" not in figures(evaluation, "picture alone")  # four labels fit no threshold
+    nearest.drop(columns="cosine").to_parquet(linked / "links.nearest.parquet")
+    with pytest.raises(InputError, match="cosine"):
+        evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+
+
 def test_string_baselines_see_every_exemplar(linked: Path) -> None:
     evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
     assert figures(evaluation, "Levenshtein")["matched accuracy"] == 1.0
     assert figures(evaluation, "exact text")["matched accuracy"] == 0.0
     assert "no-match accuracy" not in figures(evaluation, "Levenshtein")  # four labels fit no threshold
+
+
+def test_strings_read_a_picture_without_a_text_as_the_model_does(linked: Path) -> None:
+    links = pd.read_csv(linked / "links.csv")
+    links["text"], links["reading"] = "", links["text"]
+    write_table(links, linked / "links.csv")
+    evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+    assert figures(evaluation, "Levenshtein")["matched accuracy"] == 1.0
+    rows = evaluation.metrics[evaluation.metrics["system"] == "Levenshtein"]
+    assert rows["note"].str.contains("as the model does").all()
 
 
 def test_thresholds_of_baselines_are_fitted_on_val_and_said_so(tmp_path: Path, linked: Path) -> None:
@@ -106,6 +162,26 @@ def test_thresholds_of_baselines_are_fitted_on_val_and_said_so(tmp_path: Path, l
     notes = dict(zip(rows_of["split"], rows_of["note"], strict=True))
     assert notes == {"all": "threshold fitted on these rows", "test": "", "val": "threshold fitted on these rows"}
     assert rows_of["value"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_vector_gets_one_threshold_fitted_like_the_strings(tmp_path: Path, linked: Path) -> None:
+    rows, truth, nearest = [], ["record_id,entity_id,split"], []
+    for number in range(40):
+        known = number % 2 == 0
+        rows += link_rows(f"q{number}", "", [("A", 0.9 if known else 0.1)])
+        truth.append(f"q{number},{'A' if known else f'Z{number}'},{'val' if number < 24 else 'test'}")
+        nearest.append((f"q{number}", "image", "xA", 0.7 if known else 0.6))
+    write_table(pd.DataFrame(rows), linked / "many.parquet")
+    table = pd.DataFrame(nearest, columns=["record_id", "by", "exemplar_id", "cosine"])
+    write_table(table, linked / "many.nearest.parquet")
+    (tmp_path / "many_truth.csv").write_text("\n".join(truth) + "\n")
+    evaluation = evaluate(linked / "many.parquet", tmp_path / "many_truth.csv", CONFIG, index=linked / "index")
+    assert figures(evaluation, "picture alone", "test")["no-match accuracy"] == 1.0
+    rows = evaluation.metrics.query("system == 'picture alone' and measure == 'no-match accuracy'")
+    assert (
+        rows.set_index("split")["note"]["test"]
+        == "the nearest exemplar by this vector, with one threshold on its cosine"
+    )
 
 
 def test_truth_of_the_exemplars_counts_more_than_their_own_ids(linked: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
-from linkage.evaluate.metrics import NOTHING, clustering, ratio, share
+from linkage.evaluate.metrics import NOTHING, auroc, clustering, precision_at, ratio, share
 
 QUICK = {"bootstrap": 100, "seed": 0}
 PARTITIONS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=25)
@@ -86,3 +86,65 @@ def test_equal_seeds_give_equal_intervals() -> None:
     right, entities = np.arange(40) % 3 > 0, np.arange(40) // 2
     assert share(right, entities, bootstrap=200, seed=5) == share(right, entities, bootstrap=200, seed=5)
     assert share(right, entities, bootstrap=200, seed=5)[1:3] != share(right, entities, bootstrap=200, seed=6)[1:3]
+
+
+SCORED = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.9]), st.booleans()), min_size=2, max_size=25)
+
+
+@given(SCORED, st.randoms(use_true_random=False))
+def test_the_area_under_the_curve_is_that_of_scikit_learn(pairs, random) -> None:
+    score, positive = (np.array(side) for side in zip(*pairs, strict=True))
+    entities = np.arange(len(pairs)) // 2
+    figure = auroc(score, positive, entities, **QUICK)
+    if positive.all() or not positive.any():
+        assert np.isnan(figure.value)
+        return
+    assert figure.value == pytest.approx(roc_auc_score(positive, score))
+    assert 0 <= figure.low <= figure.high <= 1
+    order = random.sample(range(len(pairs)), len(pairs))
+    assert auroc(score[order], positive[order], entities[order], **QUICK) == figure
+
+
+@given(SCORED, st.floats(0.05, 1.0))
+def test_precision_at_coverage_equals_its_definition(pairs, coverage: float) -> None:
+    score, right = (np.array(side) for side in zip(*pairs, strict=True))
+    figure = precision_at(coverage, score, right, np.arange(len(pairs)), **QUICK)
+    left, found = coverage * len(pairs), 0.0
+    for level in sorted(set(score), reverse=True):  # ties share what is still to be answered
+        tied = score == level
+        given = min(left, tied.sum())
+        found += given * right[tied].mean()
+        left -= given
+    assert figure.value == pytest.approx(found / (coverage * len(pairs)))
+    assert figure.n == len(pairs)
+
+
+def test_all_answers_at_full_coverage_are_the_accuracy() -> None:
+    rng = np.random.default_rng(0)
+    score, right, entities = rng.random(300), rng.random(300) < 0.7, rng.integers(40, size=300)
+    whole = precision_at(1.0, score, right, entities, bootstrap=500, seed=3)
+    plain = share(right, entities, bootstrap=500, seed=3)
+    assert whole == pytest.approx(plain)  # the same resamples: figures of two measures vary together
+
+
+def test_what_has_no_score_comes_last() -> None:
+    score, right = np.array([np.nan, 0.1, 0.9, np.nan]), np.array([False, True, True, False])
+    assert precision_at(0.5, score, right, np.arange(4), **QUICK).value == 1.0
+    assert auroc(score, right, np.arange(4), **QUICK)[:3] == (1.0, 1.0, 1.0)
+
+
+def test_nothing_to_rank_is_not_a_number() -> None:
+    empty = np.array([])
+    assert str(auroc(empty, empty.astype(bool), empty, **QUICK)) == str(NOTHING)
+    assert str(precision_at(0.9, empty, empty.astype(bool), empty, **QUICK)) == str(NOTHING)
+
+
+def test_the_area_varies_with_the_entities() -> None:
+    rng = np.random.default_rng(1)
+    positive = np.arange(400) % 2 == 0
+    score = rng.normal(size=400) + positive
+    by_record = auroc(score, positive, np.arange(400), bootstrap=300, seed=0)
+    few = np.repeat(np.arange(8), 50)
+    by_entity = auroc(score + np.repeat(rng.normal(size=8), 50), positive, few, bootstrap=300, seed=0)
+    assert by_record.low < by_record.value < by_record.high
+    assert by_entity.high - by_entity.low > by_record.high - by_record.low

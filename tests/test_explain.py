@@ -150,9 +150,14 @@ def test_a_passing_candidate_that_was_not_taken_is_explained(links: tuple[Path, 
     table.loc[table["record_id"] == record, "decision"] = "no-match"
     mute = table["record_id"] == "r005_1"
     table.loc[mute, ["entity_id", "exemplar_id"]], table.loc[mute, "probability"] = "", np.nan
+    tied, free = table["record_id"] == "r044_1", table["record_id"] == "r044_2"
+    table.loc[tied, "tied"], table.loc[tied, "decision"] = 2, "review"
+    table.loc[free, "threshold"], table.loc[free, "decision"] = np.nan, "no-match"
     write_table(table, tmp_path / "links.csv")
     shutil.copy(manifest_of(path), manifest_of(tmp_path / "links.csv"))
     assert "It would pass, but another query had the better claim" in explained(tmp_path / "links.csv", record)
+    assert "2 candidates are equally likely" in explained(tmp_path / "links.csv", "r044_1")
+    assert "there is no threshold" in explained(tmp_path / "links.csv", "r044_2")
     assert "It had no candidate" in explained(tmp_path / "links.csv", "r005_1")
 
 

@@ -144,7 +144,8 @@ def test_bytes_that_are_no_lattice_are_an_artefact_error() -> None:
 
 
 def test_the_better_of_given_text_and_own_reading_counts() -> None:
-    readings = pd.DataFrame({"reading": ["Dubois", ""], "reading_confidence": 0.9, "lattice": [lattice("Dubois").pack(), None]})
+    lattices = [lattice("Dubois").pack(), None]
+    readings = pd.DataFrame({"reading": ["Dubois", ""], "reading_confidence": 0.9, "lattice": lattices})
     asked, known = Wording(["Duhois", ""], readings), Wording(["Dubois", "Dubois"])
     said = alike(asked, np.array([0, 1]), known, np.array([0, 1]))
     assert said[0, 0] == 1.0

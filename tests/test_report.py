@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from linkage.config import ReportConfig
+from linkage.evaluate.ablation import BEST_STRINGS, COLUMNS, DIFFERENCE
 from linkage.records import Records
 from linkage.report.pictures import mark_differences
+from linkage.report.quality import Figures
 from linkage.report.report import write_report
 from linkage.tables import write_table
 
@@ -84,6 +86,8 @@ def run(tmp_path: Path) -> dict[str, Any]:
                     "cross_score": 0.1,
                     "string_score": np.nan if name == "q2" else 0.7,
                     "margin": 0.3,
+                    "tied": pd.NA if rank > 1 else 1,
+                    "in_set": pd.NA,
                     "threshold": 0.5,
                     "threshold_source": "default",
                     "text": texts[ids.index(name)],
@@ -118,11 +122,12 @@ def run(tmp_path: Path) -> dict[str, Any]:
     )
     return {
         "records": Records.open(tmp_path / "records.csv"),
-        "links": pd.DataFrame(links),
+        "links": pd.DataFrame(links).astype({"tied": "Int64", "in_set": "Int64"}),
         "members": members,
         "entities": entities,
         "failures": pd.DataFrame({"source": [EVIL, "b.pdf"], "page": [1, pd.NA], "reason": ["cut off", EVIL]}),
-        "metrics": metrics,
+        "figures": Figures(metrics, pd.DataFrame(), pd.DataFrame()),
+        "sentences": [],
         "manifest": {"linkage": "0.1.0", "seed": 0, "stages": {"ingest": {"counts": {"sources": 1, "pages": 2}}}},
         "config": ReportConfig(entities=2, crops=1),
         "seed": 0,
@@ -175,9 +180,75 @@ def test_it_says_what_came_in_and_what_it_became(tmp_path: Path, run: dict[str, 
     assert page.pictures() == 3 + 4 + 2
 
 
+def picture_rows(split: str, gain: float) -> list[tuple[object, ...]]:
+    """Rows of the ablation table: all queries, and one bin of them."""
+    value = {"linkage": 0.9, "picture alone": 0.4, "TF-IDF": 0.9 - gain, BEST_STRINGS: 0.9 - gain, DIFFERENCE: gain}
+    bins = [("all", np.nan, np.nan, 60), ("1", 0.2, 0.5, 20), ("2", 0.5, 0.9, 20), ("3", 0.9, 1.0, 20)]
+    return [
+        (split, *place, system, found, found - 0.1, found + 0.1, n, "TF-IDF" if system == BEST_STRINGS else "")
+        for *place, n in bins
+        for system, found in value.items()
+    ]
+
+
+def test_it_says_whether_the_picture_helps_and_how_sure_that_is(tmp_path: Path, run: dict[str, Any]) -> None:
+    metrics = run["figures"].metrics
+    for gain, verdict in ((0.3, "0.30 more"), (0.05, "not beyond chance"), (-0.2, "0.20 less")):
+        table = pd.DataFrame([*picture_rows("all", 0.0), *picture_rows("test", gain)], columns=list(COLUMNS))
+        run["figures"] = Figures(metrics, pd.DataFrame(), table)
+        write_report(tmp_path / "report.html", **run)
+        text = " ".join(Page(tmp_path / "report.html").text.split())
+        assert "Of the 60 labelled records that have a match, the picture alone finds 0.40, comparing strings" in text
+        assert f"(TF-IDF, the best of them on these records) {0.9 - gain:.2f}, all together 0.90." in text
+        assert verdict in text
+        assert "read worst (confidence up to 0.50, n = 20)" in text
+
+
+def test_probabilities_are_set_beside_what_came_true(tmp_path: Path, run: dict[str, Any]) -> None:
+    bins = pd.DataFrame(
+        {"split": "all", "probability": [0.1, 0.9], "value": [0.0, 1.0], "low": 0.0, "high": 1.0, "n": [7, 8]}
+    )
+    run["figures"] = run["figures"]._replace(reliability=bins)
+    write_report(tmp_path / "report.html", **run)
+    page = Page(tmp_path / "report.html")
+    assert "Each point stands for 7 or 8 of 15 labelled records" in " ".join(page.text.split())
+    assert sum(tag == "svg" for tag, _ in page.tags) == 3
+
+
+def test_reviews_ties_and_sets_are_counted(tmp_path: Path, run: dict[str, Any]) -> None:
+    links = run["links"]
+    links.loc[(links["record_id"] == "q2") & (links["rank"] == 1), ["decision", "tied"]] = ["review", 2]
+    links["in_set"] = [1, 0, 1, 1, 1, 0, 0, 0]
+    run["sentences"] = ["A threshold of 0.500 promises nothing & no one."]
+    write_report(tmp_path / "report.html", **run)
+    text = " ".join(Page(tmp_path / "report.html").text.split())
+    for phrase in (
+        "2 of 4 records that were looked up matched an exemplar, 1 is for review",
+        "A threshold of 0.500 promises nothing & no one. 1 lies within 0.1 of it.",
+        "For 1 record several entities are exactly as probable.",
+        "The set holds one entity for 2 records, several for 1, none for 1.",
+        "match 2 review 1 no-match 1",
+        "Reviews first",
+        "2 tied",
+    ):
+        assert phrase in text, phrase
+    assert text.index("2 tied") < text.index("no picture")  # the review, though others are nearer
+
+
+def test_where_no_threshold_can_be_promised_nothing_is_drawn_as_one(tmp_path: Path, run: dict[str, Any]) -> None:
+    run["links"]["threshold"] = np.nan
+    run["links"]["decision"] = "no-match"
+    run["sentences"] = ["No threshold can promise that."]
+    write_report(tmp_path / "report.html", **run)
+    text = " ".join(Page(tmp_path / "report.html").text.split())
+    assert "No threshold can promise that." in text
+    assert "nan" not in text.casefold()
+
+
 def test_without_links_labels_or_failures_it_says_so(tmp_path: Path, run: dict[str, Any]) -> None:
     nothing = pd.DataFrame()
-    run |= {"links": nothing, "metrics": nothing, "manifest": {}, "failures": run["failures"].head(0)}
+    run |= {"links": nothing, "figures": Figures(nothing, nothing, nothing), "manifest": {}}
+    run["failures"] = run["failures"].head(0)
     write_report(tmp_path / "report.html", **run)
     page = Page(tmp_path / "report.html")
     text = " ".join(page.text.split())

@@ -46,6 +46,9 @@ ConfigFile = Annotated[
 ]
 Model = Annotated[str | None, typer.Option(help="Shipped model's name, model folder, or open_clip ARCH[:CHECKPOINT].")]
 Embedded = Annotated[Path | None, typer.Option(help="Embeddings folder of `linkage embed`; default: embed now.")]
+LedgerFile = Annotated[
+    Path | None, typer.Option("--ledger", help="Ledger of entities: keeps their ids from run to run.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 

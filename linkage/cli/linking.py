@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, ConfigFile, Embedded, Model, Overwrite, RecordsFile, Settings, app, free, load
+from linkage.cli.app import (
+    AsJson,
+    ConfigFile,
+    Embedded,
+    LedgerFile,
+    Model,
+    Overwrite,
+    RecordsFile,
+    Settings,
+    app,
+    free,
+    load,
+)
 from linkage.console import print_json, print_metrics, print_summary
 
 
@@ -16,13 +28,14 @@ def index(
     records: RecordsFile,
     out: Annotated[Path, typer.Option(help="Index folder to write.")],
     embeddings: Embedded = None,
+    ledger: LedgerFile = None,
     model: Model = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the index of exemplars that queries are linked to; entity_id names their entities.
+    """Build the index of exemplars that queries are linked to; entity_id, or the ledger, names their entities.
 
     Example: linkage index exemplars.parquet --model linkage-line --out index/
     """
@@ -30,7 +43,7 @@ def index(
 
     loaded = load(config, settings, model)
     free(out, overwrite)
-    print_summary(build_exemplar_index(records, out, loaded, embeddings) | {"out": str(out)}, as_json)
+    print_summary(build_exemplar_index(records, out, loaded, embeddings, ledger) | {"out": str(out)}, as_json)
 
 
 @app.command()
@@ -39,6 +52,7 @@ def link(
     index: Annotated[Path, typer.Option(help="Index folder.")],
     out: Annotated[Path, typer.Option(help="Links table to write: .csv (with a Parquet twin) or .parquet.")],
     embeddings: Embedded = None,
+    ledger: LedgerFile = None,
     model: Annotated[str | None, typer.Option(help="Where the index's model is now, if it was moved.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Match probability from which a candidate matches.")] = None,
     k: Annotated[int | None, typer.Option("-k", help="Candidates reported per query.")] = None,
@@ -47,7 +61,7 @@ def link(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Link records to the exemplars of an index, or to none.
+    """Link records to the exemplars of an index, or to none; with --ledger also to each other.
 
     Example: linkage link queries.csv --index index/ --out links.csv
     """
@@ -57,7 +71,7 @@ def link(
     loaded = load(config, settings, None)
     loaded = loaded.model_copy(update={"link": update(loaded.link, threshold=threshold, k=k)})
     free(out, overwrite)
-    summary = link_queries(queries, index, out, loaded, model=model, embeddings=embeddings)
+    summary = link_queries(queries, index, out, loaded, model=model, embeddings=embeddings, ledger=ledger)
     print_summary(summary | {"out": str(out)}, as_json)
 
 
@@ -66,6 +80,7 @@ def cluster(
     records: RecordsFile,
     out: Annotated[Path, typer.Option(help="Folder for members.csv, entities.csv and columns.md.")],
     embeddings: Embedded = None,
+    ledger: LedgerFile = None,
     model: Model = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -80,7 +95,7 @@ def cluster(
 
     loaded = load(config, settings, model)
     free(out, overwrite)
-    print_summary(cluster_records(records, out, loaded, embeddings) | {"out": str(out)}, as_json)
+    print_summary(cluster_records(records, out, loaded, embeddings, ledger) | {"out": str(out)}, as_json)
 
 
 @app.command()
@@ -92,7 +107,9 @@ def evaluate(
     fail_under: Annotated[
         list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Exit with 7 if Linkage's figure is lower.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the figures as a table.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the figures as a table; of links, more beside it.")
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
@@ -109,8 +126,11 @@ def evaluate(
     loaded = load(config, settings, None)
     evaluation = measure(table, truth, loaded.evaluate, index=index, split=split, seed=loaded.seed)
     if out:
-        free(out, overwrite)
-        write_table(evaluation.metrics, out)
+        tables = {out.with_name(f"{out.stem}.{name}{out.suffix}"): extra for name, extra in evaluation.tables.items()}
+        for path in (out, *tables):
+            free(path, overwrite)
+        for path, written in ({out: evaluation.metrics} | tables).items():
+            write_table(written, path)
     if as_json:
         print_json(evaluation.as_dict())
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from linkage.evaluate.truth import read_truth
 from linkage.records import Records
 from linkage.tables import read_table
 
-LOWER_IS_BETTER = ("character error rate", "calibration error")
+LOWER_IS_BETTER = ("character error rate", "calibration error", "review rate")
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ class Evaluation:
         metrics: one row per figure: task, measure, system ("linkage" or a baseline), split ("all" or one of the
             truth's), value, low and high (95 % interval), n, note.
         notes: what a reader of the figures must know, one sentence each.
+        tables: what does not fit into rows of figures, by name; of links: "picture" and "reliability".
     """
 
     task: str
     metrics: pd.DataFrame
     notes: list[str]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The same as JSON-like values; a missing figure is None."""
@@ -90,13 +92,14 @@ def evaluate(
     if split is not None and not (known["split"] == split).any():
         raise InputError(f"{truth}: no row has split {split!r}")
     scores = Scores(task, config, seed, split)
+    tables: dict[str, pd.DataFrame] = {}
     if task == "linking":
-        evaluate_links(read_table(table), table, known, config, scores, index)
+        tables = evaluate_links(read_table(table), table, known, config, scores, index)
     elif task == "clustering":
         evaluate_members(read_table(table), table, known, config, scores)
     else:
         evaluate_reading(Records.open(table).frame, table, known, config, scores)
-    return Evaluation(task, scores.table(), scores.notes)
+    return Evaluation(task, scores.table(), scores.notes, tables)
 
 
 def check_gates(evaluation: Evaluation, gates: Sequence[str]) -> None:

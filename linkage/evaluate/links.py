@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from linkage.config import EvaluateConfig
-from linkage.errors import ArtefactError, InputError
-from linkage.evaluate.baselines import Ranking, rank_by_strings
-from linkage.evaluate.metrics import Figure, divide, f1, measure, share, sum_by
-from linkage.evaluate.scores import SYSTEM, Scores, fitting_rows
+from linkage.errors import ArtefactError
+from linkage.evaluate.ablation import picture_table
+from linkage.evaluate.answers import SPACES, Answers, Asked
+from linkage.evaluate.baselines import rank_by_strings
+from linkage.evaluate.calibration import calibration_error, reliability
+from linkage.evaluate.metrics import auroc, divide, f1, measure, precision_at, share, sum_by
+from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.evaluate.truth import attach_truth
-from linkage.link.decide import fit_threshold
-from linkage.link.link import MIN_VALIDATION
-from linkage.link.links import manifest_of
+from linkage.link.links import manifest_of, nearest_of
 from linkage.tables import read_table, require_columns
 
-log = logging.getLogger(__name__)
-
 NEEDED = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "score", "text")
-_BINS = 10
-
-
-class Answers(NamedTuple):
-    """What one system answers to the labelled queries.
-
-    Attributes:
-        entities: true entities of the candidates, best first, object (q, k); "" where there is none.
-        decided: bool (q,), the best candidate is called a match.
-        fitted_on: bool (q,), queries that the threshold was fitted on.
-        threshold: False: the system has none, so what hangs on one is not measured.
-        note: goes into every row.
-    """
-
-    entities: np.ndarray
-    decided: np.ndarray
-    fitted_on: np.ndarray
-    threshold: bool = True
-    note: str = ""
+COVERAGES = (0.8, 0.9)
+"""Shares of the queries that are answered, the surest first, for precision at coverage."""
 
 
 def evaluate_links(
@@ -53,14 +33,21 @@ def evaluate_links(
     config: EvaluateConfig,
     scores: Scores,
     index: Path | None,
-) -> None:
-    """Add the figures of a links table and of its string baselines.
+) -> dict[str, pd.DataFrame]:
+    """Add the figures of a links table, of every single score and of the string baselines.
 
     Queries are the records that the truth gives an entity, or the role `query_nomatch`; those of role `exemplar`
-    are left out. A candidate is right when its exemplar's true entity is the query's. Matched accuracy and recall@k
-    (beyond k = 1, which is the same) are over the queries whose entity has an exemplar; no-match accuracy is over
-    all queries: the best candidate is right and called a match, or there is nothing to match and none is called
-    (Arora et al. 2023).
+    are left out. A candidate is right when its exemplar's true entity is the query's.
+
+    Matched accuracy and recall@k (beyond k = 1, which is the same) are over the queries whose entity has an exemplar,
+    all others over all queries. No-match accuracy: the best candidate is right and called a match, or there is
+    nothing to match and none is called (Arora et al. 2023); a review is a question, not an answer, and counts as
+    wrong. No-match AUROC: how well the score of the best candidate tells the queries that have a match in the index
+    (positive) from those that have none. Precision at coverage: of the surest answers, the share that is right; what
+    has no match is answered wrongly.
+
+    Returns:
+        "picture" (see `picture_table`) and "reliability" (see `reliability`).
 
     Raises:
         InputError: a column is missing, or the truth knows none of the records.
@@ -71,26 +58,26 @@ def evaluate_links(
     exemplars = read_exemplars(path, index)
     known = attach_truth(exemplars, truth, config.iou)["entity_id"]
     entity_of = dict(zip(exemplars["record_id"], known.where(known != "", exemplars["entity_id"]), strict=True))
-    queries = _queries(links, truth, config.iou, path)
-    asked = _Asked(queries, set(entity_of.values()))
-    rows = links[links["record_id"].isin(set(queries["record_id"]))]
+    asked = Asked(links, path, truth, config.iou, entity_of)
     k = max(config.recall_at)
-    systems = {
-        SYSTEM: asked.of_table(rows, entity_of, k),
-        "pooled embedding": asked.by_score(rows, entity_of, k),
-    }
-    entities = [entity_of[name] for name in exemplars["record_id"]]
-    texts = exemplars["text"].fillna("").tolist()
-    for name, ranking in rank_by_strings(queries["text"].fillna("").tolist(), texts, entities, k).items():
-        systems[name] = asked.by_ranking(ranking)
-    listed = int(rows["rank"].max())
-    scores.notes.append(f"{len(queries)} of {links['record_id'].nunique()} queries are labelled")
+    own = asked.by_linker(k)
+    systems = {SYSTEM: own} | _single_scores(asked, path)
+    strings = _strings(asked, exemplars, entity_of, k)
+    systems |= strings
+    scores.notes.append(f"{len(asked.truth)} of {links['record_id'].nunique()} queries are labelled")
+    if own.asked.any():
+        n = int(own.asked.sum())
+        scores.notes.append(f"{n} of them are for review: neither a match called nor a right no-match")
+    right = own.entities[:, 0] == asked.truth
     for split, chosen in scores.splits(asked.split):
         for name, answers in systems.items():
-            from_table = name in (SYSTEM, "pooled embedding") and listed < len(set(entities))
-            at = [n for n in config.recall_at if n > 1 and (n <= listed or not from_table)]
-            asked.score(scores, name, split, chosen, answers, at)
-        scores.add("calibration error", SYSTEM, split, asked.calibration(rows, entity_of, chosen, scores))
+            _score(scores, asked, name, split, chosen, answers, config.recall_at)
+        error = calibration_error(own.score[chosen], right[chosen], asked.truth[chosen], scores)
+        scores.add("calibration error", SYSTEM, split, error)
+    return {
+        "picture": picture_table(asked, systems, list(strings), scores),
+        "reliability": reliability(own.score, right, asked.truth, asked.split, scores),
+    }
 
 
 def read_exemplars(links: Path, index: Path | None) -> pd.DataFrame:
@@ -113,101 +100,84 @@ def read_exemplars(links: Path, index: Path | None) -> pd.DataFrame:
     return read_table(index / "exemplars.parquet")
 
 
-def _queries(links: pd.DataFrame, truth: pd.DataFrame, iou: float, path: Path) -> pd.DataFrame:
-    """First row of every labelled query, with the truth's entity_id, split and role."""
-    queries = attach_truth(links[~links["record_id"].duplicated()], truth, iou)
-    alone = (queries["entity_id"] == "") & (queries["role"] == "query_nomatch")
-    queries.loc[alone, "entity_id"] = "\0" + queries.loc[alone, "record_id"].astype(str)
-    queries = queries[(queries["entity_id"] != "") & (queries["role"] != "exemplar")].reset_index(drop=True)
-    if not len(queries):
-        raise InputError(f"{path}: the truth table knows none of its records; check record_id, source and boxes")
-    return queries
+def _single_scores(asked: Asked, links: Path) -> dict[str, Answers]:
+    """The systems that go by one vector; none where the links were made without the table of the nearest."""
+    if not nearest_of(links).is_file():
+        return {}
+    nearest = read_table(nearest_of(links))
+    require_columns(nearest, ("record_id", "by", "exemplar_id", "cosine"), nearest_of(links))
+    found = {name: asked.by_nearest(nearest, by) for by, name in SPACES.items()}
+    return {name: answers for name, answers in found.items() if answers is not None}
 
 
-class _Asked:
-    """The labelled queries."""
+def _strings(asked: Asked, exemplars: pd.DataFrame, entity_of: dict[str, str], k: int) -> dict[str, Answers]:
+    """The string baselines, on the text of each record; a picture without one lends them the model's own reading."""
+    (queries, lent), (texts, lent_too) = (_texts(table) for table in (asked.first, exemplars))
+    entities = [entity_of[name] for name in exemplars["record_id"]]
+    note = "reads what has no text as the model does" if lent or lent_too else ""
+    rankings = rank_by_strings(queries, texts, entities, k)
+    return {name: asked.by_ranking(ranking)._replace(note=note) for name, ranking in rankings.items()}
 
-    def __init__(self, queries: pd.DataFrame, entities: set[str]) -> None:
-        self.ids = queries["record_id"]
-        self.truth = queries["entity_id"].to_numpy(dtype=object)
-        self.split = queries["split"].to_numpy(dtype=object)
-        self.matchable = np.array([name in entities for name in self.truth], dtype=bool)
-        self.fitted_on = fitting_rows(self.split, np.ones(len(queries), dtype=bool), MIN_VALIDATION)
-        fitted = "threshold_source" in queries and (queries["threshold_source"] == "fitted").any()
-        self.linker_fitted_on = self.split != "test" if fitted else np.zeros(len(queries), dtype=bool)
 
-    def _candidates(self, rows: pd.DataFrame, entity_of: dict[str, str], k: int) -> np.ndarray:
-        """True entities of the candidates, in the order of `rows` (sorted by query), object (q, k)."""
-        place = rows["record_id"].map(dict(zip(self.ids, range(len(self.ids)), strict=True))).to_numpy()
-        rank = rows.groupby("record_id").cumcount().to_numpy()
-        found = np.full((len(self.ids), max(k, int(rank.max(initial=0)) + 1)), "", dtype=object)
-        found[place, rank] = [entity_of.get(name, "") for name in rows["exemplar_id"].fillna("")]
-        return found
+def _texts(records: pd.DataFrame) -> tuple[list[str], bool]:
+    """What each record says, and whether any of it is the model's own reading."""
+    texts = records["text"].fillna("")
+    if "reading" not in records:
+        return texts.tolist(), False
+    readings = records["reading"].fillna("")
+    lent = (texts == "") & (readings != "")
+    return texts.where(~lent, readings).tolist(), bool(lent.any())
 
-    def of_table(self, rows: pd.DataFrame, entity_of: dict[str, str], k: int) -> Answers:
-        first = rows[~rows["record_id"].duplicated()].set_index("record_id")
-        decided = (first["decision"].reindex(self.ids) == "match").to_numpy(dtype=bool)
-        return Answers(self._candidates(rows, entity_of, k), decided, self.linker_fitted_on)
 
-    def by_score(self, rows: pd.DataFrame, entity_of: dict[str, str], k: int) -> Answers:
-        """The candidates of the table in the order of their pooled cosine."""
-        ranked = rows.sort_values(["record_id", "score"], ascending=[True, False], kind="stable")
-        best = ranked[~ranked["record_id"].duplicated()].set_index("record_id")["score"].reindex(self.ids)
-        ranking = Ranking(self._candidates(ranked, entity_of, k), best.to_numpy(dtype=float).clip(0.0, 1.0))
-        return self.by_ranking(ranking)._replace(note="candidates of linkage, ordered by cosine")
+def _score(
+    scores: Scores,
+    asked: Asked,
+    system: str,
+    split: str,
+    chosen: np.ndarray,
+    answers: Answers,
+    recall_at: Sequence[int],
+) -> None:
+    """Add the figures of one system on the chosen queries."""
+    draws = {"bootstrap": scores.bootstrap, "seed": scores.seed}
+    hits = answers.entities == asked.truth[:, None]
+    right, inside, truth = hits[:, 0], chosen & asked.is_matchable, asked.truth[chosen]
+    scores.add("matched accuracy", system, split, share(right[inside], asked.truth[inside], **draws), answers.note)
+    for k in (k for k in recall_at if 1 < k <= answers.depth):
+        found = share(hits[inside, :k].any(axis=1), asked.truth[inside], **draws)
+        scores.add(f"recall@{k}", system, split, found, answers.note)
+    matchable = asked.is_matchable[chosen]
+    if matchable.any() and not matchable.all():
+        figure = auroc(answers.score[chosen], matchable, truth, **draws)
+        scores.add("no-match AUROC", system, split, figure, answers.note)
+    for coverage in COVERAGES:
+        name, most = f"precision at {100 * coverage:.0f} % coverage", matchable.mean() / coverage
+        limit = f"{name} is {most:.3f} at most, since queries without a match count too" if most < 1 else ""
+        figure = precision_at(coverage, answers.score[chosen], right[chosen], truth, **draws)
+        scores.add(name, system, split, figure, _join(answers.note, limit))
+    if answers.threshold:
+        _score_decisions(scores, asked, system, split, chosen, answers)
 
-    def by_ranking(self, ranking: Ranking) -> Answers:
-        """Decide by a threshold of the baseline's own, fitted as the linker's is."""
-        chosen = self.fitted_on
-        if not chosen.any():
-            return Answers(ranking.entities, np.zeros(len(chosen), dtype=bool), chosen, threshold=False)
-        right = ranking.entities[:, 0] == self.truth
-        threshold = fit_threshold(ranking.score[chosen], right[chosen], self.matchable[chosen])
-        decided = np.nan_to_num(ranking.score, nan=-1.0) >= threshold
-        return Answers(ranking.entities, decided, chosen)
 
-    def score(
-        self, scores: Scores, system: str, split: str, chosen: np.ndarray, answers: Answers, at: Sequence[int]
-    ) -> None:
-        """Add the figures of one system on the chosen queries."""
-        hits = answers.entities == self.truth[:, None]
-        right, inside = hits[:, 0], chosen & self.matchable
+def _score_decisions(
+    scores: Scores, asked: Asked, system: str, split: str, chosen: np.ndarray, answers: Answers
+) -> None:
+    """Add the figures that hang on the threshold."""
+    draws = {"bootstrap": scores.bootstrap, "seed": scores.seed}
+    note = _join(answers.note, "threshold fitted on these rows" if (answers.fitted_on & chosen).any() else "")
+    truth, n = asked.truth[chosen], int(chosen.sum())
+    right = answers.entities[:, 0] == asked.truth
+    answered = np.where(answers.decided, right, ~asked.is_matchable & ~answers.asked)
+    scores.add("no-match accuracy", system, split, share(answered[chosen], truth, **draws), note)
+    if answers.asked.any():
+        scores.add("review rate", system, split, share(answers.asked[chosen], truth, **draws), note)
+    columns = (right & answers.decided, answers.decided, asked.is_matchable)
+    for name, figure in measure(sum_by(truth, *(part[chosen] for part in columns)), LINKING, n, **draws).items():
+        scores.add(name, system, split, figure, note)
 
-        def add(name: str, values: np.ndarray, rows: np.ndarray, note: str = answers.note) -> None:
-            figure = share(values[rows], self.truth[rows], bootstrap=scores.bootstrap, seed=scores.seed)
-            scores.add(name, system, split, figure, note)
 
-        add("matched accuracy", right, inside)
-        for k in at:
-            add(f"recall@{k}", hits[:, :k].any(axis=1), inside)
-        if not answers.threshold:
-            return
-        overlapping = (answers.fitted_on & chosen).any()
-        notes = [answers.note, "threshold fitted on these rows" if overlapping else ""]
-        note = "; ".join(part for part in notes if part)
-        add("no-match accuracy", np.where(answers.decided, right, ~self.matchable), chosen, note)
-        sums = sum_by(
-            self.truth[chosen],
-            *(column[chosen] for column in (right & answers.decided, answers.decided, self.matchable)),
-        )
-        figures = measure(sums, LINKING, int(chosen.sum()), bootstrap=scores.bootstrap, seed=scores.seed)
-        for name, figure in figures.items():
-            scores.add(name, system, split, figure, note)
-
-    def calibration(self, rows: pd.DataFrame, entity_of: dict[str, str], chosen: np.ndarray, scores: Scores) -> Figure:
-        """Expected calibration error of the best candidates' probabilities in ten bins of equal size."""
-        first = rows[~rows["record_id"].duplicated()].set_index("record_id").reindex(self.ids)
-        probability = first["probability"].to_numpy(dtype=float)
-        right = np.array([entity_of.get(name) for name in first["exemplar_id"]], dtype=object) == self.truth
-        kept = np.flatnonzero(chosen & ~np.isnan(probability))
-        kept = kept[np.argsort(probability[kept], kind="stable")]
-        bins = np.arange(len(kept)) * _BINS // max(len(kept), 1)
-        gaps = np.zeros((len(kept), _BINS + 1))
-        gaps[np.arange(len(kept)), bins] = probability[kept] - right[kept]
-        gaps[:, _BINS] = 1
-        sums = sum_by(self.truth[kept], *gaps.T)
-        formulas = {"ece": lambda t: divide(np.abs(t[..., :_BINS]).sum(-1), t[..., _BINS], np.nan)}
-        return measure(sums, formulas, len(kept), bootstrap=scores.bootstrap, seed=scores.seed)["ece"]
+def _join(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _precision(t: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Metrics of links and clusters, each with n and a bootstrap interval over entities.
 
-Every metric here is a function of totals over entities. Its interval comes from drawing the entities with
-replacement, not the records: records of one entity are right or wrong together.
+Intervals come from drawing the entities with replacement, not the records: records of one entity are right or wrong
+together. Most metrics are functions of totals over entities; those of an order of the queries are functions of how
+often each query was drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -49,20 +50,23 @@ def measure(sums: np.ndarray, formulas: dict[str, Formula], n: int, *, bootstrap
     if not n:
         return dict.fromkeys(formulas, NOTHING)
     sums = np.asarray(sums, dtype=np.float64)
+    totals = np.concatenate([sums[drawn].sum(axis=1) for drawn in _drawn(len(sums), bootstrap, seed)])
+    return {name: _figure(float(formula(sums.sum(axis=0))), formula(totals), n) for name, formula in formulas.items()}
+
+
+def _drawn(entities: int, bootstrap: int, seed: int, width: int = 1) -> Iterator[np.ndarray]:
+    """Resamples as rows of drawn entities, int64 (some, entities), fewer at a time where each takes `width` cells."""
     rng = np.random.default_rng(seed)
-    totals = np.empty((bootstrap, sums.shape[1]))
-    step = max(1, _DRAWS_AT_A_TIME // len(sums))
+    step = max(1, _DRAWS_AT_A_TIME // max(entities, width))
     for start in range(0, bootstrap, step):
-        drawn = rng.integers(len(sums), size=(min(step, bootstrap - start), len(sums)))
-        totals[start : start + step] = sums[drawn].sum(axis=1)
+        yield rng.integers(entities, size=(min(step, bootstrap - start), entities))
+
+
+def _figure(value: float, resampled: np.ndarray, n: int) -> Figure:
     tail = (1 - CONFIDENCE) / 2
-    figures = {}
-    for name, formula in formulas.items():
-        values = formula(totals)
-        known = values[~np.isnan(values)]
-        low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
-        figures[name] = Figure(float(formula(sums.sum(axis=0))), float(low), float(high), n)
-    return figures
+    known = resampled[~np.isnan(resampled)]
+    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (np.nan, np.nan)
+    return Figure(value, float(low), float(high), n)
 
 
 def share(right: np.ndarray, entities: np.ndarray, *, bootstrap: int, seed: int) -> Figure:
@@ -98,6 +102,81 @@ def sum_by(entities: np.ndarray, *columns: np.ndarray) -> np.ndarray:
     """Sum columns (n,) within each entity: float64 (entities, columns)."""
     codes = np.unique(np.asarray(entities, dtype=str), return_inverse=True)[1]
     return np.column_stack([np.bincount(codes, np.asarray(column, np.float64)) for column in columns])
+
+
+def auroc(score: np.ndarray, positive: np.ndarray, entities: np.ndarray, *, bootstrap: int, seed: int) -> Figure:
+    """Chance that a positive scores higher than a negative, ties counting half: the area under the ROC curve.
+
+    Args:
+        score: (n,), any scale; NaN: lower than every other.
+        positive: bool (n,).
+        entities: true entity of each (n,); the unit of resampling.
+        bootstrap: resamples; those without a positive or without a negative are left out.
+        seed: of the resampling.
+
+    Returns:
+        The area; NaN without a positive or without a negative.
+    """
+    order = np.argsort(_known(score), kind="stable")
+    ranked, up = _known(score)[order], np.asarray(positive, dtype=bool)[order]
+    first, last = (np.searchsorted(ranked, ranked, side) for side in ("left", "right"))
+
+    def formula(times: np.ndarray) -> np.ndarray:
+        times = times[:, order]
+        negatives = np.cumsum(times * ~up, axis=1)
+        below = np.concatenate([np.zeros((len(times), 1)), negatives], axis=1)
+        won = times * up * (below[:, first] + below[:, last]) / 2
+        return divide(won.sum(axis=1), (times * up).sum(axis=1) * below[:, -1], np.nan)
+
+    return _of_order(formula, entities, bootstrap=bootstrap, seed=seed)
+
+
+def precision_at(
+    coverage: float, score: np.ndarray, right: np.ndarray, entities: np.ndarray, *, bootstrap: int, seed: int
+) -> Figure:
+    """Share of right answers among the highest scoring `coverage` of all.
+
+    Of answers that tie at the end each counts with the same part, so that their order does not matter (Geifman and
+    El-Yaniv 2017, Selective classification for deep neural networks, for the measure).
+
+    Args:
+        coverage: share of the answers that is given, above 0, at most 1.
+        score: (n,), any scale; NaN: given last.
+        right: bool (n,).
+        entities: true entity of each (n,); the unit of resampling.
+        bootstrap: resamples.
+        seed: of the resampling.
+    """
+    order = np.argsort(-_known(score), kind="stable")
+    ranked, good = _known(score)[order], np.asarray(right, dtype=bool)[order]
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ranked) else np.empty(0, np.int64)
+
+    def formula(times: np.ndarray) -> np.ndarray:
+        times = times[:, order]
+        tied, hits = (np.add.reduceat(column, starts, axis=1) for column in (times, times * good))
+        wanted = coverage * tied.sum(axis=1, keepdims=True)
+        given = np.clip(divide(wanted - (np.cumsum(tied, axis=1) - tied), tied, 0.0), 0.0, 1.0)
+        return np.asarray(((given * hits).sum(axis=1) / wanted[:, 0]).round(12))
+
+    return _of_order(formula, entities, bootstrap=bootstrap, seed=seed)
+
+
+def _known(score: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(np.asarray(score, dtype=np.float64), nan=-np.inf, neginf=-np.inf, posinf=np.inf)
+
+
+def _of_order(formula: Formula, entities: np.ndarray, *, bootstrap: int, seed: int) -> Figure:
+    """The figure of a formula from how often each query counts, (samples, n) float64, to values (samples,)."""
+    if not len(entities):
+        return NOTHING
+    codes = np.unique(np.asarray(entities, dtype=str), return_inverse=True)[1]
+    size = int(codes.max()) + 1
+    values = []
+    for drawn in _drawn(size, bootstrap, seed, len(codes)):
+        places = drawn + size * np.arange(len(drawn))[:, None]
+        times = np.bincount(places.ravel(), minlength=size * len(drawn)).reshape(len(drawn), size)
+        values.append(formula(times[:, codes].astype(np.float64)))
+    return _figure(float(formula(np.ones((1, len(codes))))[0]), np.concatenate(values), len(codes))
 
 
 def clustering(truth: np.ndarray, predicted: np.ndarray, *, bootstrap: int, seed: int) -> dict[str, Figure]:

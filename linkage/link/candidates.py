@@ -13,7 +13,7 @@ from linkage.link.fields import apart, blocks
 from linkage.link.index import Index, Modality
 from linkage.link.likeness import Likeness, Side, Vectors
 from linkage.link.scorer import Scorer
-from linkage.link.wording import Wording
+from linkage.link.wording import Wording, nearest_by_rarity
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -78,7 +78,7 @@ def candidates(
     *,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> Iterator[Candidates]:
-    """The union of the nearest exemplars by pooled, image and text vectors, some hundred queries at a time.
+    """The union of the nearest exemplars by pooled, image and text vectors and by n-grams, a hundred queries at a time.
 
     Lattices are compared last, and only with the exemplars that are likeliest without them: a query's other ones are
     left out.
@@ -99,15 +99,21 @@ def candidates(
     known_ones = Side(index, np.arange(len(index)), index.exemplars, index.wording)
     likeness = Likeness(asking, known_ones, index.image_weight, config.fields)
     entities = pd.factorize(index.exemplars["entity_id"])[0]
+    rare = asking.wording.rare_rows(index.wording)
+    alone = _alone(vectors, rows, index)
     for asked, known in blocks(queries, index.exemplars, config.blocking):
         inside = index if len(known) == len(index) else index.take(known)
-        for query, found in _searched(vectors, rows, asked, inside, config.neighbours, device):
-            place, near = _union(np.hstack([near for near, _ in found.values()]), len(inside))
+        for part, found in _searched(vectors, rows[asked], inside, config.neighbours, alone, device):
+            query = asked[part]
+            views = [near for near, _ in found.values()]
+            if rare is not None:
+                views.append(nearest_by_rarity(rare[query], index.wording, known, min(config.neighbours, len(known))))
+            place, near = _union(np.hstack(views), len(inside))
             a, b = query[place], known[near]
             kept = apart(queries, a, index.exemplars, b, config.exclude)
             a, b = a[kept], b[kept]
             alike, parts = likeness.written(a, b)
-            likeliest = _likeliest(a, b, entities[b], scorer.logit(alike), alike["score"].to_numpy(), config)
+            likeliest = _likeliest(a, b, entities[b], scorer.logit(alike), alike, config)
             pairs = Pairs(a, b, alike, parts).at(likeliest)
             alike = pairs.alike.assign(likelihood=likeness.likelihoods(pairs.query, pairs.exemplar))
             yield Candidates(pairs._replace(alike=alike), _nearest(found, query, known))
@@ -117,16 +123,29 @@ Found = dict[Modality, tuple[np.ndarray, np.ndarray]]
 """Rows of the index and cosines (q, k) by space."""
 
 
+def _alone(vectors: Embeddings, rows: np.ndarray, index: Index) -> Modality | None:
+    """The modality that queries and exemplars have where none of them has the other: pooled vectors are its own."""
+    if not vectors.image[rows].any() and not index.image.any():
+        return "text"
+    return "image" if not vectors.text[rows].any() and not index.text.any() else None
+
+
 def _searched(
-    vectors: Embeddings, rows: np.ndarray, asked: np.ndarray, index: Index, k: int, device: Literal["cpu", "cuda"]
-) -> Iterator[tuple[np.ndarray, Found]]:
-    """Some hundred of the asked queries at a time, and what was found for them."""
-    for start in range(0, len(asked), _SEARCHED_AT_A_TIME):
-        several = asked[start : start + _SEARCHED_AT_A_TIME]
-        found = _search(vectors, rows[several], index, k, device)
-        for first in range(0, len(several), _QUERIES_AT_A_TIME):
-            some = slice(first, first + _QUERIES_AT_A_TIME)
-            yield several[some], {space: (near[some], cosines[some]) for space, (near, cosines) in found.items()}
+    vectors: Embeddings, rows: np.ndarray, index: Index, k: int, alone: Modality | None, device: Literal["cpu", "cuda"]
+) -> Iterator[tuple[slice, Found]]:
+    """Some hundred of the queries at a time, and what was found for them."""
+    for start in range(0, len(rows), _SEARCHED_AT_A_TIME):
+        some = rows[start : start + _SEARCHED_AT_A_TIME]
+        near = Vectors.of(vectors, some)
+        asked: dict[Modality, np.ndarray] = {"image": near.image, "text": near.text}
+        if not alone:
+            asked["pooled"] = vectors.pooled(index.image_weight, some)
+        hits = {by: index.search(asked[by], min(k, len(index)), by=by, device=device) for by in asked}
+        hits["pooled"] = hits[alone or "pooled"]
+        for first in range(0, len(some), _QUERIES_AT_A_TIME):
+            part = slice(first, min(first + _QUERIES_AT_A_TIME, len(some)))
+            found: Found = {by: (hits[by][1][part], hits[by][0][part]) for by in SPACES}
+            yield slice(start + part.start, start + part.stop), found
 
 
 def _likeliest(
@@ -134,19 +153,23 @@ def _likeliest(
     exemplar: np.ndarray,
     entity: np.ndarray,
     logit: np.ndarray,
-    score: np.ndarray,
+    alike: pd.DataFrame,
     config: LinkConfig,
 ) -> np.ndarray:
-    """The `rescored` likeliest pairs of each query and the likeliest one of its k likeliest entities, ascending."""
-    order = np.lexsort((exemplar, -score, -logit.round(9), query))
+    """Pairs of each query to go on with, ascending: the `rescored` likeliest, and those of its k likeliest entities.
+
+    Half as many with the likest pictures come along: where handwriting was read wrong the strings say little of the
+    true exemplar, but the picture and its lattice do.
+    """
+    order = np.lexsort((exemplar, -alike["image_cosine"].to_numpy(), query))
+    seen = alike["image_cosine"].notna().to_numpy()[order]
+    pictured = order[seen & (_places(query[order], seen) <= config.rescored // 2)]
+    order = np.lexsort((exemplar, -alike["score"].to_numpy(), -logit.round(9), query))
     query, entity = query[order], entity[order]
     first_of_entity = ~pd.MultiIndex.from_arrays([query, entity]).duplicated()
-    return np.sort(
-        order[
-            (_places(query, np.ones(len(query), dtype=bool)) <= config.rescored)
-            | (first_of_entity & (_places(query, first_of_entity) <= config.k))
-        ]
-    )
+    likely = _places(query, np.ones(len(query), dtype=bool)) <= config.rescored
+    of_entities = first_of_entity & (_places(query, first_of_entity) <= config.k)
+    return np.union1d(order[likely | of_entities], pictured)
 
 
 def _places(query: np.ndarray, counted: np.ndarray) -> np.ndarray:
@@ -155,19 +178,6 @@ def _places(query: np.ndarray, counted: np.ndarray) -> np.ndarray:
     total = np.cumsum(counted)
     before = np.maximum.accumulate(np.where(begins, total - counted, 0))
     return np.asarray(total - before)
-
-
-def _search(
-    vectors: Embeddings, rows: np.ndarray, index: Index, neighbours: int, device: Literal["cpu", "cuda"]
-) -> Found:
-    """What the index finds in each of the SPACES."""
-    near = Vectors.of(vectors, rows)
-    asked = {"pooled": vectors.pooled(index.image_weight, rows), "image": near.image, "text": near.text}
-    found: Found = {}
-    for space in SPACES:
-        cosines, exemplars = index.search(asked[space], min(neighbours, len(index)), by=space, device=device)
-        found[space] = exemplars, cosines
-    return found
 
 
 def _nearest(found: Found, query: np.ndarray, known: np.ndarray) -> pd.DataFrame:

@@ -65,7 +65,7 @@ class Labelled(NamedTuple):
         return bool(self.is_match.sum() >= MIN_POSITIVES and not self.is_match.all())
 
 
-def fit_scorer(pairs: Labelled, start: Scorer) -> Scorer:
+def fit_scorer(pairs: Labelled, start: Scorer, *, strength: float | None = None) -> Scorer:
     """Fit a scorer on labelled candidates: the coefficients under which `shares` are likeliest.
 
     This is a conditional logit (McFadden 1974) with "no match" among the choices; where every pair is a query of
@@ -76,6 +76,7 @@ def fit_scorer(pairs: Labelled, start: Scorer) -> Scorer:
     Args:
         pairs: what is known.
         start: the scorer to correct.
+        strength: of the pull, in the unit of one query's evidence; None: the best of STRENGTHS.
 
     Raises:
         InputError: fewer than MIN_POSITIVES true pairs, no false one, or true pairs are not the more similar.
@@ -85,7 +86,7 @@ def fit_scorer(pairs: Labelled, start: Scorer) -> Scorer:
             f"scorer: {int(pairs.is_match.sum())} true and {int((~pairs.is_match).sum())} false labelled pairs; "
             f"at least {MIN_POSITIVES} true ones and one false one are needed"
         )
-    strength = _chosen_strength(pairs, start)
+    strength = _chosen_strength(pairs, start) if strength is None else strength
     left_out = _left_out(pairs, start, strength)
     fitted = _fit_levels(pairs, start, strength)
     if max(weights.vector().max() for weights in fitted.levels.values()) <= 1e-3:
@@ -108,22 +109,6 @@ def left_out_logits(pairs: Labelled, start: Scorer, fitted: Scorer) -> np.ndarra
         return fitted.logit(pairs.alike)
     logit = _left_out(pairs, start, fitted.strength)
     return _platt(logit, pairs).move(logit, levels_of(pairs.alike))
-
-
-def calibrate(scorer: Scorer, pairs: Labelled) -> Scorer:
-    """The same scorer with its logit stretched and shifted until `shares` are likeliest (Platt 1999, as `fit_scorer`).
-
-    What counts how much stays as it is: from labelled pairs of another kind than those to come one can learn how sure
-    to be, but not what to look at.
-
-    Raises:
-        InputError: there are too few true pairs, or the higher logit is not the likelier match.
-    """
-    if not pairs.enough:
-        raise InputError(
-            f"scorer: {int(pairs.is_match.sum())} true labelled pairs; at least {MIN_POSITIVES} are needed"
-        )
-    return _counted(scorer.scaled(*_platt(scorer.logit(pairs.alike), pairs)), pairs)
 
 
 def _counted(scorer: Scorer, pairs: Labelled) -> Scorer:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from linkage.config import LinkConfig
 from linkage.errors import ArtefactError
+from linkage.link.assign import assign, groups_of
 from linkage.link.candidates import Candidates, Pairs, candidates
-from linkage.link.decide import fit_threshold
+from linkage.link.decide import (
+    CandidateSets,
+    Threshold,
+    bound_false_links,
+    conformal_cut,
+    fit_threshold,
+    tied_counts,
+)
 from linkage.link.fields import check_columns
-from linkage.link.fit import MIN_POSITIVES, Labelled, calibrate, left_out_logits, refit
+from linkage.link.fit import MIN_POSITIVES, Labelled, left_out_logits, refit
 from linkage.link.index import Index, choose_device, rows_of
 from linkage.link.links import links_table, manifest_of, nearest_of, ranked
 from linkage.link.scorer import DEFAULT_SCORER, Scorer, shares
@@ -45,15 +53,15 @@ class LinkResult:
         links: one row per query and candidate entity, best first (see the data dictionary); a query without
             candidates has one row without them.
         nearest: the nearest exemplar of each query in each space: record_id, by, exemplar_id, cosine.
-        threshold: match probability from which (>=) the best candidate is a match.
-        threshold_source: "given", "fitted" or "default".
+        threshold: match probability from which (>=) the best candidate is a match, and what it promises.
+        sets: which candidates make up the set of a query, where a coverage was asked for.
         scorer: the scorer that gave the probabilities.
     """
 
     links: pd.DataFrame
     nearest: pd.DataFrame
-    threshold: float
-    threshold_source: Literal["given", "fitted", "default"]
+    threshold: Threshold
+    sets: CandidateSets | None
     scorer: Scorer
 
     def save(self, path: Path, *, index: Path, queries: Path) -> None:
@@ -63,8 +71,8 @@ class LinkResult:
         manifest = {
             "index": str(index),
             "queries": str(queries),
-            "threshold": self.threshold,
-            "threshold_source": self.threshold_source,
+            "threshold": asdict(self.threshold) | {"sentence": self.threshold.sentence},
+            "sets": asdict(self.sets) | {"sentence": self.sets.sentence} if self.sets else None,
             "scorer": self.scorer.as_dict(),
         }
         with replacing(manifest_of(path)) as temporary:
@@ -112,9 +120,12 @@ def link(
     job = _Job(queries.frame.reset_index(drop=True), embeddings, index, config)
     fitted = job.fit(scorer or DEFAULT_SCORER)
     found, nearest = job.search(fitted)
-    threshold, source = job.threshold(found)
-    log.info("link: threshold %.3f (%s), scorer %s", threshold, source, fitted.origin)
-    return LinkResult(job.table(found, threshold, source), job.named(nearest), threshold, source, fitted)
+    found = job.constrained(found)
+    threshold, sets = job.threshold(found), job.sets(found)
+    log.info("link: scorer %s. %s", fitted.origin, threshold.sentence)
+    if sets:
+        log.info("link: %s", sets.sentence)
+    return LinkResult(job.table(found, threshold, sets), job.named(nearest), threshold, sets, fitted)
 
 
 def labelled_pairs(
@@ -123,11 +134,6 @@ def labelled_pairs(
     """The best pair of each entity for labelled queries: what a scorer is fitted on; arguments as for `link`."""
     job = _Job(queries.frame.reset_index(drop=True), embeddings, index, config)
     return job.labelled(np.arange(len(job.frame)), scorer)
-
-
-def calibrated(scorer: Scorer, queries: Records, embeddings: Embeddings, index: Index, config: LinkConfig) -> Scorer:
-    """A scorer whose probabilities are set by labelled queries, see `calibrate`; arguments as for `link`."""
-    return calibrate(scorer, labelled_pairs(queries, embeddings, index, config, scorer))
 
 
 class _Job:
@@ -195,19 +201,38 @@ class _Job:
     def search(self, scorer: Scorer) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The best exemplar of each of the best entities of every query (see `ranked`), and the nearest by space."""
         found, nearest = [], []
+        wide = self.config.constraint != "many-to-one" or self.config.coverage is not None
+        kept = max(self.config.k, self.config.rescored) if wide else max(self.config.k, 2)
         with progress("link", len(self.frame)) as advance:
             for part in self.candidates(np.arange(len(self.frame)), scorer):
                 pairs, logit = _best_of_entities(part.pairs, scorer, self.codes)
                 table = ranked(pairs, logit, shares(logit, pairs.query))
-                found.append(table[table["rank"] <= self.config.k])
+                found.append(table[table["rank"] <= kept])
                 nearest.append(part.nearest)
                 advance(len(np.unique(pairs.query)))
         return pd.concat(found, ignore_index=True), pd.concat(nearest, ignore_index=True)
 
-    def threshold(self, found: pd.DataFrame) -> tuple[float, Literal["given", "fitted", "default"]]:
-        """Decide the threshold: given, fitted on labelled val (else train) queries, or the default."""
-        if self.config.threshold is not None:
-            return self.config.threshold, "given"
+    def constrained(self, found: pd.DataFrame) -> pd.DataFrame:
+        """The candidates after the constraint, ranked anew; `free`: the candidate may be called a match."""
+        if self.config.constraint == "many-to-one":
+            return found.assign(free=True)
+        frame = self.frame
+        page = frame["page"].to_numpy() if "page" in frame else np.ones(len(frame))
+        group = groups_of(self.config.constraint, frame["source"].to_numpy(dtype=object), page)
+        query, code = found["query"].to_numpy(), self.codes[found["exemplar"].to_numpy()]
+        left = assign(query, code, found["logit"].to_numpy(), group)
+        found = found.assign(free=left.linkable, logit=found["logit"].where(left.allowed, -np.inf))
+        order = np.lexsort((found["exemplar"], -found["logit"], ~found["free"], query))
+        found = found.iloc[order].reset_index(drop=True)
+        found["rank"] = found.groupby("query").cumcount() + 1
+        return found.assign(probability=shares(found["logit"].to_numpy(), found["query"].to_numpy()))
+
+    def judged(self, found: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
+        """Labelled queries to fit decisions on (rows), and probability and right of each one's best candidate.
+
+        They are those of split val; where they are too few, those of split train too, as scorers that did not see
+        their entity would have answered.
+        """
         first = found[found["rank"] == 1].set_index("query")
         right = self.entities[first["exemplar"].to_numpy()] == self.labels[first.index.to_numpy()]
         best = first[["probability"]].assign(right=right)
@@ -215,27 +240,80 @@ class _Job:
         if not enough and self.left_out is not None:
             best = pd.concat([self.left_out, best[~best.index.isin(self.left_out.index)]])
         rows = np.flatnonzero(self.is_val if enough else self.is_train | self.is_val)
-        if len(rows) < MIN_VALIDATION:
-            return DEFAULT_THRESHOLD, "default"
         best = best.reindex(rows)
-        correct = best["right"].eq(True).to_numpy(dtype=bool)
-        return fit_threshold(best["probability"].to_numpy(float), correct, self.is_matchable[rows]), "fitted"
+        return rows, best.assign(right=best["right"].eq(True))
 
-    def table(self, found: pd.DataFrame, threshold: float, source: str) -> pd.DataFrame:
+    def threshold(self, found: pd.DataFrame) -> Threshold:
+        """Decide the threshold: given, fitted on labelled queries for the aim, or the default."""
+        if self.config.threshold is not None:
+            return Threshold(self.config.threshold, "given")
+        rows, best = self.judged(found)
+        config, probability, right = self.config, best["probability"].to_numpy(float), best["right"].to_numpy(bool)
+        if config.aim == "false-links":
+            most, risk = config.max_false_links, config.risk
+            return bound_false_links(probability, right, self.named_entity(rows), max_false_links=most, risk=risk)
+        if len(rows) < MIN_VALIDATION:
+            return Threshold(DEFAULT_THRESHOLD, "default")
+        return Threshold(fit_threshold(probability, right, self.is_matchable[rows], config.aim), "fitted", config.aim)
+
+    def review_threshold(self, found: pd.DataFrame, threshold: Threshold) -> float:
+        """Given; or, under a bound on false links, the threshold of the best accuracy; else there is no review."""
+        if self.config.review_threshold is not None:
+            return self.config.review_threshold
+        value = np.inf if threshold.value is None else threshold.value
+        if threshold.aim != "false-links":
+            return value
+        rows, best = self.judged(found)
+        if len(rows) < MIN_VALIDATION:
+            return min(value, DEFAULT_THRESHOLD)
+        probability, right = best["probability"].to_numpy(float), best["right"].to_numpy(bool)
+        return min(value, fit_threshold(probability, right, self.is_matchable[rows]))
+
+    def sets(self, found: pd.DataFrame) -> CandidateSets | None:
+        """Which candidates make up a query's set, by labelled queries that have a match."""
+        if self.config.coverage is None:
+            return None
+        rows, _ = self.judged(found)
+        rows = rows[self.is_matchable[rows]]
+        query = found["query"].to_numpy()
+        true = found[self.entities[found["exemplar"].to_numpy()] == self.labels[query]]
+        probability = true.drop_duplicates("query").set_index("query")["probability"].reindex(rows)
+        return conformal_cut(probability.to_numpy(float), self.labels[rows], coverage=self.config.coverage)
+
+    def named_entity(self, rows: np.ndarray) -> np.ndarray:
+        """The unit in which labelled queries are sampled: the entity; one without a match stands for itself."""
+        ids = self.frame["record_id"].to_numpy(dtype=object)
+        return np.asarray(np.where(self.is_matchable[rows], self.labels[rows], ids[rows]))
+
+    def table(self, found: pd.DataFrame, threshold: Threshold, sets: CandidateSets | None) -> pd.DataFrame:
         """The links table."""
-        first = found["rank"] == 1
-        best = found["probability"].where(first).groupby(found["query"]).transform("max")
-        second = found["probability"].where(found["rank"] == 2).groupby(found["query"]).transform("max")
-        passed = first & (found["probability"] >= threshold)
+        review = self.review_threshold(found, threshold)
+        query, first = found["query"].to_numpy(), (found["rank"] == 1).to_numpy()
+        of_first = np.cumsum(first) - 1
+        probability = found["probability"].to_numpy()
+        best = probability[first][of_first]
+        rival = np.full(int(first.sum()), np.nan)
+        second = (found["rank"] == 2).to_numpy()
+        rival[of_first[second]] = probability[second]
+        ties = tied_counts(found["logit"].to_numpy(), query)[of_first]
+        tied = (ties > 1) & (found["rank"].to_numpy() <= ties)
+        together = np.bincount(of_first, np.where(tied | first, probability, 0.0))[of_first]
+        match = first & threshold.passed(together) & found["free"].to_numpy()
+        asked = first & ~(match & ~tied) & (match | (together >= review)) & found["free"].to_numpy()
         found = found.assign(
-            margin=found["probability"] - second.where(first, best),
-            tied=np.nan,
-            in_set=np.nan,
-            decision=np.where(passed, "match", "no-match"),
+            margin=probability - np.where(first, rival[of_first], best),
+            tied=np.where(tied, ties, np.nan),
+            in_set=np.nan if sets is None else (probability >= sets.cut).astype(float),
+            decision=np.where(asked, "review", np.where(match, "match", "no-match")),
         )
-        found.attrs = {"threshold": threshold, "review_threshold": threshold, "threshold_source": source}
+        found = found[(found["rank"] <= self.config.k) | (found["in_set"] == 1)]
+        found.attrs = {
+            "threshold": np.nan if threshold.value is None else threshold.value,
+            "review_threshold": review if np.isfinite(review) else np.nan,
+            "threshold_source": threshold.source,
+        }
         readings = self.embeddings.readings["reading"].to_numpy(dtype=object)[self.rows]
-        return links_table(found, self.frame, readings, self.index)
+        return links_table(found.drop(columns="free"), self.frame, readings, self.index)
 
     def named(self, nearest: pd.DataFrame) -> pd.DataFrame:
         """The nearest exemplars by their ids."""

@@ -19,6 +19,8 @@ MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "conf
 
 _NGRAMS = (2, 4)  # characters within words, as in the TF-IDF baseline
 _HALF = 8.0  # letters of a text of which `length` is one half
+_LEAST = 1e-3  # likelihood per letter that counts as none at all
+_RAREST = (200, 1000, 0.02)  # n-grams that more records have do not find neighbours: least, most, share of all
 
 
 class Words(NamedTuple):
@@ -89,6 +91,21 @@ class Wording:
     _weighed: tuple[_Terms, list[Any]] | None = None
 
     @cached_property
+    def postings(self) -> Any:
+        """The rarer n-grams of the text, or else the reading, of each record: sparse (features, n)."""
+        matrix = self.rare_rows(self)
+        least, most, share = _RAREST
+        common = np.diff(matrix.tocsc().indptr) > max(least, min(most, share * matrix.shape[0]))
+        matrix.data[common[matrix.indices]] = 0.0
+        matrix.eliminate_zeros()
+        return matrix.T.tocsr()
+
+    def rare_rows(self, right: Wording) -> Any:
+        """The text, or else the reading, of each record under the terms of `right`: sparse (n, features)."""
+        said = [text or own for text, own in zip(*self._folded, strict=True)]
+        return None if right.terms is None else right.terms.matrix(said)
+
+    @cached_property
     def lattices(self) -> Folded:
         """Folded lattices, unpacked at the first use.
 
@@ -145,18 +162,22 @@ def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.n
 
 
 def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """Likelihood of each record's letters under the other's lattice, the mean of both directions.
+    """How likely each record's letters are under the other's lattice, the mean of both directions.
+
+    1 + log(p) / log(1000) of a chance p per letter (see `likelihood.likelihood`): that is what adds up over evidence,
+    and what evens out between a text that is a little likelier and one that is far from what was seen.
 
     Args:
         left, right, a, b: as for `alike`.
 
     Returns:
-        float64 (m,), 0..1, in steps of 1e-6; NaN where a text, or any lattice, is missing.
+        float64 (m,), 0 (a thousandth or less) to 1, in steps of 1e-6; NaN where a text, or any lattice, is missing.
 
     Raises:
         ArtefactError: bytes that are no lattice.
     """
-    ways = [likelihood(left.lattices, a, right.letters, b), likelihood(right.lattices, b, left.letters, a)]
+    chances = likelihood(left.lattices, a, right.letters, b), likelihood(right.lattices, b, left.letters, a)
+    ways = [1.0 - np.log(np.maximum(chance, _LEAST)) / np.log(_LEAST) for chance in chances]
     there = np.sum([~np.isnan(way) for way in ways], axis=0)
     return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
 
@@ -179,8 +200,31 @@ class _Terms:
             return None
 
     def rows(self, texts: list[str]) -> Any:
+        """Sparse unit rows (n, features); None where there is no text at all."""
+        return self.matrix(texts) if any(texts) else None
+
+    def matrix(self, texts: list[str]) -> Any:
         """Sparse unit rows (n, features)."""
-        return self._vectorizer.transform(texts).tocsr() if any(texts) else None
+        return self._vectorizer.transform(texts).tocsr()
+
+
+def nearest_by_rarity(left: Any, right: Wording, rows: np.ndarray, k: int) -> np.ndarray:
+    """Records that share the most of what is rare with each query, int64 (q, k), in no order; -1: fewer than k.
+
+    Args:
+        left: `Wording.rare_rows` of the queries, sparse (q, features).
+        right: where to look; has terms.
+        rows: only these rows of it.
+        k: how many.
+    """
+    postings = right.postings if len(rows) == right.postings.shape[1] else right.postings[:, rows]
+    shared = (left @ postings).tocsr()
+    found = np.full((left.shape[0], k), -1, dtype=np.int64)
+    for row, (start, end) in enumerate(zip(shared.indptr[:-1], shared.indptr[1:], strict=True)):
+        scores, places = shared.data[start:end].round(6), shared.indices[start:end]
+        best = np.lexsort((places, -scores))[:k]
+        found[row, : len(best)] = places[best]
+    return found
 
 
 def _rarity(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:

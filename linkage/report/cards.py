@@ -8,33 +8,56 @@ import numpy as np
 import pandas as pd
 
 from linkage.config import ReportConfig
-from linkage.report.charts import histogram
+from linkage.report.charts import DECISIONS, histogram
 from linkage.report.pictures import Marked, Pictures, mark_differences, shorten
 
 _NEAR = 0.1
-_TIED = 0.05
+_CLOSE = 0.05
 
 
-def decisions(links: pd.DataFrame, pictures: Pictures, config: ReportConfig) -> dict[str, Any] | None:
-    """The histogram of match probabilities and the links nearest to the threshold, or None without links."""
+def decisions(
+    links: pd.DataFrame, sentences: list[str], pictures: Pictures, config: ReportConfig
+) -> dict[str, Any] | None:
+    """The histogram of match probabilities and the links to look at first, or None without links.
+
+    Args:
+        links: links table.
+        sentences: what is known of threshold and sets, for people.
+        pictures: of the records.
+        config: how many links are shown.
+    """
     best = links[(links["rank"] == 1) & links["probability"].notna()] if len(links) else links
     if not len(best):
         return None
-    threshold = float(best["threshold"].iloc[0])
     probability = best["probability"].to_numpy(dtype=float)
-    is_match = (best["decision"] == "match").to_numpy()
-    nearest = np.argsort(np.abs(probability - threshold), kind="stable")[: config.entities]
+    decision = best["decision"].to_numpy(dtype=object)
+    # No threshold: nothing could be promised of any, so nothing is called a match.
+    given = float(best["threshold"].iloc[0])
+    threshold = 1.0 if np.isnan(given) else given
+    far = np.abs(probability - threshold)
     second = links[links["rank"] == 2].set_index("record_id")
-    rows = [best.iloc[place] for place in nearest]
-    tied = int((is_match & (best["margin"].to_numpy(dtype=float) < _TIED)).sum())
+    is_tied = best["tied"].to_numpy(dtype=float, na_value=np.nan) > 1
+    in_set = links["in_set"].astype(float).groupby(links["record_id"]).sum(min_count=1).dropna()
     return {
         "threshold": threshold,
         "source": str(best["threshold_source"].iloc[0]),
-        "chart": histogram(probability, is_match, threshold),
-        "near": int((np.abs(probability - threshold) < _NEAR).sum()),
-        "tied": tied,
-        "doubtful": [_pair(row, second, pictures) for row in rows],
+        "sentences": sentences,
+        "chart": histogram(probability, decision, None if np.isnan(given) else given),
+        "counts": [(name, int((decision == name).sum())) for name in DECISIONS],
+        "near": int((far < _NEAR).sum()),
+        "close": int(((decision == "match") & (best["margin"].to_numpy(dtype=float) < _CLOSE)).sum()),
+        "tied": int(is_tied.sum()),
+        "sets": None if in_set.empty else _sets(in_set.to_numpy(dtype=int)),
+        "doubtful": [
+            _pair(best.iloc[place], second, pictures)
+            for place in np.lexsort((far, decision != "review"))[: config.entities]
+        ],
     }
+
+
+def _sets(sizes: np.ndarray) -> dict[str, int]:
+    """How many queries have a set of no, one or several candidates."""
+    return {"empty": int((sizes == 0).sum()), "one": int((sizes == 1).sum()), "several": int((sizes > 1).sum())}
 
 
 def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures) -> dict[str, Any]:
@@ -44,6 +67,7 @@ def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures) -> dict[str,
     parts = [("picture", row["image_score"]), ("text", row["text_score"]), ("cross", row["cross_score"])]
     return {
         "decision": row["decision"],
+        "tied": 0 if pd.isna(row["tied"]) else int(row["tied"]),
         "probability": float(row["probability"]),
         "score": float(row["score"]),
         "string": None if pd.isna(row["string_score"]) else float(row["string_score"]),

@@ -8,24 +8,27 @@ import numpy as np
 import pandas as pd
 
 INK, QUIET, LINE = "#2b2f33", "#6f767d", "#e4e1da"
-MATCH, OTHER, MARK = "#2f6f73", "#c9c4b8", "#b4552d"
+MATCH, REVIEW, OTHER, MARK = "#2f6f73", "#d9a441", "#c9c4b8", "#b4552d"
+DECISIONS = {"match": MATCH, "review": REVIEW, "no-match": OTHER}
+_SYSTEMS = ("#b4552d", "#d9a441", "#9a968c", "#2f6f73")
 _BINS = 40
 
 
-def histogram(probability: np.ndarray, is_match: np.ndarray, threshold: float) -> str:
-    """Match probabilities of the best candidates, matches apart from the rest, with the threshold as a line.
+def histogram(probability: np.ndarray, decision: np.ndarray, threshold: float | None) -> str:
+    """Match probabilities of the best candidates by decision, with the threshold as a line.
 
     Args:
         probability: (n,), 0..1.
-        is_match: bool (n,).
-        threshold: 0..1.
+        decision: match, review or no-match, object (n,).
+        threshold: 0..1; None: there is none.
     """
     import altair as alt
 
     edges = np.linspace(0, 1, _BINS + 1)
+    colors = {name: color for name, color in DECISIONS.items() if (decision == name).any()}
     parts = []
-    for name, chosen in (("no-match", ~is_match), ("match", is_match)):
-        counts, _ = np.histogram(probability[chosen], edges)
+    for name in reversed(colors):
+        counts, _ = np.histogram(probability[decision == name], edges)
         parts.append(pd.DataFrame({"from": edges[:-1], "to": edges[1:], "records": counts, "decision": name}))
     bars = (
         alt.Chart(pd.concat(parts))
@@ -48,11 +51,13 @@ def histogram(probability: np.ndarray, is_match: np.ndarray, threshold: float) -
             ),
             color=alt.Color(
                 "decision:N",
-                scale=alt.Scale(domain=["match", "no-match"], range=[MATCH, OTHER]),
-                legend=alt.Legend(title=None, orient="top", symbolType="square", labelFontSize=12, labelColor=QUIET),
+                scale=alt.Scale(domain=list(colors), range=list(colors.values())),
+                legend=_legend(symbolType="square"),
             ),
         )
     )
+    if threshold is None:
+        return _svg(bars.properties(width=640, height=190))
     mark = pd.DataFrame({"at": [threshold], "text": [f"threshold {threshold:.2f}"]})
     line = alt.Chart(mark).mark_rule(color=MARK, strokeDash=[4, 3], strokeWidth=1.5).encode(x="at:Q")
     left = threshold > 0.8
@@ -62,6 +67,47 @@ def histogram(probability: np.ndarray, is_match: np.ndarray, threshold: float) -
         .encode(x="at:Q", text="text:N")
     )
     return _svg((bars + line + label).properties(width=640, height=190))
+
+
+def diagram(reliability: pd.DataFrame) -> str:
+    """Share right against mean probability, with 95 % intervals: on the diagonal probabilities are what they say.
+
+    Args:
+        reliability: one row per bin: probability, value, low, high.
+    """
+    import altair as alt
+
+    x = alt.X("probability:Q", title="mean match probability", scale=_WHOLE, axis=_axis(values=_TENTHS, format=".1f"))
+    y = alt.Y("low:Q", title="share that is right", scale=_WHOLE, axis=_axis(values=_TENTHS, format=".1f", grid=True))
+    ends = pd.DataFrame({"probability": [0.0, 1.0], "low": [0.0, 1.0]})
+    even = alt.Chart(ends).mark_line(color=OTHER, strokeDash=[4, 3], strokeWidth=1.5).encode(x=x, y=y)
+    base = alt.Chart(reliability).encode(x=x)
+    ranges = base.mark_rule(color=MATCH, strokeWidth=3, opacity=0.4).encode(y=y, y2="high:Q")
+    points = base.mark_circle(color=MATCH, size=75, opacity=1).encode(y="value:Q")
+    return _svg((even + ranges + points).properties(width=300, height=300))
+
+
+def by_confidence(found: pd.DataFrame) -> str:
+    """Matched accuracy of some systems with 95 % intervals, side by side in each bin of reading confidence.
+
+    Args:
+        found: one row per system and bin: system, bin (its name on the axis, lines parted by |), value, low, high;
+            in order.
+    """
+    import altair as alt
+
+    systems, bins = (list(dict.fromkeys(found[name])) for name in ("system", "bin"))
+    colors = _SYSTEMS[-len(systems) :]
+    lines = _axis(labelAngle=0, domain=False, labelExpr="split(datum.label, '|')", labelLineHeight=15)
+    base = alt.Chart(found).encode(
+        x=alt.X("bin:N", sort=bins, title="confidence of the reading", axis=lines),
+        xOffset=alt.XOffset("system:N", sort=systems),
+        color=alt.Color("system:N", sort=systems, scale=alt.Scale(domain=systems, range=colors), legend=_legend()),
+    )
+    y = alt.Y("low:Q", title="share found", scale=_WHOLE, axis=_axis(values=_TENTHS, format=".1f", grid=True))
+    ranges = base.mark_rule(strokeWidth=3, opacity=0.35).encode(y=y, y2="high:Q")
+    points = base.mark_circle(size=55, opacity=1).encode(y="value:Q")
+    return _svg((ranges + points).properties(width=max(320, 78 * len(bins)), height=220))
 
 
 def intervals(metrics: pd.DataFrame, measures: list[str], own: str) -> str:
@@ -97,6 +143,20 @@ def intervals(metrics: pd.DataFrame, measures: list[str], own: str) -> str:
 
 
 _TENTHS = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+_WHOLE = {"domain": [0, 1]}
+
+
+def _legend(**options: Any) -> Any:
+    import altair as alt
+
+    quiet: dict[str, Any] = {
+        "title": None,
+        "orient": "top",
+        "labelFontSize": 12,
+        "labelColor": QUIET,
+        "symbolOpacity": 1,
+    }
+    return alt.Legend(**(quiet | options))
 
 
 def _axis(**options: Any) -> Any:

@@ -10,27 +10,12 @@ import pandas as pd
 from linkage.config import ReportConfig
 from linkage.records import Records
 from linkage.report.cards import EntityCards, decisions
-from linkage.report.charts import intervals
 from linkage.report.page import render
 from linkage.report.pictures import Pictures
+from linkage.report.quality import Figures, calibration, picture_help, tasks
 from linkage.tables import replacing
 
 ORIGINS = ("exemplar", "linked", "clustered", "singleton")
-MEASURES = {
-    "linking": ("matched accuracy", "recall@5", "no-match accuracy", "link precision", "link recall"),
-    "clustering": (
-        "pairwise precision",
-        "pairwise recall",
-        "pairwise F1",
-        "B-cubed F1",
-        "adjusted Rand index",
-    ),
-    "reading": ("region recall", "region precision", "character error rate", "read without error"),
-}
-CHARTED = {
-    "linking": ["matched accuracy", "no-match accuracy"],
-    "clustering": ["pairwise F1", "B-cubed F1"],
-}
 _FAILURES = 50
 _MADE = ("linkage", "model", "seed", "started", "python", "system", "versions")
 
@@ -43,7 +28,8 @@ def write_report(
     members: pd.DataFrame,
     entities: pd.DataFrame,
     failures: pd.DataFrame,
-    metrics: pd.DataFrame,
+    figures: Figures,
+    sentences: list[str],
     manifest: dict[str, Any],
     config: ReportConfig,
     seed: int,
@@ -57,7 +43,8 @@ def write_report(
         members: members table.
         entities: entities table.
         failures: what was set aside: source, page, reason.
-        metrics: rows of `evaluate`, empty where there were no labels.
+        figures: what `evaluate` found, empty where there were no labels.
+        sentences: what the links' manifest says of threshold and sets.
         manifest: of the run.
         config: how much is shown.
         seed: of the random sample of entities.
@@ -68,8 +55,10 @@ def write_report(
         "template.html",
         counts=_counts(records, members, entities, links, failures, manifest),
         origins=_origins(members),
-        tasks=_tasks(metrics),
-        linking=decisions(links, pictures, config),
+        tasks=tasks(figures.metrics),
+        calibration=calibration(figures),
+        picture_help=picture_help(figures.picture),
+        linking=decisions(links, sentences, pictures, config),
         largest=cards.largest(),
         sample=cards.sample(seed),
         failures=failures.head(_FAILURES).astype(object).where(failures.notna(), "").to_dict("records"),
@@ -99,6 +88,7 @@ def _counts(
         "shared": int((entities["n_records"] > 1).sum()),
         "queries": int(links["record_id"].nunique()) if len(links) else 0,
         "matched": int((links["decision"] == "match").sum()) if len(links) else 0,
+        "reviews": int((links["decision"] == "review").sum()) if len(links) else 0,
         "failures": len(failures),
         "silent": int((frame["text"] == "").sum()),
     } | {name: int((members["origin"] == name).sum()) for name in ORIGINS}
@@ -113,45 +103,6 @@ def _origins(members: pd.DataFrame) -> list[dict[str, Any]]:
         for name in ORIGINS
         if name in counts
     ]
-
-
-def _tasks(metrics: pd.DataFrame) -> list[dict[str, Any]]:
-    """The figures to show per task: those of the test rows, or of all rows where the labels name no test rows."""
-    tasks = []
-    for task, measures in MEASURES.items():
-        rows = metrics[metrics["task"] == task] if len(metrics) else metrics
-        if not len(rows):
-            continue
-        split = "test" if (rows["split"] == "test").any() else "all"
-        rows = rows[rows["split"] == split]
-        cells = {(row["system"], row["measure"]): row for row in rows.to_dict("records")}
-        shown = [name for name in measures if (rows["measure"] == name).any()]
-        charted = [name for name in CHARTED.get(task, ()) if name in shown]
-        systems = list(dict.fromkeys(rows["system"]))
-        tasks.append(
-            {
-                "name": task,
-                "split": split,
-                "n": int(rows["n"].max()),
-                "measures": shown,
-                "systems": [(system, [cells.get((system, name)) for name in shown]) for system in systems],
-                "notes": _notes(rows),
-                "chart": intervals(rows, charted, "linkage") if charted and len(systems) > 1 else None,
-            }
-        )
-    return tasks
-
-
-def _notes(rows: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """What is to be said about the figures, each with the systems that it holds for."""
-    noted: dict[str, list[str]] = {}
-    for system, note in zip(rows["system"], rows["note"], strict=True):
-        for part in filter(None, str(note).split("; ")):
-            systems = noted.setdefault(part, [])
-            if system not in systems:
-                systems.append(system)
-    every = rows["system"].nunique()
-    return [(note, systems if len(systems) < every else ["every system"]) for note, systems in noted.items()]
 
 
 def _stages(manifest: dict[str, Any]) -> list[dict[str, Any]]:

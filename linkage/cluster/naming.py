@@ -1,0 +1,91 @@
+"""Entities that a ledger knows: what was linked and clustered takes its ids from there, and is written down there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from linkage.cluster.members import merge_members
+from linkage.errors import InputError
+from linkage.link.ledger import Group, Ledger, Recorded
+from linkage.records import Records
+
+
+class Named(NamedTuple):
+    """A members table with the ids of the ledger, and what its run did there by kind of event."""
+
+    members: pd.DataFrame
+    counts: dict[str, int]
+
+
+def entities_known(ledger: Ledger, records: Records) -> list[str]:
+    """The entity of each record now.
+
+    Raises:
+        InputError: the ledger does not know a record.
+    """
+    known = ledger.entities_of(records.frame["record_id"])
+    missing = [record for record in records.frame["record_id"] if record not in known]
+    if missing:
+        raise InputError(
+            f"{records.path}: {ledger.path} has no entity for {len(missing)} records, the first is {missing[0]!r}; "
+            "leave them out, or give them to `linkage cluster --ledger` first"
+        )
+    return [known[record] for record in records.frame["record_id"]]
+
+
+def name_clusters(ledger: Ledger, members: pd.DataFrame, records: Records) -> Named:
+    """Write clusters into the ledger: each keeps the id that it shares most records with, or gets a new one.
+
+    Records that the ledger knows and `members` does not have stay where they are.
+
+    Args:
+        ledger: gets one run.
+        members: `ClusterResult.members`.
+        records: where they came from.
+    """
+    return _named(members, ledger.record(_clusters(members), command="linkage cluster", note=str(records.path)))
+
+
+def name_queries(
+    ledger: Ledger, links: pd.DataFrame, exemplars: pd.DataFrame, clustered: pd.DataFrame, queries: Records
+) -> Named:
+    """Write linked queries into the ledger; returns the members table of the queries alone.
+
+    A query that matched joins the entity that its exemplar is in now, be it another than when the index was made.
+    What did not match (no-match and review alike) was clustered: new records then join known ones or begin an entity.
+    Exemplars that the ledger does not know come in under the entity_id that the index gives them.
+
+    Args:
+        ledger: gets one run.
+        links: the links table.
+        exemplars: `Index.exemplars`.
+        clustered: `ClusterResult.members` of the queries that matched nothing.
+        queries: the records, for the members table.
+
+    Raises:
+        ArtefactError: a query matched an entity that was retired by hand.
+    """
+    asked = set(links["record_id"])
+    matched = links.loc[links["decision"] == "match", ["record_id", "exemplar_id", "entity_id"]]
+    given = exemplars.loc[~exemplars["record_id"].isin(asked), ["record_id", "entity_id"]]
+    groups = [
+        *(Group((record,), "linked", exemplar, entity) for record, exemplar, entity in matched.itertuples(index=False)),
+        *(Group((record,), "exemplar", record, entity) for record, entity in given.itertuples(index=False)),
+        *_clusters(clustered),
+    ]
+    recorded = ledger.record(groups, command="linkage link", note=str(queries.path))
+    return _named(merge_members(None, links, clustered, queries.frame), recorded)
+
+
+def _clusters(members: pd.DataFrame) -> list[Group]:
+    return [
+        Group(tuple(rows["record_id"]), str(rows["origin"].iloc[0]))
+        for _, rows in members.groupby("entity_id", sort=False)
+    ]
+
+
+def _named(members: pd.DataFrame, recorded: Recorded) -> Named:
+    named = members.assign(entity_id=members["record_id"].map(recorded.entities).astype(object))
+    return Named(named, {"run": recorded.run.run, **recorded.run.events})
