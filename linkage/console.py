@@ -57,6 +57,11 @@ def print_metrics(metrics: pd.DataFrame) -> None:
     _print_rows(rows)
 
 
+def print_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> None:
+    """Print rows under their names; None is an empty cell."""
+    _print_rows([tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in body)])
+
+
 def print_explanation(explanation: Explanation, as_json: bool) -> None:
     """Print why a record was linked, as text or as JSON."""
     from linkage.report.explain_text import explanation_lines
@@ -66,11 +71,6 @@ def print_explanation(explanation: Explanation, as_json: bool) -> None:
         return
     for line in explanation_lines(explanation):
         typer.echo(line)
-
-
-def print_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> None:
-    """Print rows under their names; None is an empty cell."""
-    _print_rows([tuple(header), *(tuple("" if cell is None else str(cell) for cell in row) for row in body)])
 
 
 def _print_rows(rows: list[tuple[str, ...]]) -> None:

@@ -163,6 +163,28 @@ def cluster_records(
     }
 
 
+def export_members(ledger: Path, out: Path, at: int | None = None) -> dict[str, Any]:
+    """Write which entity every record of a ledger is in after run `at` (None: now); returns counts."""
+    from linkage.link.ledger import Ledger
+
+    with Ledger.open(ledger) as book:
+        stays = book.members(at)
+    table = pd.DataFrame(stays, columns=["record_id", "entity_id", "since_run", "until_run"]).drop(columns="until_run")
+    write_table(table, out)
+    return {"records": len(table), "entities": int(table["entity_id"].nunique())}
+
+
+def export_crosswalk(ledger: Path, old_run: int, new_run: int, out: Path) -> dict[str, Any]:
+    """Write what became of the entities of a ledger between two runs; returns rows by relation."""
+    from linkage.link.crosswalk import crosswalk
+    from linkage.link.ledger import Ledger
+
+    with Ledger.open(ledger) as book:
+        table = crosswalk(book, old_run, new_run)
+    write_table(table, out)
+    return {"rows": len(table)} | {str(name): int(n) for name, n in table.groupby("relation").size().items()}
+
+
 def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | None = None) -> Explanation:
     """Why a record was linked, or what holds an entity together; see `report.explain.explain`.
 
@@ -188,6 +210,7 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
 
 def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     """What a run directory holds to explain from, and where its records are."""
+    from linkage.encode.embed import Embeddings
     from linkage.link.links import link_scorer
     from linkage.link.scorer import SCORER_FILE, Scorer
     from linkage.report.explain import Evidence
@@ -200,8 +223,6 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     records = run / "ingest" / "records.parquet"
 
     def grouping() -> Grouping:
-        from linkage.encode.embed import Embeddings
-
         return Grouping(
             frame=Records.open(records).frame,
             embeddings=Embeddings.open(run / "embed"),
@@ -225,28 +246,6 @@ def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
     require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)
     queries = Path(links_manifest(table).get("queries", ""))
     return Evidence(members_of_links(links), links, link_scorer(table)), queries if queries.is_file() else None
-
-
-def export_members(ledger: Path, out: Path, at: int | None = None) -> dict[str, Any]:
-    """Write which entity every record of a ledger is in after run `at` (None: now); returns counts."""
-    from linkage.link.ledger import Ledger
-
-    with Ledger.open(ledger) as book:
-        stays = book.members(at)
-    table = pd.DataFrame(stays, columns=["record_id", "entity_id", "since_run", "until_run"]).drop(columns="until_run")
-    write_table(table, out)
-    return {"records": len(table), "entities": int(table["entity_id"].nunique())}
-
-
-def export_crosswalk(ledger: Path, old_run: int, new_run: int, out: Path) -> dict[str, Any]:
-    """Write what became of the entities of a ledger between two runs; returns rows by relation."""
-    from linkage.link.crosswalk import crosswalk
-    from linkage.link.ledger import Ledger
-
-    with Ledger.open(ledger) as book:
-        table = crosswalk(book, old_run, new_run)
-    write_table(table, out)
-    return {"rows": len(table)} | {str(name): int(n) for name, n in table.groupby("relation").size().items()}
 
 
 def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:
