@@ -20,21 +20,29 @@ _CODE_POINTS = 0x110000
 
 
 class Letters(NamedTuple):
-    """Code points of what engines agree on in n texts (see `text.core`), one text after another.
+    """Letters of what engines agree on in n texts (see `text.core`), one text after another.
 
     Attributes:
-        ends: int64 (n + 1,): text i is `points[ends[i] : ends[i + 1]]`.
-        points: uint32.
+        ends: int64 (n + 1,): text i is `letters[ends[i] : ends[i + 1]]`.
+        letters: int32, numbered from 1 in the order of their code points.
+        numbers: int32 (0x110000,), the number of each code point, 0 where no text has it.
+        distinct: how many there are.
     """
 
     ends: np.ndarray
-    points: np.ndarray
+    letters: np.ndarray
+    numbers: np.ndarray
+    distinct: int
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Letters:
         """Take them from texts."""
         kept = [core(text)[:_CHARACTERS] for text in texts]
-        return cls(_ends([len(text) for text in kept]), np.frombuffer("".join(kept).encode("utf-32-le"), dtype="<u4"))
+        points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype="<u4")
+        here = np.zeros(_CODE_POINTS, dtype=bool)
+        here[points] = True
+        numbers = np.cumsum(here, dtype=np.int32) * here
+        return cls(_ends([len(text) for text in kept]), numbers[points], numbers, int(here.sum()))
 
 
 class Folded(NamedTuple):
@@ -169,28 +177,25 @@ def likelihood(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray) -> np.
     columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]
     able = np.flatnonzero((columns > 0) & (lengths > 0))
     able = able[np.lexsort((columns[able], lengths[able]))]  # like sizes together: padding costs time
-    known = np.zeros(_CODE_POINTS, dtype=bool)
-    known[told.points] = True
-    codes = np.cumsum(known, dtype=np.int32) * known  # letters of the texts from 1, others 0
     while len(able):
         some = able[:_PAIRS_AT_A_TIME]
         most = max(1, _CELLS_AT_A_TIME // int(columns[some].max() * lengths[some].max()))
         rows, able = able[: min(most, len(some))], able[min(most, len(some)) :]
         rows = rows[np.argsort(-columns[rows], kind="stable")]
-        result[rows] = _forward(seen, a[rows], told, b[rows], codes)
+        result[rows] = _forward(seen, a[rows], told, b[rows])
     return result
 
 
-def _forward(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def _forward(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
     """Likelihoods of pairs that all have both; those of most columns first."""
     columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]
     longest, rows = int(lengths.max()), np.arange(len(a))
     spelled = np.zeros((longest, len(a)), dtype=np.int32)
     there = np.arange(longest)[:, None] < lengths
-    spelled[there] = codes[told.points[(told.ends[b] + np.arange(longest)[:, None])[there]]]
+    spelled[there] = told.letters[(told.ends[b] + np.arange(longest)[:, None])[there]]
     changes = np.ones(spelled.shape)
     changes[1:] = spelled[1:] != spelled[:-1]
-    chances, where = _chances(seen, a, spelled, there, int(codes.max()) + 1, codes)
+    chances, where = _chances(seen, a, spelled, there, told)
     none = np.ones((int(columns[0]), len(a)))
     none.T[np.arange(len(none)) < columns[:, None]] = seen.none[_ragged(seen.columns[a], columns)]
     blank = np.zeros((longest + 1, len(a)))  # [j]: j characters written, none since
@@ -217,24 +222,24 @@ def _forward(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray, codes: n
 
 
 def _chances(
-    seen: Folded, a: np.ndarray, spelled: np.ndarray, there: np.ndarray, letters: int, codes: np.ndarray
+    seen: Folded, a: np.ndarray, spelled: np.ndarray, there: np.ndarray, told: Letters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chances of the texts' characters, for each column (K, (L + 2) * n), and where each stands in them, int (L, n)."""
     longest, n = spelled.shape
     rows = np.arange(n)
-    places = np.full((n, letters), longest, dtype=np.int64)  # of each letter in the text; `longest`: nowhere
+    places = np.full((n, told.distinct + 1), longest, dtype=np.uint8)  # of each letter in the text; `longest`: nowhere
     for place in range(longest):
         places[rows, spelled[place]] = place
-    where = np.where(there, places[rows, spelled], longest + 1) * n + rows
+    where = np.where(there, places[rows, spelled], longest + 1).astype(np.int64) * n + rows
     places[:, 0] = longest
     columns = np.diff(seen.columns)[a]
     counts = np.diff(seen.entries)[a]
     entry, pair = _ragged(seen.entries[a], counts), np.repeat(rows, counts)
-    place = places[pair, codes[seen.points[entry]]]
+    place = places[pair, told.numbers[seen.points[entry]]]
     chances = np.full((int(columns[0]), longest + 2, n), _UNSEEN)
     chances[:, longest + 1] = 0
-    told = place < longest
-    chances[seen.place[entry[told]], place[told], pair[told]] = seen.chances[entry[told]]
+    named = place < longest
+    chances[seen.place[entry[named]], place[named], pair[named]] = seen.chances[entry[named]]
     return chances.reshape(len(chances), -1), where
 
 

@@ -21,6 +21,9 @@ PARTS = ("image_score", "text_score", "cross_score")
 """What the pooled cosine is the sum of, by their columns in the links table."""
 
 
+_ROWS_AT_A_TIME = 8192  # whose coefficients are computed at a time: 30 MB
+
+
 class Vectors(NamedTuple):
     """Embeddings of some records: unit rows (n, D) float32, zero where a modality is missing."""
 
@@ -54,7 +57,7 @@ class Likeness:
 
     def __init__(self, left: Side, right: Side, image_weight: float, fields: Mapping[str, Kind]) -> None:
         self._left, self._right = left, right
-        self._image_weight = image_weight
+        self._shares = [_shares(side, image_weight) for side in (left, right)]
         self._comparisons = Comparisons(left.frame, right.frame, fields)
 
     def of(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -70,8 +73,10 @@ class Likeness:
     def written(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
         """What `of` returns, but the likelihood, which takes longest, is NaN."""
         left, right = self._left, self._right
-        vectors = Vectors.of(left.source, left.rows[a]), Vectors.of(right.source, right.rows[b])
-        cosines, parts = split_score(*vectors, self._image_weight)
+        asked, place = np.unique(a, return_inverse=True)  # a query has some hundred pairs: it is read once
+        queries = Vectors.of(left.source, left.rows[asked])
+        vectors = Vectors(queries.image[place], queries.text[place]), Vectors.of(right.source, right.rows[b])
+        cosines, parts = _split(*vectors, self._shares[0][a], self._shares[1][b])
         said = pd.DataFrame(written(left.wording, a, right.wording, b), columns=list(MEASURES))
         return pd.concat([cosines, said, self._comparisons.alike(a, b)], axis=1), parts
 
@@ -89,7 +94,21 @@ def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tu
     Returns:
         Columns COSINES (NaN where a modality that they need is missing), and columns PARTS, whose sum is `score`.
     """
-    (a_q, b_q), (a_e, b_e) = (coefficients(*side, image_weight).T.astype(np.float64) for side in (queries, exemplars))
+    return _split(queries, exemplars, *(coefficients(*side, image_weight) for side in (queries, exemplars)))
+
+
+def _shares(side: Side, image_weight: float) -> np.ndarray:
+    """The `coefficients` of all records of a side, float32 (n, 2)."""
+    starts = range(0, max(len(side.rows), 1), _ROWS_AT_A_TIME)
+    vectors = (Vectors.of(side.source, side.rows[start : start + _ROWS_AT_A_TIME]) for start in starts)
+    return np.concatenate([coefficients(*some, image_weight) for some in vectors])
+
+
+def _split(
+    queries: Vectors, exemplars: Vectors, share_q: np.ndarray, share_e: np.ndarray
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`split_score`, given the coefficients of both sides, (n, 2) each."""
+    (a_q, b_q), (a_e, b_e) = share_q.T.astype(np.float64), share_e.T.astype(np.float64)
     images, texts = _dots(queries.image, exemplars.image), _dots(queries.text, exemplars.text)
     there, back = _dots(queries.image, exemplars.text), _dots(queries.text, exemplars.image)
     image, text = (a_q * a_e * images).round(6), (b_q * b_e * texts).round(6)
