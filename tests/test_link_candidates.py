@@ -51,8 +51,11 @@ def test_the_likeliest_are_compared_with_lattices_and_the_others_left_out(tmp_pa
     table = pd.DataFrame(
         {"query": every.query, "exemplar": every.exemplar, "score": every.alike["score"], "logit": logit}
     )
-    table = table.sort_values(["query", "logit", "score", "exemplar"], ascending=[True, False, False, True])
-    first = table.groupby("query").head(10).sort_values(["query", "exemplar"])
+    table["picture"] = every.alike["image_cosine"]
+    likely = table.sort_values(["query", "logit", "score", "exemplar"], ascending=[True, False, False, True])
+    pictured = table.sort_values(["query", "picture", "exemplar"], ascending=[True, False, True])
+    kept = likely.groupby("query").head(10).index.union(pictured.groupby("query").head(5).index)
+    first = table.loc[kept].sort_values(["query", "exemplar"])
     assert some.query.tolist() == first["query"].tolist()
     assert some.exemplar.tolist() == first["exemplar"].tolist()
     place = first.index.to_numpy()
@@ -73,15 +76,16 @@ def test_entities_with_many_exemplars_do_not_crowd_out_others(tmp_path: Path) ->
     pairs = found(queries, embeddings, index, rescored=2, k=4)
     entities = index.exemplars["entity_id"].to_numpy(dtype=object)[pairs.exemplar]
     assert pd.Series(entities).groupby(pairs.query).nunique().ge(4).all()
-    assert pd.Series(entities).groupby(pairs.query).size().le(2 + 3).all()
+    assert pd.Series(entities).groupby(pairs.query).size().le(2 + 3 + 1).all()
 
 
 def test_equal_candidates_at_the_border_are_taken_by_row() -> None:
     same = np.zeros(4)
+    unseen = pd.DataFrame({"score": same, "image_cosine": np.nan})
     config = LinkConfig(rescored=2, k=1)
-    kept = module._likeliest(np.zeros(4, int), np.array([9, 3, 5, 7]), np.arange(4), same, same, config)
+    kept = module._likeliest(np.zeros(4, int), np.array([9, 3, 5, 7]), np.arange(4), same, unseen, config)
     assert kept.tolist() == [1, 2]
-    better = np.array([0.1, 0.0, 0.0, 0.2])
+    better = unseen.assign(score=[0.1, 0.0, 0.0, 0.2])
     kept = module._likeliest(np.zeros(4, int), np.array([9, 3, 5, 7]), np.arange(4), same, better, config)
     assert kept.tolist() == [0, 3]
 
