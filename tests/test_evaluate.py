@@ -109,7 +109,7 @@ def test_a_review_is_no_answer(linked: Path) -> None:
     assert found["no-match accuracy"] == 0.0  # q1 and q3 were the right answers
     assert found["link precision"] == 0.0  # q2 alone is called a match
     assert found["matched accuracy"] == pytest.approx(2 / 3)
-    assert evaluation.notes[1].startswith("2 of them are for review")
+    assert evaluation.notes[1].startswith("2 of them for review")
     with pytest.raises(UsageError, match="better when lower"):
         check_gates(evaluation, ["review_rate=0.1"])
 

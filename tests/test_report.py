@@ -224,7 +224,7 @@ def test_reviews_ties_and_sets_are_counted(tmp_path: Path, run: dict[str, Any]) 
     text = " ".join(Page(tmp_path / "report.html").text.split())
     for phrase in (
         "2 of 4 records that were looked up matched an exemplar, 1 is for review",
-        "A threshold of 0.500 promises nothing & no one. 1 lies within 0.1 of it.",
+        "A threshold of 0.500 promises nothing & no one. 1 record lies within 0.1 of the threshold.",
         "For 1 record several entities are exactly as probable.",
         "The set holds one entity for 2 records, several for 1, none for 1.",
         "match 2 review 1 no-match 1",

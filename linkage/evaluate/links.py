@@ -68,7 +68,7 @@ def evaluate_links(
     scores.notes.append(f"{len(asked.truth)} of {links['record_id'].nunique()} queries are labelled")
     if own.asked.any():
         n = int(own.asked.sum())
-        scores.notes.append(f"{n} of them are for review: neither a match called nor a right no-match")
+        scores.notes.append(f"{n} of them for review: neither a match called nor a right no-match")
     right = own.entities[:, 0] == asked.truth
     for split, chosen in scores.splits(asked.split):
         for name, answers in systems.items():

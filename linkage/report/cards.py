@@ -44,7 +44,7 @@ def decisions(
         "sentences": sentences,
         "chart": histogram(probability, decision, None if np.isnan(given) else given),
         "counts": [(name, int((decision == name).sum())) for name in DECISIONS],
-        "near": int((far < _NEAR).sum()),
+        "near": 0 if np.isnan(given) else int((far < _NEAR).sum()),
         "close": int(((decision == "match") & (best["margin"].to_numpy(dtype=float) < _CLOSE)).sum()),
         "tied": int(is_tied.sum()),
         "sets": None if in_set.empty else _sets(in_set.to_numpy(dtype=int)),
