@@ -13,6 +13,7 @@ import pandas as pd
 
 from linkage.errors import InputError
 from linkage.link.scorer import PLACES
+from linkage.link.terms import Terms, cosines
 from linkage.text import fold
 
 Kind = Literal["text", "number", "date", "exact"]
@@ -38,9 +39,8 @@ def check_columns(names: Sequence[str], tables: Mapping[str, pd.DataFrame]) -> N
 class Comparisons:
     """The further comparisons between two tables of records: fields by type, and where the records stand.
 
-    Attributes:
-        names: of the comparisons, in the order of `alike`'s columns: PLACES where both tables know their sources,
-            then one per field.
+    They are PLACES where both tables know their sources, then one per field: texts by the cosine of their n-grams,
+    weighed by rarity in both tables; numbers by their relative distance; dates by exp(-days / 30); others by equality.
     """
 
     def __init__(self, left: pd.DataFrame, right: pd.DataFrame, fields: Mapping[str, Kind]) -> None:
@@ -50,16 +50,21 @@ class Comparisons:
             if all("source" in table and (table["source"] != "").any() for table in (left, right))
         }
         self._compare: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
+        self._terms: dict[str, tuple[Any, Any]] = {}
         for name, kind in fields.items():
+            if kind == "text":
+                self._terms[name + SUFFIX] = _weighed(left[name], right[name])
+                continue
             parse, self._compare[name + SUFFIX] = _KINDS[kind]
             self._columns[name + SUFFIX] = tuple(_parsed(table[name], parse) for table in (left, right))
-        self.names = tuple(self._columns)
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
         """How alike rows a of the left table are to rows b of the right (m,): 0..1; NaN where one says nothing."""
-        return pd.DataFrame(
-            {name: self._compare.get(name, _same)(left[a], right[b]) for name, (left, right) in self._columns.items()}
-        )
+        told = {
+            name: self._compare.get(name, _same)(left[a], right[b]) for name, (left, right) in self._columns.items()
+        }
+        told |= {name: cosines(left, a, right, b) for name, (left, right) in self._terms.items()}
+        return pd.DataFrame(told)
 
 
 def blocks(left: pd.DataFrame, right: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -101,6 +106,17 @@ def _place(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
     """Where each record stands as one value, None where its source is not known."""
     cells = [[_text(cell) for cell in table[name]] if name in table else ["1"] * len(table) for name in columns]
     return _objects([key if key[0] else None for key in zip(*cells, strict=True)])
+
+
+def _weighed(left: pd.Series, right: pd.Series) -> tuple[Any, Any]:
+    """The n-grams of both columns, weighed by how rare they are in the two: sparse rows."""
+    texts = [[fold(_text(cell)) for cell in column] for column in (left, right)]
+    terms = Terms.of([*texts[0], *texts[1]])
+    if terms is None:
+        from scipy.sparse import csr_matrix
+
+        return csr_matrix((len(left), 1)), csr_matrix((len(right), 1))
+    return terms.matrix(texts[0]), terms.matrix(texts[1])
 
 
 def _parsed(cells: pd.Series, parse: Callable[[str], object]) -> np.ndarray:
@@ -163,20 +179,12 @@ def _near_days(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return _each(lambda a, b: float(np.exp(-abs(a - b) / _DAYS)), left, right)
 
 
-def _near_texts(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Words in any order: rapidfuzz's token sort ratio."""
-    from rapidfuzz.fuzz import token_sort_ratio
-
-    return _each(lambda a, b: token_sort_ratio(a, b) / 100.0, left, right)
-
-
 def _each(compare: Callable[..., float], left: np.ndarray, right: np.ndarray) -> np.ndarray:
     pairs = zip(left.tolist(), right.tolist(), strict=True)
     return np.array([np.nan if a is None or b is None else compare(a, b) for a, b in pairs], dtype=np.float64)
 
 
 _KINDS: dict[str, tuple[Callable[[str], object], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
-    "text": (_folded, _near_texts),
     "number": (number, _near_numbers),
     "date": (day, _near_days),
     "exact": (_folded, _same),

@@ -12,15 +12,14 @@ import pandas as pd
 
 from linkage.errors import ArtefactError
 from linkage.link.likelihood import Folded, Letters, likelihood
+from linkage.link.terms import Terms, cosines, rarest
 from linkage.text import core, fold
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
 """Columns of `alike`, by their names in the links table."""
 
-_NGRAMS = (2, 4)  # characters within words, as in the TF-IDF baseline
 _HALF = 8.0  # letters of a text of which `length` is one half
 _LEAST = 1e-3  # likelihood per letter that counts as none at all
-_RAREST = (200, 1000, 0.02)  # n-grams that more records have do not find neighbours: least, most, share of all
 
 
 class Words(NamedTuple):
@@ -78,27 +77,22 @@ class Wording:
         return letters / (letters + _HALF)
 
     @cached_property
-    def terms(self) -> _Terms | None:
+    def terms(self) -> Terms | None:
         """The character n-grams of these records, each the weightier the fewer of them have it; None: no text."""
-        return _Terms.of([*self._folded[0], *self._folded[1]])
+        return Terms.of([*self._folded[0], *self._folded[1]])
 
-    def weighed(self, terms: _Terms) -> list[Any]:
+    def weighed(self, terms: Terms) -> list[Any]:
         """Texts and readings as sparse unit rows (n, features); [] for a view that is all empty."""
         if self._weighed is None or self._weighed[0] is not terms:
             self._weighed = (terms, [terms.rows(view) for view in self._folded])
         return self._weighed[1]
 
-    _weighed: tuple[_Terms, list[Any]] | None = None
+    _weighed: tuple[Terms, list[Any]] | None = None
 
     @cached_property
     def postings(self) -> Any:
         """The rarer n-grams of the text, or else the reading, of each record: sparse (features, n)."""
-        matrix = self.rare_rows(self)
-        least, most, share = _RAREST
-        common = np.diff(matrix.tocsc().indptr) > max(least, min(most, share * matrix.shape[0]))
-        matrix.data[common[matrix.indices]] = 0.0
-        matrix.eliminate_zeros()
-        return matrix.T.tocsr()
+        return rarest(self.rare_rows(self))
 
     def rare_rows(self, right: Wording) -> Any:
         """The text, or else the reading, of each record under the terms of `right`: sparse (n, features)."""
@@ -182,57 +176,6 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
 
 
-class _Terms:
-    """Character n-grams within words, weighed by how rare they are (TF-IDF)."""
-
-    def __init__(self, vectorizer: Any) -> None:
-        self._vectorizer = vectorizer
-
-    @classmethod
-    def of(cls, texts: list[str]) -> _Terms | None:
-        """Count the n-grams of texts; None where there are none."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=_NGRAMS, lowercase=False, dtype=np.float32)
-        try:
-            return cls(vectorizer.fit(text for text in texts if text))
-        except ValueError:  # no text, or none with a word in it
-            return None
-
-    def rows(self, texts: list[str]) -> Any:
-        """Sparse unit rows (n, features); None where there is no text at all."""
-        return self.matrix(texts) if any(texts) else None
-
-    def matrix(self, texts: list[str]) -> Any:
-        """Sparse unit rows (n, features)."""
-        return self._vectorizer.transform(texts).tocsr() if texts else _no_rows(len(self._vectorizer.vocabulary_))
-
-
-def _no_rows(features: int) -> Any:
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix((0, features), dtype=np.float32)
-
-
-def nearest_by_rarity(left: Any, right: Wording, rows: np.ndarray, k: int) -> np.ndarray:
-    """Records that share the most of what is rare with each query, int64 (q, k), in no order; -1: fewer than k.
-
-    Args:
-        left: `Wording.rare_rows` of the queries, sparse (q, features).
-        right: where to look; has terms.
-        rows: only these rows of it.
-        k: how many.
-    """
-    postings = right.postings if len(rows) == right.postings.shape[1] else right.postings[:, rows]
-    shared = (left @ postings).tocsr()
-    found = np.full((left.shape[0], k), -1, dtype=np.int64)
-    for row, (start, end) in enumerate(zip(shared.indptr[:-1], shared.indptr[1:], strict=True)):
-        scores, places = shared.data[start:end].round(6), shared.indices[start:end]
-        best = np.lexsort((places, -scores))[:k]
-        found[row, : len(best)] = places[best]
-    return found
-
-
 def _rarity(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
     """Cosine of the n-grams of the pairs, weighed by their rarity on the right; the best of the views, NaN: no text."""
     best = np.full(len(a), np.nan)
@@ -241,10 +184,7 @@ def _rarity(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.n
     for one in left.weighed(right.terms):
         for other in right.weighed(right.terms):
             if one is not None and other is not None:
-                here, there = one[a], other[b]
-                cosine = np.asarray(here.multiply(there).sum(axis=1), dtype=np.float64).ravel().round(6)
-                cosine[(np.diff(here.indptr) == 0) | (np.diff(there.indptr) == 0)] = np.nan
-                best = np.fmax(best, cosine)
+                best = np.fmax(best, cosines(one, a, other, b))
     return best
 
 
