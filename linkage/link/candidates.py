@@ -13,7 +13,6 @@ from linkage.link.fields import apart, blocks
 from linkage.link.index import Index, Modality
 from linkage.link.likeness import Likeness, Side, Vectors
 from linkage.link.scorer import Scorer
-from linkage.link.terms import nearest
 from linkage.link.wording import Wording
 
 if TYPE_CHECKING:
@@ -100,17 +99,14 @@ def candidates(
     known_ones = Side(index, np.arange(len(index)), index.exemplars, index.wording)
     likeness = Likeness(asking, known_ones, index.image_weight, config.fields)
     entities = pd.factorize(index.exemplars["entity_id"])[0]
-    rare = asking.wording.rare_rows(index.wording)
+    terms = asking.wording.terms(index.wording)
     alone = _alone(vectors, rows, index)
     for asked, known in blocks(queries, index.exemplars, config.blocking):
-        whole = len(known) == len(index)
-        inside = index if whole else index.take(known)
-        postings = None if rare is None else index.wording.postings if whole else index.wording.postings[:, known]
+        inside = index if len(known) == len(index) else index.take(known)
         for part, found in _searched(vectors, rows[asked], inside, config.neighbours, alone, device):
             query = asked[part]
             views = [near for near, _ in found.values()]
-            if rare is not None:
-                views.append(nearest(rare[query], postings, min(config.neighbours, len(known))))
+            views.append(terms.nearest(query, known, min(config.neighbours, len(known))))
             place, near = _union(np.hstack(views), len(inside))
             a, b = query[place], known[near]
             kept = apart(queries, a, index.exemplars, b, config.exclude)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from linkage.errors import InputError
 from linkage.link.scorer import PLACES
-from linkage.link.terms import Terms, cosines
+from linkage.link.terms import Terms
 from linkage.text import fold
 
 Kind = Literal["text", "number", "date", "exact"]
@@ -50,10 +50,11 @@ class Comparisons:
             if all("source" in table and (table["source"] != "").any() for table in (left, right))
         }
         self._compare: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
-        self._terms: dict[str, tuple[Any, Any]] = {}
+        self._terms: dict[str, Terms] = {}
         for name, kind in fields.items():
             if kind == "text":
-                self._terms[name + SUFFIX] = _weighed(left[name], right[name])
+                sides = [[fold(_text(cell)) for cell in table[name]] for table in (left, right)]
+                self._terms[name + SUFFIX] = Terms(*((texts, [""] * len(texts)) for texts in sides))
                 continue
             parse, self._compare[name + SUFFIX] = _KINDS[kind]
             self._columns[name + SUFFIX] = tuple(_parsed(table[name], parse) for table in (left, right))
@@ -63,7 +64,7 @@ class Comparisons:
         told = {
             name: self._compare.get(name, _same)(left[a], right[b]) for name, (left, right) in self._columns.items()
         }
-        told |= {name: cosines(left, a, right, b) for name, (left, right) in self._terms.items()}
+        told |= {name: terms.cosines(a, b) for name, terms in self._terms.items()}
         return pd.DataFrame(told)
 
 
@@ -106,17 +107,6 @@ def _place(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
     """Where each record stands as one value, None where its source is not known."""
     cells = [[_text(cell) for cell in table[name]] if name in table else ["1"] * len(table) for name in columns]
     return _objects([key if key[0] else None for key in zip(*cells, strict=True)])
-
-
-def _weighed(left: pd.Series, right: pd.Series) -> tuple[Any, Any]:
-    """The n-grams of both columns, weighed by how rare they are in the two: sparse rows."""
-    texts = [[fold(_text(cell)) for cell in column] for column in (left, right)]
-    terms = Terms.of([*texts[0], *texts[1]])
-    if terms is None:
-        from scipy.sparse import csr_matrix
-
-        return csr_matrix((len(left), 1)), csr_matrix((len(right), 1))
-    return terms.matrix(texts[0]), terms.matrix(texts[1])
 
 
 def _parsed(cells: pd.Series, parse: Callable[[str], object]) -> np.ndarray:

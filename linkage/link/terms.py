@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,68 +12,83 @@ _NGRAMS = (2, 4)  # characters within words, as in the TF-IDF baseline
 _RAREST = (200, 1000, 0.02)  # n-grams that more records have do not find neighbours: least, most, share of all
 
 
+Views = tuple[Sequence[str], Sequence[str]]
+"""Folded texts and readings of n records, "" where there is none."""
+
+
 class Terms:
-    """Character n-grams within words, weighed by how rare they are (TF-IDF)."""
+    """The n-grams of the records of two tables, each weighing the more the fewer of both tables have it."""
 
-    def __init__(self, vectorizer: Any) -> None:
-        self._vectorizer = vectorizer
+    def __init__(self, left: Views, right: Views) -> None:
+        vectorizer = _counted([text for side in (left, right) for view in side for text in view if text])
+        self._left, self._right = (
+            [_rows(vectorizer, view) if any(view) else None for view in side] for side in (left, right)
+        )
+        self._said = [
+            _rows(vectorizer, [text or own for text, own in zip(*side, strict=True)]) for side in (left, right)
+        ]
 
-    @classmethod
-    def of(cls, texts: list[str]) -> Terms | None:
-        """Count the n-grams of texts; None where there are none."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
+    def cosines(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Cosine of rows a of the left table with rows b of the right one, the best of the views.
 
-        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=_NGRAMS, lowercase=False, dtype=np.float32)
-        try:
-            return cls(vectorizer.fit(text for text in texts if text))
-        except ValueError:  # no text, or none with a word in it
-            return None
+        Returns:
+            float64 (m,), 0..1, in steps of 1e-6; NaN where one has no text.
+        """
+        best = np.full(len(a), np.nan)
+        for one in self._left:
+            for other in self._right:
+                if one is not None and other is not None:
+                    here, there = one[a], other[b]
+                    cosine = np.asarray(here.multiply(there).sum(axis=1), dtype=np.float64).ravel().round(6)
+                    cosine[(np.diff(here.indptr) == 0) | (np.diff(there.indptr) == 0)] = np.nan
+                    best = np.fmax(best, cosine)
+        return best
 
-    def rows(self, texts: list[str]) -> Any:
-        """Sparse unit rows (n, features); None where there is no text at all."""
-        return self.matrix(texts) if any(texts) else None
+    def nearest(self, a: np.ndarray, b: np.ndarray, k: int) -> np.ndarray:
+        """Which of rows b of the right table share the most of what is rare with each of rows a of the left.
 
-    def matrix(self, texts: list[str]) -> Any:
-        """Sparse unit rows (n, features)."""
-        return self._vectorizer.transform(texts).tocsr() if texts else _no_rows(len(self._vectorizer.vocabulary_))
+        Texts are compared, or else readings, without the commonest n-grams.
+
+        Returns:
+            Places in b, int64 (len(a), k), in no order; -1: fewer than k share any.
+        """
+        postings = self._postings if len(b) == self._postings.shape[1] else self._postings[:, b]
+        shared = (self._said[0][a] @ postings).tocsr()
+        found = np.full((len(a), k), -1, dtype=np.int64)
+        for row, (start, end) in enumerate(zip(shared.indptr[:-1], shared.indptr[1:], strict=True)):
+            scores, places = shared.data[start:end].round(6), shared.indices[start:end]
+            best = np.lexsort((places, -scores))[:k]
+            found[row, : len(best)] = places[best]
+        return found
+
+    @cached_property
+    def _postings(self) -> Any:
+        """Who on the right has each n-gram, but for the commonest ones: sparse (features, n)."""
+        kept = self._said[1].copy()
+        least, most, share = _RAREST
+        common = np.diff(kept.tocsc().indptr) > max(least, min(most, share * kept.shape[0]))
+        kept.data[common[kept.indices]] = 0.0
+        kept.eliminate_zeros()
+        return kept.T.tocsr()
 
 
-def _no_rows(features: int) -> Any:
+def _counted(texts: list[str]) -> Any:
+    """The vectorizer of these texts; None where there is no n-gram in them."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=_NGRAMS, lowercase=False, sublinear_tf=True, dtype=np.float32
+    )
+    try:
+        return vectorizer.fit(texts)
+    except ValueError:  # no text, or none with a word in it
+        return None
+
+
+def _rows(vectorizer: Any, texts: Sequence[str]) -> Any:
+    """Sparse unit rows (n, features)."""
     from scipy.sparse import csr_matrix
 
-    return csr_matrix((0, features), dtype=np.float32)
-
-
-def cosines(left: Any, a: np.ndarray, right: Any, b: np.ndarray) -> np.ndarray:
-    """Cosine of rows a of `left` with rows b of `right` (`Terms.matrix`), float64 (m,), 0..1; NaN: one is empty."""
-    here, there = left[a], right[b]
-    cosine = np.asarray(here.multiply(there).sum(axis=1), dtype=np.float64).ravel().round(6)
-    cosine[(np.diff(here.indptr) == 0) | (np.diff(there.indptr) == 0)] = np.nan
-    return cosine
-
-
-def rarest(matrix: Any) -> Any:
-    """Who has each n-gram, but for the commonest ones: sparse (features, n) of `Terms.matrix` (n, features)."""
-    least, most, share = _RAREST
-    common = np.diff(matrix.tocsc().indptr) > max(least, min(most, share * matrix.shape[0]))
-    kept = matrix.copy()
-    kept.data[common[kept.indices]] = 0.0
-    kept.eliminate_zeros()
-    return kept.T.tocsr()
-
-
-def nearest(left: Any, postings: Any, k: int) -> np.ndarray:
-    """Rows that share the most of what is rare with each query, int64 (q, k), in no order; -1: fewer than k.
-
-    Args:
-        left: `Terms.matrix` of the queries, sparse (q, features).
-        postings: `rarest` of the rows to look among, sparse (features, n).
-        k: how many.
-    """
-    shared = (left @ postings).tocsr()
-    found = np.full((left.shape[0], k), -1, dtype=np.int64)
-    for row, (start, end) in enumerate(zip(shared.indptr[:-1], shared.indptr[1:], strict=True)):
-        scores, places = shared.data[start:end].round(6), shared.indices[start:end]
-        best = np.lexsort((places, -scores))[:k]
-        found[row, : len(best)] = places[best]
-    return found
+    if vectorizer is None or not texts:
+        return csr_matrix((len(texts), 1 if vectorizer is None else len(vectorizer.vocabulary_)), dtype=np.float32)
+    return vectorizer.transform(texts).tocsr()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from linkage.errors import ArtefactError
 from linkage.link.likelihood import Folded, Letters, likelihood
-from linkage.link.terms import Terms, cosines, rarest
+from linkage.link.terms import Terms
 from linkage.text import core, fold
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
@@ -36,6 +36,7 @@ class Wording:
         texts: what counts of them (see `text.core`), (n,) objects, "" where there is none.
         readings: the model's own, (n,) objects, likewise.
         words: both, the readings where they differ.
+        folded: texts and readings with what stands between the letters, two lists of n.
         confidence: how sure the reading is, float64 (n,), 0..1; 1 for a text that was given without one.
     """
 
@@ -56,7 +57,7 @@ class Wording:
         lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in (self.texts, self.readings)]
         lengths[1][self.texts == self.readings] = 0  # said already
         self.words = [Words(self.texts, lengths[0]), Words(self.readings, lengths[1])]
-        self._folded = [[fold(text) for text in view] for view in (texts, own)]
+        self.folded = [fold(text) for text in texts], [fold(text) for text in own]
         self._packed = [None] * len(texts) if readings is None else readings["lattice"].tolist()
         sure = unknown if given is None else np.asarray(given, dtype=np.float64)
         if readings is not None:
@@ -76,28 +77,13 @@ class Wording:
         letters = np.array([len(text or own) for text, own in zip(self.texts, self.readings, strict=True)], dtype=float)
         return letters / (letters + _HALF)
 
-    @cached_property
-    def terms(self) -> Terms | None:
-        """The character n-grams of these records, each the weightier the fewer of them have it; None: no text."""
-        return Terms.of([*self._folded[0], *self._folded[1]])
+    def terms(self, right: Wording) -> Terms:
+        """The n-grams of these records (left) and of those of `right`."""
+        if self._terms is None or self._terms[0] is not right:
+            self._terms = (right, Terms(self.folded, right.folded))
+        return self._terms[1]
 
-    def weighed(self, terms: Terms) -> list[Any]:
-        """Texts and readings as sparse unit rows (n, features); [] for a view that is all empty."""
-        if self._weighed is None or self._weighed[0] is not terms:
-            self._weighed = (terms, [terms.rows(view) for view in self._folded])
-        return self._weighed[1]
-
-    _weighed: tuple[Terms, list[Any]] | None = None
-
-    @cached_property
-    def postings(self) -> Any:
-        """The rarer n-grams of the text, or else the reading, of each record: sparse (features, n)."""
-        return rarest(self.rare_rows(self))
-
-    def rare_rows(self, right: Wording) -> Any:
-        """The text, or else the reading, of each record under the terms of `right`: sparse (n, features)."""
-        said = [text or own for text, own in zip(*self._folded, strict=True)]
-        return None if right.terms is None else right.terms.matrix(said)
+    _terms: tuple[Wording, Terms] | None = None
 
     @cached_property
     def lattices(self) -> Folded:
@@ -140,8 +126,8 @@ def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.n
     The best of the given texts and the readings counts: normalised Levenshtein similarity of the whole; rapidfuzz's
     partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name,
     times n / (n + 2) for a shorter one of n characters, since one or two are found anywhere; cosine of the character
-    n-grams, weighed by how rare they are on the right; and, not of likeness, the lesser confidence and the shorter
-    length.
+    n-grams, weighed by how rare they are among all these records; and, not of likeness, the lesser confidence and the
+    shorter length.
 
     Args:
         left, right, a, b: as for `alike`.
@@ -152,7 +138,7 @@ def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.n
     sure = np.minimum(left.confidence[a], right.confidence[b])
     length = np.minimum(left.length[a], right.length[b])
     unknown = np.full(len(a), np.nan)
-    return np.column_stack([_strings(left, a, right, b), _rarity(left, a, right, b), unknown, sure, length])
+    return np.column_stack([_strings(left, a, right, b), left.terms(right).cosines(a, b), unknown, sure, length])
 
 
 def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
@@ -174,18 +160,6 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     ways = [1.0 - np.log(np.maximum(chance, _LEAST)) / np.log(_LEAST) for chance in chances]
     there = np.sum([~np.isnan(way) for way in ways], axis=0)
     return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
-
-
-def _rarity(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """Cosine of the n-grams of the pairs, weighed by their rarity on the right; the best of the views, NaN: no text."""
-    best = np.full(len(a), np.nan)
-    if right.terms is None or not len(a):
-        return best
-    for one in left.weighed(right.terms):
-        for other in right.weighed(right.terms):
-            if one is not None and other is not None:
-                best = np.fmax(best, cosines(one, a, other, b))
-    return best
 
 
 def _objects(values: list[str]) -> np.ndarray:
