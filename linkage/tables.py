@@ -47,21 +47,36 @@ COLUMNS: dict[str, Column] = {
     "entity_id": Column("text", "id of the entity; in links: of the candidate, linked or not (see decision)"),
     "exemplar_id": Column("text", "record_id of the exemplar that stands for the entity"),
     "rank": Column("integer", "place of the candidate among the query's candidates, from 1"),
-    "decision": Column("text", "match or no-match; candidates below rank 1 are always no-match"),
+    "decision": Column(
+        "text", "match, review (a person must decide) or no-match; candidates below rank 1 are always no-match"
+    ),
+    "tied": Column("integer", "entities that are as likely as the best, itself included; empty: the best is alone"),
+    "in_set": Column("flag", "1: the candidate is of the set that holds the true entity; empty: no coverage was asked"),
     "probability": Column("number", "match probability 0..1, by the scorer named in the manifest"),
     "score": Column("number", "cosine of the pooled embeddings of record and exemplar, -1..1; the sum of its parts"),
     "image_score": Column("number", "part of `score` that comes from picture against picture"),
     "text_score": Column("number", "part of `score` that comes from text against text"),
     "cross_score": Column("number", "part of `score` that comes from picture against text, both ways"),
+    "image_cosine": Column("number", "cosine of the two pictures' embeddings, -1..1; empty: one has no picture"),
+    "text_cosine": Column("number", "cosine of the two texts' embeddings; empty: one has no text"),
+    "cross_cosine": Column("number", "mean cosine of picture with text, both ways; empty: neither way is there"),
+    "rarity_score": Column("number", "cosine of the texts' character n-grams, rare ones weighing most, 0..1"),
+    "confidence": Column("number", "the lesser reading confidence of the two records, 0..1; 1 for a given text"),
+    "length": Column("number", "of the shorter text of the two: n letters are n / (n + 8)"),
+    "same_page": Column("number", "1: both records stand on one page; empty: not known"),
+    "same_source": Column("number", "1: both records are of one source file; empty: not known"),
     "string_score": Column("number", "normalised Levenshtein similarity of the texts' letters, 0..1; empty: no text"),
     "likelihood": Column(
-        "number", "likelihood of one record's letters given all that was seen of the other's crop, per letter, 0..1"
+        "number",
+        "how likely one record's letters are, given all that was seen of the other's crop: 1 + log(p) / log(1000) of a "
+        "chance p per letter, the mean of both ways; 1: nothing is likelier, 0: a thousandth or less",
     ),
     "partial_score": Column(
         "number", "similarity of the shorter text, of n letters, to the best part of the other, times n / (n + 2), 0..1"
     ),
     "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
-    "threshold": Column("number", "match probability from which a candidate is a match (>=)"),
+    "threshold": Column("number", "match probability from which a candidate is a match (>=); empty: none can be"),
+    "review_threshold": Column("number", "match probability from which it is a review, if it is no match"),
     "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default"),
     "exemplar_text": Column("text", "text of the exemplar"),
     "reading": Column("text", "the model's own reading of the crop; empty: no crop, or a model that does not read"),
@@ -205,10 +220,17 @@ def write_dictionary(path: Path, tables: dict[str, pd.DataFrame]) -> None:
     for name, table in tables.items():
         lines += ["", f"## {name} ({len(table)} rows)", "", "| column | type | meaning |", "|---|---|---|"]
         for column in table.columns:
-            known = COLUMNS.get(column, Column("text", "the user's own column, untouched"))
+            known = COLUMNS.get(column) or _own_column(column, table)
             lines.append(f"| `{column}` | {known.dtype} | {known.meaning} |")
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _own_column(name: str, table: pd.DataFrame) -> Column:
+    """What a column is that the user's table or settings brought."""
+    if name.endswith("_score") and "probability" in table:
+        return Column("number", f"how alike `{name.removesuffix('_score')}` is, 0..1; empty: one of the two is missing")
+    return Column("text", "the user's own column, untouched")
 
 
 def read_array(path: Path) -> np.ndarray:

@@ -130,6 +130,18 @@ def test_single_vectors_stand_beside_the_linker(linked: Path) -> None:
         evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
 
 
+def test_members_of_sets_do_not_lengthen_the_list(linked: Path) -> None:
+    links = pd.read_csv(linked / "links.csv")
+    further = pd.DataFrame(link_rows("q1", "", [(entity, 0.3) for entity in "ABCD"])[2:])
+    links = pd.concat([links, further], ignore_index=True)
+    links["in_set"] = (links["rank"] > 2).astype(int)
+    write_table(links, linked / "links.parquet")
+    config = EvaluateConfig(bootstrap=100, recall_at=(1, 2, 3))
+    found = figures(evaluate(linked / "links.parquet", linked / "truth.csv", config, index=linked / "index"))
+    assert "recall@2" in found
+    assert "recall@3" not in found
+
+
 def test_string_baselines_see_every_exemplar(linked: Path) -> None:
     evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
     assert figures(evaluation, "Levenshtein")["matched accuracy"] == 1.0
@@ -290,3 +302,19 @@ def test_regions_and_readings_are_measured_on_boxes(tmp_path: Path) -> None:
     assert found["region precision"] == pytest.approx(2 / 3)
     assert found["character error rate"] == pytest.approx(1 / 8)
     assert found["read without error"] == pytest.approx(1 / 2)
+
+
+def test_a_promise_of_few_false_links_is_tried_on_resamples(tmp_path: Path, linked: Path) -> None:
+    rows, truth = [], ["record_id,entity_id,split"]
+    for number in range(300):
+        known = number % 3 > 0
+        rows += link_rows(f"q{number}", "", [("A", 0.9 - number / 1000 if known else 0.1)])
+        truth.append(f"q{number},{'A' if known else f'Z{number}'},val")
+    write_table(pd.DataFrame(rows), linked / "many.parquet")
+    (tmp_path / "many_truth.csv").write_text("\n".join(truth) + "\n")
+    metrics = evaluate(linked / "many.parquet", tmp_path / "many_truth.csv", CONFIG, index=linked / "index").metrics
+    found = metrics[metrics["measure"].str.startswith("violations of")].set_index("measure")
+    assert found["split"].tolist() == ["val", "val"]
+    assert found.loc["violations of 5 % false links", "value"] <= 0.05
+    # All links are one entity's: whatever is drawn, it is one thing seen many times.
+    assert found["note"].str.startswith("500 of 500 resamples").all()

@@ -150,14 +150,22 @@ def test_a_passing_candidate_that_was_not_taken_is_explained(links: tuple[Path, 
     table.loc[table["record_id"] == record, "decision"] = "no-match"
     mute = table["record_id"] == "r005_1"
     table.loc[mute, ["entity_id", "exemplar_id"]], table.loc[mute, "probability"] = "", np.nan
+    tied, free = table["record_id"] == "r044_1", table["record_id"] == "r044_2"
+    table.loc[tied, "tied"], table.loc[tied, "decision"] = 2, "review"
+    table.loc[free, "threshold"], table.loc[free, "decision"] = np.nan, "no-match"
     write_table(table, tmp_path / "links.csv")
     shutil.copy(manifest_of(path), manifest_of(tmp_path / "links.csv"))
     assert "It would pass, but another query had the better claim" in explained(tmp_path / "links.csv", record)
+    assert "2 candidates are equally likely" in explained(tmp_path / "links.csv", "r044_1")
+    assert "there is no threshold" in explained(tmp_path / "links.csv", "r044_2")
     assert "It had no candidate" in explained(tmp_path / "links.csv", "r005_1")
 
 
 def test_every_line_fits_a_terminal(links: tuple[Path, LinkResult], finished: Path) -> None:
-    for path, name in ((links[0], "r004_2"), (links[0], "entity 004"), (finished, "c1"), (finished, EVIL)):
+    for path, name in (
+        *((links[0], name) for name in ("r004_2", "r007_1", "entity 004")),
+        *((finished, name) for name in ("c1", "s1", "q3", EVIL)),
+    ):
         for line in explained(path, name).splitlines():
             assert columns_of(line) <= 100
             assert line.isprintable()
@@ -181,7 +189,11 @@ def test_a_clustered_record_has_its_exemplar_and_the_nearest_of_another_entity(f
     assert {"c1", "c2", "c3"} <= set(same)
     exemplar = members.index[(members["entity_id"] == members.loc["c1", "entity_id"]) & (members["is_exemplar"] == 1)]
     for record in set(same) - set(exemplar):
-        group = told(finished, record)["group"]
+        explanation = told(finished, record)
+        group = explanation["group"]
+        assert explanation["says"][0].startswith(
+            f"Clustered into {members.loc[record, 'entity_id']}: its nearest record"
+        )
         pair = group["exemplar"]
         assert pair["right"]["record_id"] == exemplar[0]
         assert pair["probability"] == pytest.approx(members.loc[record, "membership"], rel=1e-4)

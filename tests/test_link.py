@@ -6,18 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from linkdata import people, save, unit
 
 from linkage.config import LinkConfig
 from linkage.encode.pooling import pool
-from linkage.errors import ArtefactError
-from linkage.link.candidates import Vectors, candidate_pairs, split_score
+from linkage.errors import ArtefactError, InputError
+from linkage.link.candidates import candidates
 from linkage.link.index import Index, build_index
+from linkage.link.likeness import PARTS, Vectors, split_score
 from linkage.link.link import LinkResult, link
-from linkage.link.scorer import DEFAULT_SCORER
-from linkage.link.wording import Wording, alike
+from linkage.link.links import features_of, link_scorer, nearest_of
+from linkage.link.scorer import DEFAULT_SCORER, FEATURES, shares
+from linkage.link.wording import MEASURES, Wording, alike
 from linkage.tables import COLUMNS, read_table
 
 CONFIG = LinkConfig(device="cpu")
@@ -50,7 +52,7 @@ def test_every_query_finds_its_entity(tmp_path: Path) -> None:
     frame, image, text = people(0, 40, 3)
     result = linked(tmp_path, unlabelled(frame), image, text)
     links = result.links
-    assert (result.threshold_source, result.scorer) == ("default", DEFAULT_SCORER)
+    assert (result.threshold.source, result.scorer) == ("default", DEFAULT_SCORER)
     first = links[links["rank"] == 1]
     truth = frame.set_index("record_id")["entity_id"][first["record_id"]]
     assert (first["entity_id"].to_numpy() == truth.to_numpy()).mean() > 0.98
@@ -79,9 +81,12 @@ def test_the_parts_add_up_to_the_pooled_cosine(rows: list[list[float]], weight: 
     one, two = pool(*query, weight), pool(*exemplar, weight)
     if any(0 < np.linalg.norm(pooled) < 0.999 for pooled in (one, two)):
         return  # picture and text cancel each other out: there is no direction to compare
-    score, *split = split_score(query, exemplar, weight)
-    assert score == pytest.approx(np.sum(one * two), abs=1e-4)
-    assert sum(split) == pytest.approx(score, abs=1e-5)
+    cosines, split = split_score(query, exemplar, weight)
+    assert cosines["score"].to_numpy() == pytest.approx(np.sum(one * two, axis=1), abs=1e-4)
+    assert split[list(PARTS)].sum(axis=1).to_numpy() == pytest.approx(cosines["score"].to_numpy(), abs=1e-5)
+    back, split_back = split_score(exemplar, query, weight)
+    assert back.to_numpy() == pytest.approx(cosines.to_numpy(), abs=2e-6, nan_ok=True)
+    assert split_back.to_numpy() == pytest.approx(split.to_numpy(), abs=2e-6)
 
 
 def test_a_missing_modality_is_left_out(tmp_path: Path) -> None:
@@ -114,6 +119,7 @@ def test_queries_that_are_none_or_say_nothing(tmp_path: Path, n: int) -> None:
     frame, image, text = people(0, 6, 2)
     order = [*range(0, 12, 2), *range(1, 1 + 2 * n, 2)]
     image[1::2] = text[1::2] = 0
+    frame.loc[1::2, "text"] = ""
     frame = unlabelled(frame).iloc[order].reset_index(drop=True)
     links = linked(tmp_path, frame, image[order], text[order]).links
     assert len(links) == n
@@ -130,7 +136,7 @@ def test_the_order_of_rows_does_not_matter(tmp_path: Path, labels: bool) -> None
     one = linked(tmp_path / "a", frame, image, text, config=LinkConfig(device="cpu", neighbours=7))
     two = linked(tmp_path / "b", frame, image, text, seed=1, config=LinkConfig(device="cpu", neighbours=7))
     pd.testing.assert_frame_equal(one.links, two.links, rtol=1e-9)
-    assert one.threshold == pytest.approx(two.threshold)
+    assert one.threshold.value == pytest.approx(two.threshold.value)
 
 
 def test_homonyms_are_shown_with_no_margin(tmp_path: Path) -> None:
@@ -142,6 +148,9 @@ def test_homonyms_are_shown_with_no_margin(tmp_path: Path) -> None:
     rows = links[links["record_id"] == "r000_1"]
     assert rows["exemplar_id"].tolist()[:2] == ["r000_0", "r001_0"]
     assert rows["margin"].tolist()[:2] == [0.0, 0.0]
+    assert rows["tied"].tolist()[:2] == [2, 2]
+    assert rows["decision"].tolist()[:2] == ["review", "no-match"]
+    assert links["tied"].notna().sum() == 4  # and those of the twin's own query
 
 
 def test_one_candidate_per_entity_by_its_best_exemplar(tmp_path: Path) -> None:
@@ -157,7 +166,7 @@ def test_labels_fit_scorer_and_threshold_but_never_those_of_test(tmp_path: Path)
     gone = (frame["role"] == "exemplar") & frame["entity_id"].str.endswith(("3", "4", "5"))
     frame, image, text = frame[~gone].reset_index(drop=True), image[~gone], text[~gone]
     result = linked(tmp_path / "a", frame, image, text)
-    assert (result.threshold_source, result.scorer.origin) == ("fitted", "fitted")
+    assert (result.threshold.source, result.scorer.origin) == ("fitted", "fitted")
     first = result.links[result.links["rank"] == 1].merge(frame[["record_id", "split"]], on="record_id")
     matchable = ~first["record_id"].str[3].isin(["3", "4", "5"])
     right = np.where(matchable, first["entity_id"].str[-3:] == first["record_id"].str[1:4], False)
@@ -179,7 +188,7 @@ def test_a_given_threshold_is_inclusive(tmp_path: Path) -> None:
     at = float(first["probability"].iloc[(first["probability"] - at).abs().argmin()])
     result = linked(tmp_path / "b", frame, image, text, config=LinkConfig(device="cpu", threshold=at))
     matched = result.links[result.links["decision"] == "match"]["probability"]
-    assert matched.min() == at == result.threshold
+    assert matched.min() == at == result.threshold.value
     assert set(result.links["threshold_source"]) == {"given"}
 
 
@@ -196,8 +205,10 @@ def test_candidates_are_the_union_over_the_three_spaces(tmp_path: Path) -> None:
     records, embeddings = save(tmp_path / "in", frame, image, text)
     index = build_index(records.take(np.arange(0, 120, 2)), embeddings, tmp_path / "index")
     rows = np.arange(1, 120, 2)
-    texts = frame["text"].iloc[rows].tolist()
-    (pairs,) = candidate_pairs(embeddings, rows, texts, index, neighbours=3)
+    silent = frame.iloc[rows].assign(text="").reset_index(drop=True)
+    config = LinkConfig(device="cpu", neighbours=3)
+    (found,) = candidates(embeddings, rows, silent, index, config, DEFAULT_SCORER)
+    pairs = found.pairs
     queries, exemplars = Vectors.of(embeddings, rows), Vectors.of(index, np.arange(60))
     expected = set()
     for left, right in zip((pool(*queries, 0.5), *queries), (pool(*exemplars, 0.5), *exemplars), strict=True):
@@ -208,10 +219,24 @@ def test_candidates_are_the_union_over_the_three_spaces(tmp_path: Path) -> None:
 
 def test_strings_are_compared_folded_and_pair_by_pair() -> None:
     left, right = Wording(["ABCD", "", "x"]), Wording(["abcx", "a", ""])
-    said = alike(left, np.arange(3), right, np.arange(3))
-    assert said[0, 0] == 0.75
-    assert np.isnan(said[1:]).all()
+    said = pd.DataFrame(alike(left, np.arange(3), right, np.arange(3)), columns=list(MEASURES))
+    assert said["string_score"][0] == 0.75
+    assert said.loc[1:, ["string_score", "partial_score", "rarity_score", "likelihood"]].isna().all(axis=None)
+    assert (said["confidence"] == 1).all()
     assert len(alike(left, np.arange(0), right, np.arange(0))) == 0
+
+
+@settings(deadline=None)  # the first call loads what counts n-grams
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=6))
+def test_likeness_is_the_same_both_ways(texts: list[tuple[str, str]]) -> None:
+    left, right = (Wording(side) for side in zip(*texts, strict=True))
+    rows = np.arange(len(texts))
+    both = [name for name in MEASURES if name != "rarity_score"]  # what is rare is counted on the right
+    there, back = (
+        pd.DataFrame(alike(one, rows, other, rows), columns=list(MEASURES))[both]
+        for one, other in ((left, right), (right, left))
+    )
+    pd.testing.assert_frame_equal(there, back)
 
 
 def test_texts_are_folded_on_both_sides(tmp_path: Path) -> None:
@@ -225,11 +250,123 @@ def test_saved_links_read_back_and_name_their_index(tmp_path: Path) -> None:
     frame, image, text = people(0, 4, 2)
     frame.loc[1, "text"] = "=SUM(A1)"
     result = linked(tmp_path, unlabelled(frame), image, text)
-    result.save(tmp_path / "links.csv", index=tmp_path / "index")
+    result.save(tmp_path / "links.csv", index=tmp_path / "index", queries=tmp_path / "records.parquet")
     again = read_table(tmp_path / "links.csv")
     assert again["text"].iloc[0] == "=SUM(A1)"
     pd.testing.assert_frame_equal(again, result.links, check_dtype=False, rtol=1e-4)
     manifest = json.loads((tmp_path / "links.csv.manifest.json").read_text())
     assert manifest["index"] == str(tmp_path / "index")
     assert manifest["scorer"]["origin"] == "default"
+    assert manifest["threshold"]["value"] == 0.5
+    nearest = read_table(nearest_of(tmp_path / "links.csv"))
+    assert sorted(nearest["by"].value_counts().items()) == [("image", 4), ("pooled", 4), ("text", 4)]
+    assert nearest["exemplar_id"].str[:4].tolist() == nearest["record_id"].str[:4].tolist()
     assert (tmp_path / "links.parquet").exists()
+
+
+def test_the_table_holds_what_the_probability_is_made_of(tmp_path: Path) -> None:
+    frame, image, text = people(2, 30, 3, noise=0.5)
+    result = linked(tmp_path, unlabelled(frame), image, text, config=LinkConfig(device="cpu", k=30))
+    result.save(tmp_path / "links.csv", index=tmp_path / "index", queries=tmp_path / "records.parquet")
+    links = read_table(tmp_path / "links.csv")
+    alike = features_of(links)
+    assert list(alike)[: len(FEATURES)] == list(FEATURES)
+    logit = link_scorer(tmp_path / "links.csv").logit(alike)
+    query = pd.factorize(links["record_id"])[0]
+    assert shares(logit, query) == pytest.approx(links["probability"].to_numpy(), abs=1e-3)
+
+
+def test_blocking_keeps_apart_what_does_not_agree(tmp_path: Path) -> None:
+    frame, image, text = people(0, 24, 2)
+    frame.loc[1, "shelf"] = "nowhere"
+    frame.loc[3, "shelf"] = ""
+    config = LinkConfig(device="cpu", blocking=("shelf",), k=24)
+    links = linked(tmp_path, unlabelled(frame), image, text, config=config).links
+    shelf = frame.set_index("record_id")["shelf"]
+    named = links[(links["record_id"] != "r001_1") & (links["exemplar_id"] != "")]
+    assert (shelf[named["record_id"]].to_numpy() == shelf[named["exemplar_id"]].to_numpy()).all()
+    assert named["record_id"].nunique() == 22
+    assert links[links["record_id"] == "r000_1"]["decision"].tolist() == ["no-match"]
+    assert set(shelf[links[links["record_id"] == "r001_1"]["exemplar_id"]]) == set(shelf[::2])
+
+
+@pytest.mark.parametrize(("exclude", "left"), [("page", {1}), ("source", {1})])
+def test_records_of_one_place_can_be_kept_apart(tmp_path: Path, exclude: str, left: set[int]) -> None:
+    frame, image, text = people(0, 12, 3)
+    frame["source"], frame["page"] = "book.pdf", [1, 1, 2] * 12
+    if exclude == "source":
+        frame["source"] = ["a.pdf", "a.pdf", "b.pdf"] * 12
+    config = LinkConfig.model_validate({"device": "cpu", "exclude": exclude})
+    links = linked(tmp_path, unlabelled(frame), image, text, config=config).links
+    same = links["record_id"].str.endswith("_1")
+    assert (links[same]["exemplar_id"] == "").all()
+    assert set(links[~same]["exemplar_page"].dropna()) == left
+
+
+def test_fields_speak_with_their_type(tmp_path: Path) -> None:
+    frame, image, text = people(4, 40, 2, noise=0.9)
+    frame["text"] = ""
+    frame["price"] = [f"$ {1000 + 7 * (row // 2):,}.50" for row in range(80)]
+    frame["founded"] = [f"19{row // 2:02d}-03-01" if row % 2 else f"1 March 19{row // 2:02d}" for row in range(80)]
+    plain = linked(tmp_path / "a", unlabelled(frame), image, text).links
+    config = LinkConfig(device="cpu", fields={"price": "number", "founded": "date"})
+    told = linked(tmp_path / "b", unlabelled(frame), image, text, config=config).links
+    best = told[told["rank"] == 1]
+    assert (best["price_score"] == 1).mean() > (plain[plain["rank"] == 1]["score"] > 0.9).mean()
+    right = [(links["record_id"].str[:4] == links["exemplar_id"].str[:4]).mean() for links in (plain[::5], told[::5])]
+    assert right[1] > right[0]
+    assert set(told) - set(plain) == {"price_score", "founded_score"}
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 2)
+    with pytest.raises(InputError, match="queries: column 'town' is not there"):
+        linked(tmp_path, frame, image, text, config=LinkConfig(device="cpu", blocking=("town",)))
+
+
+def test_one_to_one_gives_an_entity_to_one_query(tmp_path: Path) -> None:
+    frame, image, text = people(6, 20, 4, noise=0.4)
+    free = linked(tmp_path / "a", unlabelled(frame), image, text).links
+    assert free[free["decision"] == "match"]["entity_id"].duplicated().any()
+    config = LinkConfig(device="cpu", constraint="one-to-one")
+    links = linked(tmp_path / "b", unlabelled(frame), image, text, config=config).links
+    matched = links[links["decision"] == "match"]
+    assert not matched["entity_id"].duplicated().any()
+    assert matched["entity_id"].nunique() == free[free["decision"] == "match"]["entity_id"].nunique()
+    assert (matched["rank"] == 1).all()
+    paged = linked(
+        tmp_path / "c", unlabelled(frame), image, text, config=LinkConfig(device="cpu", constraint="one-per-page")
+    ).links
+    taken = paged[paged["decision"] == "match"]
+    assert not taken.duplicated(["source", "page", "entity_id"]).any()
+    assert len(taken) > len(matched)
+
+
+def test_a_bound_on_false_links_is_kept_or_refused(tmp_path: Path) -> None:
+    frame, image, text = people(7, 240, 2, noise=0.5)
+    config = LinkConfig(device="cpu", aim="false-links", max_false_links=0.1)
+    result = linked(tmp_path / "a", frame, image, text, config=config)
+    promise = result.threshold.promise
+    assert promise is not None
+    assert promise.upper is not None
+    assert promise.upper <= 0.1
+    assert "10.00% false links" in result.threshold.sentence
+    few = LinkConfig(device="cpu", aim="false-links", max_false_links=0.001)
+    refused = linked(tmp_path / "b", frame, image, text, config=few)
+    assert refused.threshold.value is None
+    assert not (refused.links["decision"] == "match").any()
+    assert (refused.links["decision"] == "review").any()
+    assert refused.links["threshold"].isna().all()
+
+
+def test_candidate_sets_hold_the_true_entity(tmp_path: Path) -> None:
+    frame, image, text = people(8, 150, 2, noise=0.9)
+    config = LinkConfig(device="cpu", coverage=0.8, k=2)
+    result = linked(tmp_path, frame, image, text, config=config)
+    assert result.sets is not None
+    assert result.sets.promised
+    links = result.links.merge(frame[["record_id", "split"]], on="record_id")
+    inside = links[(links["in_set"] == 1) & (links["split"] == "test")]
+    held = inside[inside["entity_id"].str[-3:] == inside["record_id"].str[1:4]]["record_id"].nunique()
+    assert held / (links[links["split"] == "test"]["record_id"].nunique()) > 0.65
+    assert links["in_set"].isin([0, 1]).all()

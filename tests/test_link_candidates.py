@@ -48,11 +48,14 @@ def test_the_likeliest_are_compared_with_lattices_and_the_others_left_out(tmp_pa
     some = found(queries, embeddings, index, rescored=10, k=2)
     assert every.alike["likelihood"].notna().all()
     logit = pd.Series(DEFAULT_SCORER.logit(every.alike.assign(likelihood=np.nan)).round(9))
-    table = every.alike[["score", "image_cosine"]].assign(query=every.query, exemplar=every.exemplar, logit=logit)
+    table = pd.DataFrame(
+        {"query": every.query, "exemplar": every.exemplar, "score": every.alike["score"], "logit": logit}
+    )
+    table["picture"] = every.alike["image_cosine"]
     likely = table.sort_values(["query", "logit", "score", "exemplar"], ascending=[True, False, False, True])
-    pictured = table.sort_values(["query", "image_cosine", "exemplar"], ascending=[True, False, True])
-    kept = set(likely.groupby("query").head(10).index) | set(pictured.groupby("query").head(5).index)
-    first = table.loc[sorted(kept)]
+    pictured = table.sort_values(["query", "picture", "exemplar"], ascending=[True, False, True])
+    kept = likely.groupby("query").head(10).index.union(pictured.groupby("query").head(5).index)
+    first = table.loc[kept].sort_values(["query", "exemplar"])
     assert some.query.tolist() == first["query"].tolist()
     assert some.exemplar.tolist() == first["exemplar"].tolist()
     place = first.index.to_numpy()
@@ -73,19 +76,18 @@ def test_entities_with_many_exemplars_do_not_crowd_out_others(tmp_path: Path) ->
     pairs = found(queries, embeddings, index, rescored=2, k=4)
     entities = index.exemplars["entity_id"].to_numpy(dtype=object)[pairs.exemplar]
     assert pd.Series(entities).groupby(pairs.query).nunique().ge(4).all()
-    assert pd.Series(entities).groupby(pairs.query).size().le(2 + 3 + 1).all()  # one for its picture
+    assert pd.Series(entities).groupby(pairs.query).size().le(2 + 3 + 1).all()
 
 
 def test_equal_candidates_at_the_border_are_taken_by_row() -> None:
     same = np.zeros(4)
+    unseen = pd.DataFrame({"score": same, "image_cosine": np.nan})
     config = LinkConfig(rescored=2, k=1)
-    query, exemplar, entity = np.zeros(4, int), np.array([9, 3, 5, 7]), np.arange(4)
-    alike = pd.DataFrame({"score": same, "image_cosine": np.nan})
-    assert module._likeliest(query, exemplar, entity, same, alike, config).tolist() == [1, 2]
-    alike = alike.assign(score=[0.1, 0.0, 0.0, 0.2])
-    assert module._likeliest(query, exemplar, entity, same, alike, config).tolist() == [0, 3]
-    alike = alike.assign(image_cosine=[0.0, 0.0, 0.5, 0.5])
-    assert module._likeliest(query, exemplar, entity, same, alike, config).tolist() == [0, 2, 3]
+    kept = module._likeliest(np.zeros(4, int), np.array([9, 3, 5, 7]), np.arange(4), same, unseen, config)
+    assert kept.tolist() == [1, 2]
+    better = unseen.assign(score=[0.1, 0.0, 0.0, 0.2])
+    kept = module._likeliest(np.zeros(4, int), np.array([9, 3, 5, 7]), np.arange(4), same, better, config)
+    assert kept.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize(("searched", "compared"), [(1, 1), (7, 3), (5, 100)])

@@ -86,7 +86,7 @@ def run(tmp_path: Path) -> dict[str, Any]:
                     "cross_score": 0.1,
                     "string_score": np.nan if name == "q2" else 0.7,
                     "margin": 0.3,
-                    "tied": pd.NA if rank > 1 else 1,
+                    "tied": pd.NA,
                     "in_set": pd.NA,
                     "threshold": 0.5,
                     "threshold_source": "default",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import pandas as pd
@@ -54,7 +55,8 @@ def name_queries(
     """Write linked queries into the ledger; returns the members table of the queries alone.
 
     A query that matched joins the entity that its exemplar is in now, be it another than when the index was made.
-    What did not match (no-match and review alike) was clustered: new records then join known ones or begin an entity.
+    What did not match (no-match and review alike) was clustered: new records then join the entity that most of the
+    known ones beside them are in, or begin one. A query that the ledger knows leaves its entity for a match only.
     Exemplars that the ledger does not know come in under the entity_id that the index gives them.
 
     Args:
@@ -67,13 +69,14 @@ def name_queries(
     Raises:
         ArtefactError: a query matched an entity that was retired by hand.
     """
+    known = ledger.entities_of(clustered["record_id"])
     asked = set(links["record_id"])
     matched = links.loc[links["decision"] == "match", ["record_id", "exemplar_id", "entity_id"]]
     given = exemplars.loc[~exemplars["record_id"].isin(asked), ["record_id", "entity_id"]]
     groups = [
         *(Group((record,), "linked", exemplar, entity) for record, exemplar, entity in matched.itertuples(index=False)),
         *(Group((record,), "exemplar", record, entity) for record, entity in given.itertuples(index=False)),
-        *_clusters(clustered),
+        *(part for group in _clusters(clustered) for part in _staying(group, known)),
     ]
     recorded = ledger.record(groups, command="linkage link", note=str(queries.path))
     return _named(merge_members(None, links, clustered, queries.frame), recorded)
@@ -84,6 +87,21 @@ def _clusters(members: pd.DataFrame) -> list[Group]:
         Group(tuple(rows["record_id"]), str(rows["origin"].iloc[0]))
         for _, rows in members.groupby("entity_id", sort=False)
     ]
+
+
+def _staying(group: Group, known: dict[str, str]) -> list[Group]:
+    """The group as it adds to the ledger: its known records stay, its new ones join the most frequent entity of those.
+
+    By overlap alone, of two records that are in one entity and match nothing now, one would have to leave it.
+    """
+    inside = sorted(record for record in group.records if record in known)
+    if not inside:
+        return [group]
+    sizes = Counter(known[record] for record in inside)
+    host = min(inside, key=lambda record: (-sizes[known[record]], known[record], record))
+    new = tuple(record for record in group.records if record not in known)
+    joined = [Group(new, group.reason, host, known[host])] if new else []
+    return joined + [Group((record,), group.reason, record, known[record]) for record in inside]
 
 
 def _named(members: pd.DataFrame, recorded: Recorded) -> Named:

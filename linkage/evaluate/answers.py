@@ -84,10 +84,10 @@ class Asked:
     def by_linker(self, k: int) -> Answers:
         """The table's own ranking and decisions, at least k places wide."""
         rank = self.rows.groupby("record_id").cumcount().to_numpy()
-        listed = int(rank.max(initial=0)) + 1
-        found = np.full((len(self.truth), max(k, listed)), "", dtype=object)
+        found = np.full((len(self.truth), max(k, int(rank.max(initial=0)) + 1)), "", dtype=object)
         found[self._places(self.rows), rank] = self._entities(self.rows)
         decision = self.first["decision"].to_numpy(dtype=object)
+        listed = self._listed(rank + 1)
         fitted = "threshold_source" in self.first and (self.first["threshold_source"] == "fitted").any()
         return Answers(
             found,
@@ -97,6 +97,14 @@ class Asked:
             self.split != "test" if fitted else np.zeros(len(found), dtype=bool),
             listed if listed < len(set(self._entity_of.values())) else k,
         )
+
+    def _listed(self, rank: np.ndarray) -> int:
+        """Places down to which the table lists every candidate; below them it lists only members of sets."""
+        if "in_set" not in self.rows:
+            return int(rank.max())
+        shortest = int(self.rows["record_id"].value_counts().min())
+        outside = (self.rows["in_set"].fillna(0) != 1).to_numpy(dtype=bool)
+        return max(shortest, int(rank[outside].max(initial=0)))
 
     def by_nearest(self, nearest: pd.DataFrame, by: str) -> Answers | None:
         """The nearest exemplar by one vector; None where no labelled query has such a vector.

@@ -16,6 +16,7 @@ from linkage.evaluate.answers import SPACES, Answers, Asked
 from linkage.evaluate.baselines import rank_by_strings
 from linkage.evaluate.calibration import calibration_error, reliability
 from linkage.evaluate.metrics import auroc, divide, f1, measure, precision_at, share, sum_by
+from linkage.evaluate.promises import add_violations
 from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.evaluate.truth import attach_truth
 from linkage.link.links import manifest_of, nearest_of
@@ -74,6 +75,7 @@ def evaluate_links(
             _score(scores, asked, name, split, chosen, answers, config.recall_at)
         error = calibration_error(own.score[chosen], right[chosen], asked.truth[chosen], scores)
         scores.add("calibration error", SYSTEM, split, error)
+    add_violations(scores, asked, own)
     return {
         "picture": picture_table(asked, systems, list(strings), scores),
         "reliability": reliability(own.score, right, asked.truth, asked.split, scores),

@@ -134,7 +134,7 @@ def _searched(
     vectors: Embeddings, rows: np.ndarray, index: Index, k: int, alone: Modality | None, device: Literal["cpu", "cuda"]
 ) -> Iterator[tuple[slice, Found]]:
     """Some hundred of the queries at a time, and what was found for them."""
-    for start in range(0, len(rows), _SEARCHED_AT_A_TIME):
+    for start in range(0, max(len(rows), 1), _SEARCHED_AT_A_TIME):  # no query at all: nothing is found, in all columns
         some = rows[start : start + _SEARCHED_AT_A_TIME]
         near = Vectors.of(vectors, some)
         asked: dict[Modality, np.ndarray] = {"image": near.image, "text": near.text}
@@ -142,7 +142,7 @@ def _searched(
             asked["pooled"] = vectors.pooled(index.image_weight, some)
         hits = {by: index.search(asked[by], min(k, len(index)), by=by, device=device) for by in asked}
         hits["pooled"] = hits[alone or "pooled"]
-        for first in range(0, len(some), _QUERIES_AT_A_TIME):
+        for first in range(0, max(len(some), 1), _QUERIES_AT_A_TIME):
             part = slice(first, min(first + _QUERIES_AT_A_TIME, len(some)))
             found: Found = {by: (hits[by][1][part], hits[by][0][part]) for by in SPACES}
             yield slice(start + part.start, start + part.stop), found

@@ -75,6 +75,8 @@ def blocks(left: pd.DataFrame, right: pd.DataFrame, columns: Sequence[str]) -> I
         np.array([[fold(_text(cell)) for cell in table[name]] for name in columns], dtype=object)
         for table in (left, right)
     ]
+    if not len(left):
+        yield np.empty(0, np.int64), np.empty(0, np.int64)
     where: dict[tuple[str, ...], list[int]] = {}
     for row, key in enumerate(zip(*keys[0], strict=True)):
         where.setdefault(key, []).append(row)

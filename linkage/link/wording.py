@@ -205,7 +205,13 @@ class _Terms:
 
     def matrix(self, texts: list[str]) -> Any:
         """Sparse unit rows (n, features)."""
-        return self._vectorizer.transform(texts).tocsr()
+        return self._vectorizer.transform(texts).tocsr() if texts else _no_rows(len(self._vectorizer.vocabulary_))
+
+
+def _no_rows(features: int) -> Any:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix((0, features), dtype=np.float32)
 
 
 def nearest_by_rarity(left: Any, right: Wording, rows: np.ndarray, k: int) -> np.ndarray:

@@ -72,7 +72,8 @@ class Link:
 
     Attributes:
         decision: match, review or no-match.
-        probability, margin, threshold, threshold_source: as in the links table.
+        probability, margin, threshold, threshold_source: as in the links table; no threshold: nothing may match.
+        tied: how many of the best candidates cannot be told apart; None where the best stands alone.
         review_threshold: from which a candidate that is no match is for review; None where there is none.
         best: the candidate that was decided on; runner_up: the next; None where there is none.
         candidates: those in the links table, best first.
@@ -83,9 +84,10 @@ class Link:
     decision: str
     probability: float
     margin: float | None
-    threshold: float
+    threshold: float | None
     threshold_source: str
     review_threshold: float | None
+    tied: int | None
     best: Comparison
     runner_up: Comparison | None
     candidates: list[Candidate]
@@ -191,7 +193,8 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     if len(rows) and not link:
         says.append("It had no candidate: there was neither a picture nor a text to compare.")
     stood_for = _stood_for(name, entity, origin, evidence) if is_exemplar or origin == "exemplar" else None
-    says += group.says() if group else []
+    if group:  # of what it belongs to first, then of what it does not
+        says = group.says() + says if origin == "clustered" else says + group.says()
     if stood_for is not None and origin != "singleton":
         says.append(_told_of_exemplar(name, entity, is_exemplar, stood_for, members))
     return Explanation("record", name, entity, origin, says, link, group, members=stood_for)
@@ -268,13 +271,15 @@ def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
     rest = 1.0 - float(rows["probability"].sum()) - nothing
     others = rest if rest > _ROUNDED else 0.0
     rivals = float(rows["probability"].sum()) - float(row["probability"]) + others
+    threshold, tied = as_number(row["threshold"]), as_number(row.get("tied"))
     return Link(
         decision=str(row["decision"]),
         probability=float(row["probability"]),
         margin=as_number(row["margin"]),
-        threshold=float(row["threshold"]),
+        threshold=threshold,
         threshold_source=str(row["threshold_source"]),
         review_threshold=as_number(row.get("review_threshold")),
+        tied=None if tied is None else int(tied),
         best=_candidate(row, told.iloc[best]),
         runner_up=None if second is None else _candidate(rows.iloc[second], told.iloc[second]),
         candidates=[
@@ -289,13 +294,13 @@ def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
         ],
         others=others,
         nothing=nothing,
-        bar=_bar(float(row["threshold"]), rivals, nothing),
+        bar=_bar(threshold, rivals, nothing),
     )
 
 
-def _bar(threshold: float, rivals: float, nothing: float) -> float | None:
+def _bar(threshold: float | None, rivals: float, nothing: float) -> float | None:
     """The logit whose share of the probability is the threshold: log(t / (1 - t)) + log(1 + odds of the rivals)."""
-    if not 0.0 < threshold < 1.0 or nothing <= 0.0:
+    if threshold is None or not 0.0 < threshold < 1.0 or nothing <= 0.0:
         return None
     return math.log(threshold / (1.0 - threshold)) + math.log1p(rivals / nothing)
 
@@ -314,17 +319,15 @@ def _candidate(row: pd.Series, told: pd.Series) -> Comparison:
 def _told_of_link(link: Link) -> list[str]:
     """The decision in words: what was decided, what told the candidates apart, what carried it over the threshold."""
     best, source = link.best, SOURCES.get(link.threshold_source, link.threshold_source)
-    passes = link.probability >= link.threshold
-    says = [
-        {
-            "match": f"Linked to {best.entity_id}",
-            "review": f"For review: perhaps {best.entity_id}",
-        }.get(link.decision, f"Not linked; the likeliest entity is {best.entity_id}")
-        + f": match probability {link.probability:.3f}, "
-        + ("at or above" if passes else "below")
-        + f" the threshold {link.threshold:.3f} ({source})."
-    ]
-    if passes and link.decision != "match":
+    heads = {"match": f"Linked to {best.entity_id}", "review": f"For review: perhaps {best.entity_id}"}
+    head = heads.get(link.decision, f"Not linked; the likeliest entity is {best.entity_id}")
+    passes = link.threshold is not None and link.probability >= link.threshold
+    where = "at or above" if passes else "below"
+    asked = "there is no threshold" if link.threshold is None else f"{where} the threshold {link.threshold:.3f}"
+    says = [f"{head}: match probability {link.probability:.3f}, {asked} ({source})."]
+    if link.tied:
+        says.append(f"{link.tied} candidates are equally likely: nothing here tells them apart.")
+    elif passes and link.decision != "match":
         says.append("It would pass, but another query had the better claim to this entity, or a rule kept them apart.")
     if link.bar is not None:
         says.append(_told_of_bar(best, link.bar))

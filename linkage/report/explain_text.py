@@ -56,9 +56,10 @@ def _link(link: Link, width: int) -> Iterator[str]:
     )
     shares += [f"{rest + link.others:.3f} others", f"{link.nothing:.3f} none of them"]
     yield f"  {'probability':15}{', '.join(shares)}"
+    threshold = "none:" if link.threshold is None else f"{link.threshold:.3f}"
     review = f", review from {link.review_threshold:.3f}" if _reviews(link) else ""
     bar = f"; beside these rivals it takes log odds of {link.bar:+.2f}" if link.bar is not None else ""
-    yield f"  {'threshold':15}{link.threshold:.3f} {link.threshold_source}{review}{bar}"
+    yield f"  {'threshold':15}{threshold} {link.threshold_source}{review}{bar}"
     margin = "none: there is one candidate" if link.margin is None else f"{link.margin:.3f} before the next entity"
     yield f"  {'margin':15}{margin}"
     yield ""
@@ -68,7 +69,7 @@ def _link(link: Link, width: int) -> Iterator[str]:
 
 
 def _reviews(link: Link) -> bool:
-    return link.review_threshold is not None and link.review_threshold < link.threshold
+    return link.review_threshold is not None and (link.threshold is None or link.review_threshold < link.threshold)
 
 
 def _comparison(pair: Comparison, other: Comparison | None, right: str, width: int) -> Iterator[str]:
@@ -100,8 +101,8 @@ def _alignment(pair: Comparison, right: str, width: int) -> Iterator[str]:
     view = " beside ".join(names[one] for one in pair.views)
     if not pair.in_common:
         steps = pair.part
-        view = f"{view}: little in common; the letters of the best part"
-    yield f"  {view}, ^ where they differ"
+        view = f"{view}: little in common; letters of the best part"
+    yield fit(f"  {view}, ^ where they differ", width)
     for upper, lower, marks in aligned_lines(steps, width - _NAME - 3):
         yield f"  {'record':{_NAME}} {upper}".rstrip()
         yield f"  {right:{_NAME}} {lower}".rstrip()

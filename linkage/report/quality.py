@@ -8,6 +8,7 @@ import pandas as pd
 
 from linkage.evaluate.ablation import ALL, BEST_STRINGS, DIFFERENCE, UNKNOWN
 from linkage.evaluate.answers import SPACES
+from linkage.evaluate.promises import PROMISED
 from linkage.evaluate.scores import SYSTEM
 from linkage.report.charts import by_confidence, diagram, intervals
 
@@ -92,6 +93,16 @@ def calibration(figures: Figures) -> dict[str, Any] | None:
         "error": error.to_dict("records")[0] if len(error) else None,
         "fitted": bool(own["note"].str.contains("fitted on these rows").any()),
     }
+
+
+def promises(metrics: pd.DataFrame) -> list[str]:
+    """How the promises of few false links fared on resamples, a sentence each."""
+    rows = metrics[metrics["measure"].isin(PROMISED)] if len(metrics) else metrics
+    return [
+        f"At most {100 * PROMISED[row['measure']]:.0f} % false links, tried on the {row['split']} rows "
+        f"(n = {row['n']:,}): {row['note']}, and in {100 * row['value']:.1f} % of all the promise broke."
+        for row in rows.to_dict("records")
+    ]
 
 
 def picture_help(picture: pd.DataFrame) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from linkage.records import Records
 from linkage.report.cards import EntityCards, decisions
 from linkage.report.page import render
 from linkage.report.pictures import Pictures
-from linkage.report.quality import Figures, calibration, picture_help, tasks
+from linkage.report.quality import Figures, calibration, picture_help, promises, tasks
 from linkage.tables import replacing
 
 ORIGINS = ("exemplar", "linked", "clustered", "singleton")
@@ -58,6 +58,7 @@ def write_report(
         tasks=tasks(figures.metrics),
         calibration=calibration(figures),
         picture_help=picture_help(figures.picture),
+        promises=promises(figures.metrics),
         linking=decisions(links, sentences, pictures, config),
         largest=cards.largest(),
         sample=cards.sample(seed),
