@@ -37,7 +37,7 @@ def measured(call: Callable[[], object]) -> tuple[float, float]:
 def report(what: str, n: int, ours: tuple[float, float], peer: str, theirs: tuple[float, float]) -> None:
     print(
         f"{what:42} n={n:<7} linkage {ours[0]:8.2f} s {ours[1]:6.0f} MB   {peer} {theirs[0]:8.2f} s {theirs[1]:6.0f} MB"
-        f"   {theirs[0] / ours[0]:6.1f}x as fast"
+        f"   {theirs[0] / ours[0]:7.2f}x as fast"
     )
 
 

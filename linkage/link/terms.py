@@ -57,6 +57,9 @@ class Terms:
         found = np.full((len(a), k), -1, dtype=np.int64)
         for row, (start, end) in enumerate(zip(shared.indptr[:-1], shared.indptr[1:], strict=True)):
             scores, places = shared.data[start:end].round(6), shared.indices[start:end]
+            if len(scores) > k:  # sort those only that are no worse than the k-th
+                likely = scores >= np.partition(scores, -k)[-k]
+                scores, places = scores[likely], places[likely]
             best = np.lexsort((places, -scores))[:k]
             found[row, : len(best)] = places[best]
         return found
