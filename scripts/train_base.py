@@ -45,7 +45,7 @@ NAME = "linkage-line"
 CELL = 24  # pixels of the square in which a character is drawn
 FACES = 3  # faces averaged per character
 NEAREST = 3  # characters of the recogniser whose vectors an unknown one takes the mean of
-PULL = 1000.0  # of the default scorer on the one that is fitted on drawn names; see `fit_default_scorer`
+PULL = 30_000.0  # of the default scorer on the one that is fitted on drawn names; see `fit_default_scorer`
 TOKEN_SIZE, POSITION_SIZE = 0.3, 0.15  # root mean square: large enough for early steps not to wipe out
 
 
@@ -132,11 +132,11 @@ def positions(length: int, width: int) -> np.ndarray:
 
 
 def fit_default_scorer(folder: Path, records: Records, work: Path) -> Scorer:
-    """Correct the default scorer a little by the validation rows, and write it into the model's folder.
+    """Set how sure the default scorer is by the validation rows, and write it into the model's folder.
 
-    Little, because a scorer fitted on drawn names outright leans on what drawn variants have in common (the best part
-    of a text), and links handwriting worse than the default's even hand. Where records stand is not looked at: drawn
-    ones stand nowhere.
+    What counts how much hardly moves: a scorer fitted on drawn names outright leans on what drawn variants have in
+    common (the best part of a text), and links handwriting worse than the default's even hand. Where records stand is
+    not looked at: drawn ones stand nowhere.
     """
     rows = records.take(np.flatnonzero(records.frame["split"] == "val"))
     config = EncodeConfig(model=str(folder), device="cpu")

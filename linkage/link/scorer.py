@@ -222,16 +222,15 @@ def _weights(values: Mapping[str, Any]) -> Weights:
 PLACES = ("same_page", "same_source")
 """Comparisons of where two records stand: evidence only where labels have shown what it is worth."""
 
+_SEEN = {"image_cosine": 2.4, "string_score": 1.2, "partial_score": 2.4, "rarity_score": 2.4, "likelihood": 4.8}
 DEFAULT_SCORER = Scorer(
     {
-        "seen": Weights(
-            -19.0, {"score": 6.0, "string_score": 3.0, "partial_score": 2.0, "rarity_score": 3.0, "likelihood": 12.0}
-        ),
-        "written": Weights(-13.0, {"score": 7.0, "string_score": 6.0, "partial_score": 2.0, "rarity_score": 3.0}),
-        "alone": Weights(-12.0, {"score": 16.0}),
+        "seen": Weights(-13.5, {"score": 6.0} | _SEEN),
+        "written": Weights(-13.5, {"score": 7.0, "string_score": 5.0, "partial_score": 1.0, "rarity_score": 6.0}),
+        "alone": Weights(-12.0, {"score": 12.0, "image_cosine": 4.0}),
     }
 )
-"""Used where neither the model nor the labels bring one: a match at about 0.5 where all similarities are 0.73."""
+"""Used where neither the model nor the labels bring one: a match at about 0.5 where all similarities are 0.7."""
 
 
 def further(alike: pd.DataFrame) -> list[str]:
