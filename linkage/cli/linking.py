@@ -55,6 +55,15 @@ def link(
     ledger: LedgerFile = None,
     model: Annotated[str | None, typer.Option(help="Where the index's model is now, if it was moved.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Match probability from which a candidate matches.")] = None,
+    max_false_links: Annotated[
+        float | None, typer.Option(help="Promise at most this share of false links, on labelled queries; e.g. 0.01.")
+    ] = None,
+    coverage: Annotated[
+        float | None, typer.Option(help="List for each query a set that holds the true entity at this rate; e.g. 0.95.")
+    ] = None,
+    constraint: Annotated[
+        str | None, typer.Option(help="many-to-one, one-to-one, one-per-page or one-per-source.")
+    ] = None,
     k: Annotated[int | None, typer.Option("-k", help="Candidates reported per query.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -64,12 +73,24 @@ def link(
     """Link records to the exemplars of an index, or to none; with --ledger also to each other.
 
     Example: linkage link queries.csv --index index/ --out links.csv
+
+    One query per entity, by price too: linkage link queries.csv --index index/ --out links.csv
+    --constraint one-to-one --set "link.fields={price: number}"
     """
     from linkage.config import update
     from linkage.jobs import link_queries
 
     loaded = load(config, settings, None)
-    loaded = loaded.model_copy(update={"link": update(loaded.link, threshold=threshold, k=k)})
+    chosen = update(
+        loaded.link,
+        threshold=threshold,
+        aim=None if max_false_links is None else "false-links",
+        max_false_links=max_false_links,
+        coverage=coverage,
+        constraint=constraint,
+        k=k,
+    )
+    loaded = loaded.model_copy(update={"link": chosen})
     free(out, overwrite)
     summary = link_queries(queries, index, out, loaded, model=model, embeddings=embeddings, ledger=ledger)
     print_summary(summary | {"out": str(out)}, as_json)
