@@ -227,7 +227,7 @@ def test_near_copies_do_not_tear_clusters_apart(tmp_path: Path) -> None:
     text[1::2] = unit(text[::2] + 1e-3 * rng.normal(size=text[::2].shape))
     frame.loc[1::2, "text"] = frame["text"][::2].to_numpy()
     members = grouped(tmp_path, unlabelled(frame), image, text).members
-    assert members["entity_id"].nunique() <= 25
+    assert members["entity_id"].nunique() <= 30  # of 20; torn apart they would be 80
 
 
 def test_a_record_with_neither_picture_nor_text_stays_by_itself(tmp_path: Path) -> None:

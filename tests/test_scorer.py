@@ -118,6 +118,23 @@ def test_a_field_counts_as_much_as_the_labels_say() -> None:
     assert np.isfinite(fitted.logit(missing)).all()
 
 
+def test_what_is_the_same_in_all_pairs_does_not_get_in_the_way() -> None:
+    rng = np.random.default_rng(7)
+    query = np.repeat(np.arange(1500), 6)
+    alike = likenesses(rng, len(query)).assign(confidence=1.0, name_score=rng.uniform(0, 1, len(query)))
+    alike = alike.assign(likelihood=np.nan, **dict.fromkeys(["image_cosine", "cross_cosine"], np.nan))
+    logit = 4 * alike["score"] + 6 * alike["string_score"] + 9 * alike["name_score"] - 12
+    chance = shares(logit.to_numpy(), query)
+    truth = np.zeros(len(query), dtype=bool)
+    for row in range(0, len(query), 6):
+        chosen = rng.choice(7, p=[*chance[row : row + 6], 1 - chance[row : row + 6].sum()])
+        truth[row + chosen : row + chosen + 1] = chosen < 6
+    fitted = fit_scorer(Labelled(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER)
+    assert fitted.extras["name_score"].weight == pytest.approx(9, rel=0.15)
+    assert fitted.levels["written"].weights["string_score"] == pytest.approx(6, rel=0.15)
+    assert shares(fitted.logit(alike), query).sum() == pytest.approx(truth.sum(), rel=0.03)
+
+
 def test_contributions_add_up_to_the_logit() -> None:
     alike = likenesses(np.random.default_rng(1), 30).assign(same_page=1.0, age_score=0.7)
     alike.loc[::3, "likelihood"] = np.nan

@@ -182,7 +182,7 @@ class _Problem:
         known = imputed(pairs.alike[list(FEATURES)].to_numpy(float))
         columns = [np.ones(len(known)), *known[:, [FEATURES.index(name) for name in self.features]].T]
         pull = [begun.intercept, *begun.vector(self.features)]
-        bounds: list[tuple[float | None, None]] = [(None, None)]
+        bounds: list[tuple[float | None, float | None]] = [(None, None)]
         bounds += [(None if name in FREE else 0.0, None) for name in self.features]
         for name in extras:
             value = pairs.alike[name].to_numpy(float)
@@ -196,10 +196,13 @@ class _Problem:
             one = start.extra(name)
             self.offset += np.nan_to_num(one.weight * (pairs.alike[name].to_numpy(float) - one.centre))
         # In units of their spread, so that the pull is alike on all and the search goes straight.
-        self.scale = np.maximum(self.design.std(axis=0), 1e-3)
+        spread = self.design.std(axis=0)
+        self.scale = np.maximum(spread, 0.01)
         self.scale[0] = 1.0
         self.penalty = np.full(len(self.scale), strength)
         self.penalty[0] = 1e-6  # the intercept is free: how many rivals there are differs from table to table
+        for place in np.flatnonzero(spread[1:] < 1e-9) + 1:  # what is the same in all pairs tells nothing
+            self.bounds[place] = (self.pull[place], self.pull[place])
 
     def solve(self) -> tuple[Weights, dict[str, Extra]]:
         from scipy.optimize import minimize
@@ -214,9 +217,13 @@ class _Problem:
             gradient = design.T @ (shares(logit, self.query) - self.truth) + self.penalty * away
             return float(self.penalty @ away**2 / 2 - likelihood) / len(starts), gradient / len(starts)
 
-        begin = np.maximum(pull, [-np.inf if low is None else low for low, _ in self.bounds])
+        bounds = [
+            tuple(None if side is None else side * scale for side in pair)
+            for pair, scale in zip(self.bounds, self.scale, strict=True)
+        ]
+        begin = np.maximum(pull, [-np.inf if low is None else low for low, _ in bounds])
         options = {"maxiter": 200, "ftol": 1e-10, "gtol": 1e-6}
-        best = minimize(loss, begin, jac=True, bounds=self.bounds, method="L-BFGS-B", options=options).x
+        best = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x
         found = (best / self.scale).tolist()
         n = 1 + len(self.features)
         extras = {}
