@@ -226,7 +226,7 @@ _SEEN = {"image_cosine": 2.4, "string_score": 1.2, "partial_score": 2.4, "rarity
 DEFAULT_SCORER = Scorer(
     {
         "seen": Weights(-13.5, {"score": 6.0} | _SEEN),
-        "written": Weights(-13.5, {"score": 7.0, "string_score": 5.0, "partial_score": 1.0, "rarity_score": 6.0}),
+        "written": Weights(-11.5, {"score": 7.0, "string_score": 5.0, "partial_score": 1.0, "rarity_score": 3.0}),
         "alone": Weights(-12.0, {"score": 12.0, "image_cosine": 4.0}),
     }
 )
