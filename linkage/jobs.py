@@ -15,6 +15,7 @@ from linkage.config import Config, EncodeConfig, load_config
 from linkage.errors import ArtefactError, InputError
 from linkage.records import Records
 from linkage.tables import read_table, require_columns, write_dictionary, write_table
+from linkage.text import fold_by
 
 if TYPE_CHECKING:
     from linkage.encode.biencoder import BiEncoder
@@ -211,7 +212,7 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
 def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     """What a run directory holds to explain from, and where its records are."""
     from linkage.encode.embed import Embeddings
-    from linkage.link.links import link_scorer
+    from linkage.link.links import link_scorer, links_manifest
     from linkage.link.scorer import SCORER_FILE, Scorer
     from linkage.report.explain import Evidence
     from linkage.report.grouping import Grouping
@@ -233,19 +234,24 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
         )
 
     links = tables.get("links", pd.DataFrame())
-    scorer = link_scorer(run / "link" / "links.parquet") if len(links) else None
-    return Evidence(tables["members"], links, scorer, grouping), records
+    made = run / "link" / "links.parquet"
+    scorer, sets = (link_scorer(made), links_manifest(made).get("sets")) if len(links) else (None, None)
+    return Evidence(tables["members"], links, scorer, grouping, sets["sentence"] if sets else ""), records
 
 
 def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
     """What a links table holds to explain from, and where the records of the queries are, if that is known."""
-    from linkage.link.links import link_scorer, links_manifest
+    from linkage.link.links import check_links, link_folding, link_scorer, links_manifest
     from linkage.report.explain import Evidence, members_of_links
 
     links = read_table(table)
     require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)
-    queries = Path(links_manifest(table).get("queries", ""))
-    return Evidence(members_of_links(links), links, link_scorer(table)), queries if queries.is_file() else None
+    check_links(links, table, "run `linkage link` again")
+    manifest = links_manifest(table)
+    fold_by(link_folding(table))
+    sets, queries = manifest.get("sets"), Path(manifest.get("queries", ""))
+    evidence = Evidence(members_of_links(links), links, link_scorer(table), sets=sets["sentence"] if sets else "")
+    return evidence, queries if queries.is_file() else None
 
 
 def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:

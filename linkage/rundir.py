@@ -172,13 +172,17 @@ def result_tables(run_path: Path) -> dict[str, pd.DataFrame]:
     """The links, members and entities of a finished run (links: empty where there were no exemplars).
 
     Raises:
-        ArtefactError: the run did not come that far.
+        ArtefactError: the run did not come that far, or an earlier version made its links.
     """
+    from linkage.link.links import check_links
+
     folder = run_path / "cluster"
     if not (folder / "entities.parquet").exists():
         raise ArtefactError(f"{run_path}: no entities here yet; run `linkage run` with the same arguments again")
     links = run_path / "link" / "links.parquet"
     tables = {"links": read_table(links)} if links.exists() else {}
+    for table in tables.values():
+        check_links(table, links, f"remove the folder {links.parent} and run `linkage run` again")
     return tables | {name: read_table(folder / f"{name}.parquet") for name in ("members", "entities")}
 
 

@@ -80,6 +80,7 @@ COLUMNS: dict[str, Column] = {
     "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default"),
     "exemplar_text": Column("text", "text of the exemplar"),
     "reading": Column("text", "the model's own reading of the crop; empty: no crop, or a model that does not read"),
+    "reading_confidence": Column("number", "confidence of that reading, 0..1; empty: there is none"),
     "exemplar_reading": Column("text", "the model's own reading of the exemplar's crop"),
     "exemplar_source": Column("text", "file that the exemplar was read from"),
     "exemplar_page": Column("integer", "page of that file"),

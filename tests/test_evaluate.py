@@ -142,6 +142,56 @@ def test_members_of_sets_do_not_lengthen_the_list(linked: Path) -> None:
     assert "recall@3" not in found
 
 
+def test_sets_are_checked_against_their_promise(linked: Path) -> None:
+    links = pd.read_csv(linked / "links.csv")
+    links["in_set"] = (links["probability"] >= 0.4).astype(int)
+    write_table(links, linked / "links.csv")
+    promise = {"cut": 0.4, "promised": True, "coverage": 0.9, "queries": 3, "entities": 3, "sentence": "So be it."}
+    (linked / "links.csv.manifest.json").write_text(json.dumps({"index": "index", "sets": promise}))
+    evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+    found = figures(evaluation)
+    assert found["set coverage"] == 1.0  # A of {A}, B of {C, B}, D of {D}
+    assert found["set size"] == pytest.approx(4 / 4)  # q3's set is empty
+    rows = evaluation.metrics[evaluation.metrics["measure"] == "set coverage"].set_index("split")
+    assert rows["n"].to_dict() == {"all": 3, "test": 2, "val": 1}
+    assert rows["note"]["test"] == "90.0% promised"
+    assert rows["note"]["val"] == "90.0% promised; sets fitted on these rows"
+    links["in_set"] = (links["rank"] == 1).astype(int)
+    write_table(links, linked / "links.csv")
+    (linked / "links.csv.manifest.json").write_text(
+        json.dumps({"index": "index", "sets": promise | {"promised": False}})
+    )
+    evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG, split="test")
+    assert figures(evaluation, split="test")["set coverage"] == pytest.approx(1 / 2)
+    note = evaluation.metrics.set_index("measure")["note"]["set coverage"]
+    assert note == "nothing promised"
+    with pytest.raises(UsageError, match="better when lower"):
+        check_gates(evaluation, ["set_size=1"])
+
+
+def test_figures_of_rows_that_fitted_the_scorer_say_so(linked: Path) -> None:
+    truth = (linked / "truth.csv").read_text().replace("q4,D,val", "q4,D,train")
+    (linked / "truth.csv").write_text(truth)
+    for origin, said in (("model", False), ("fitted", True)):
+        manifest = {"index": "index", "scorer": {"origin": origin}}
+        (linked / "links.csv.manifest.json").write_text(json.dumps(manifest))
+        evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
+        noted = evaluation.metrics["note"].str.contains("scorer fitted on these rows")
+        own = (evaluation.metrics["system"] == "linkage") & evaluation.metrics["split"].isin(["all", "train"])
+        assert noted[own].all() == said
+        assert not noted[~own].any()
+        picture = evaluation.tables["picture"]
+        assert (picture[picture["system"] == "linkage"]["note"] != "").tolist() == [said, False, said]
+
+
+def test_links_without_the_columns_of_today_are_scored_without_their_parts(linked: Path) -> None:
+    with_all = pd.read_csv(linked / "links.csv").assign(tied=pd.NA, in_set=pd.NA, image_cosine=0.5)
+    write_table(with_all, linked / "more.csv")
+    old, new = (evaluate(linked / name, linked / "truth.csv", CONFIG, index=linked / "index").metrics
+                for name in ("links.csv", "more.csv"))  # fmt: skip
+    pd.testing.assert_frame_equal(old, new)
+
+
 def test_string_baselines_see_every_exemplar(linked: Path) -> None:
     evaluation = evaluate(linked / "links.csv", linked / "truth.csv", CONFIG)
     assert figures(evaluation, "Levenshtein")["matched accuracy"] == 1.0

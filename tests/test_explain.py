@@ -29,6 +29,7 @@ from linkage.report.explain_text import GAP, aligned_lines, columns_of
 from linkage.report.pictures import align, mark_differences
 from linkage.run import run
 from linkage.tables import read_table, write_table
+from linkage.text import Folding, fold_by
 
 PARTS = ("image_score", "text_score", "cross_score")
 
@@ -159,6 +160,67 @@ def test_a_passing_candidate_that_was_not_taken_is_explained(links: tuple[Path, 
     assert "2 candidates are equally likely" in explained(tmp_path / "links.csv", "r044_1")
     assert "there is no threshold" in explained(tmp_path / "links.csv", "r044_2")
     assert "It had no candidate" in explained(tmp_path / "links.csv", "r005_1")
+
+
+def test_it_says_which_candidates_are_in_the_set(links: tuple[Path, LinkResult], tmp_path: Path) -> None:
+    path, result = links
+    assert told(path, "r004_2")["link"]["candidates"][0]["in_set"] is None
+    assert "in set" not in explained(path, "r004_2")
+    table = result.links.assign(in_set=(result.links["rank"] <= 2).astype(int))
+    write_table(table, tmp_path / "links.csv")
+    manifest = json.loads(manifest_of(path).read_text())
+    sets = {"sentence": "Candidates at 0.1 or above hold the true entity."}
+    manifest_of(tmp_path / "links.csv").write_text(json.dumps(manifest | {"sets": sets}))
+    told_of = told(tmp_path / "links.csv", "r004_2")
+    assert [one["in_set"] for one in told_of["link"]["candidates"]][:3] == [True, True, False]
+    assert "Its set holds 2 candidates. Candidates at 0.1 or above hold the true entity." in told_of["says"]
+    page = tmp_path / "why.html"
+    lines = explained(tmp_path / "links.csv", "r004_2", "--html", page).splitlines()
+    listed = lines[lines.index("  candidates") + 1 :]
+    assert ["in set" in line for line in listed][:3] == [True, True, False]
+    assert "in its set" in Page(page).text
+
+
+def test_links_are_explained_with_the_text_settings_they_were_made_with(
+    links: tuple[Path, LinkResult], tmp_path: Path
+) -> None:
+    path, result = links
+    table = result.links.copy()
+    table.loc[table["record_id"] == "r004_2", ["text", "exemplar_text"]] = "Atkinson", "ATKINSON"
+    write_table(table, tmp_path / "links.csv")
+    manifest = json.loads(manifest_of(path).read_text())
+    differs = {}
+    for case in (True, False):
+        folding = {"text": {"width": True, "case": case, "kanji": True}}
+        manifest_of(tmp_path / "links.csv").write_text(json.dumps(manifest | folding))
+        steps = told(tmp_path / "links.csv", "r004_2")["link"]["best"]["aligned"]
+        differs[case] = any(differ for _, _, differ in steps)
+    fold_by(Folding())
+    assert differs == {True: False, False: True}
+
+
+def test_what_an_earlier_version_made_is_refused_in_one_line(
+    links: tuple[Path, LinkResult], finished: Path, tmp_path: Path
+) -> None:
+    path, result = links
+    old = tmp_path / "links.csv"
+    shutil.copy(manifest_of(path), manifest_of(old))
+    for name in ("tied", "in_set", "image_cosine"):
+        write_table(result.links.drop(columns=name), old)
+        with pytest.raises(ArtefactError, match=rf"links.csv: .* \(it has no {name}\); run `linkage link` again$"):
+            explained(old, "r004_2")
+    write_table(result.links, old)
+    manifest = json.loads(manifest_of(path).read_text())
+    manifest_of(old).write_text(json.dumps({name: manifest[name] for name in manifest if name != "text"}))
+    with pytest.raises(ArtefactError, match=r"links.csv.manifest.json: .*; run `linkage link` again$"):
+        explained(old, "r004_2")
+    shutil.copytree(finished, tmp_path / "run")
+    table = tmp_path / "run" / "link" / "links.parquet"
+    write_table(read_table(table).drop(columns=["tied", "in_set"]), table)
+    for command in (["explain", str(tmp_path / "run"), "q1"], ["report", str(tmp_path / "run")]):
+        done = CliRunner().invoke(app, command)
+        assert isinstance(done.exception, ArtefactError)
+        assert "(it has no tied, in_set); remove the folder" in str(done.exception)
 
 
 def test_every_line_fits_a_terminal(links: tuple[Path, LinkResult], finished: Path) -> None:

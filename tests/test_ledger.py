@@ -169,6 +169,7 @@ STEPS = st.lists(
         st.tuples(st.just("retire"), st.sampled_from(RECORDS), st.just([])),
         st.tuples(st.just("undo"), st.none(), st.just([])),
     ),
+    min_size=4,
     max_size=9,
 )
 
@@ -195,7 +196,7 @@ def perform(ledger: Ledger, step: tuple[str, object, list[tuple[str, str]]]) -> 
         ledger.record(found, command="test")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(STEPS)
 def test_invariants_hold_under_random_operations(steps: list[tuple[str, object, list[tuple[str, str]]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -211,7 +212,9 @@ def test_invariants_hold_under_random_operations(steps: list[tuple[str, object, 
                     del dumps[n + 1 :]
                 else:
                     dumps.append(dump(path))
-                check(ledger)
+                states = check(ledger)
+            for old, state in enumerate(states):
+                agree(crosswalk(ledger, old, len(states) - 1), state, states[-1])
             for expected in reversed(dumps[:-1]):
                 ledger.undo()
                 assert dump(path) == expected
@@ -219,8 +222,8 @@ def test_invariants_hold_under_random_operations(steps: list[tuple[str, object, 
                 ledger.undo()
 
 
-def check(ledger: Ledger) -> None:
-    """Everything that must be true of a ledger at any time."""
+def check(ledger: Ledger) -> list[dict[str, str]]:
+    """Everything that must be true of a ledger at any time; the entity of every record after each run."""
     runs = ledger.runs()
     states = [{stay.record_id: stay.entity_id for stay in ledger.members(run)} for run in range(len(runs) + 1)]
     assert states[-1] == ledger.entities_of(RECORDS)
@@ -234,10 +237,16 @@ def check(ledger: Ledger) -> None:
         assert own["retire"] == (entity not in states[-1].values()), "retired are those without members"
         size = sum(sign(event, entity) * event.n_records for event in events)
         assert size == list(states[-1].values()).count(entity), "the events of an entity add up to its size"
-    told = Counter((event.run, event.kind) for event in set(itertools.chain(*history.values())))
+    events = set(itertools.chain(*history.values()))
+    taken: Counter[tuple[int, str, str]] = Counter()
+    for event in events:
+        if event.kind == "merge":
+            taken[event.run, event.entity_id, event.other_id] += event.n_records
+    for (run, _, other), n in taken.items():
+        assert n == list(states[run - 1].values()).count(other), "merged: all that the other had"
+    told = Counter((event.run, event.kind) for event in events)
     assert told == Counter({(run.run, kind): run.events[kind] for run in runs for kind in KINDS if run.events[kind]})
-    for old in range(len(states)):
-        agree(crosswalk(ledger, old, len(runs)), states[old], states[-1])
+    return states
 
 
 def sign(event: object, entity: str) -> int:
@@ -265,6 +274,8 @@ def agree(table: object, old: dict[str, str], new: dict[str, str]) -> None:
             assert sum(a == before for a, _ in pairs) == 1
         if relation in ("split", "created"):
             assert after not in old.values()
+        if relation == "split":
+            assert sum(bool(a) and b == after for a, b in pairs) == 1
 
 
 def test_undone_and_done_again_gives_the_same_ids(tmp_path: Path) -> None:

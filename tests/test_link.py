@@ -257,6 +257,7 @@ def test_saved_links_read_back_and_name_their_index(tmp_path: Path) -> None:
     assert manifest["index"] == str(tmp_path / "index")
     assert manifest["scorer"]["origin"] == "default"
     assert manifest["threshold"]["value"] == 0.5
+    assert manifest["text"] == {"width": True, "case": True, "kanji": True}
     nearest = read_table(nearest_of(tmp_path / "links.csv"))
     assert sorted(nearest["by"].value_counts().items()) == [("image", 4), ("pooled", 4), ("text", 4)]
     assert nearest["exemplar_id"].str[:4].tolist() == nearest["record_id"].str[:4].tolist()
@@ -273,6 +274,22 @@ def test_the_table_holds_what_the_probability_is_made_of(tmp_path: Path) -> None
     logit = link_scorer(tmp_path / "links.csv").logit(alike)
     query = pd.factorize(links["record_id"])[0]
     assert shares(logit, query) == pytest.approx(links["probability"].to_numpy(), abs=1e-3)
+
+
+def test_the_confidence_of_the_own_reading_is_kept_where_there_is_one(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 2)
+    records, embeddings = save(tmp_path, unlabelled(frame), image, text)
+    rows = embeddings.readings["record_id"] == "r001_1"
+    embeddings.readings.loc[rows, ["reading", "reading_confidence"]] = "Atkinson", 0.625
+    exemplars = records.take(np.flatnonzero(frame["role"] == "exemplar"))
+    queries = records.take(np.flatnonzero(frame["role"] == "query"))
+    index = build_index(exemplars, embeddings, tmp_path / "index")
+    result = link(queries, embeddings, index, LinkConfig(device="cpu"))
+    result.save(tmp_path / "links.csv", index=tmp_path / "index", queries=tmp_path / "records.parquet")
+    links = read_table(tmp_path / "links.csv")
+    read = links["record_id"] == "r001_1"
+    assert (links.loc[read, "reading_confidence"] == 0.625).all()
+    assert links.loc[~read, "reading_confidence"].isna().all()
 
 
 def test_blocking_keeps_apart_what_does_not_agree(tmp_path: Path) -> None:

@@ -222,6 +222,7 @@ def test_reviews_ties_and_sets_are_counted(tmp_path: Path, run: dict[str, Any]) 
     run["sentences"] = ["A threshold of 0.500 promises nothing & no one."]
     write_report(tmp_path / "report.html", **run)
     text = " ".join(Page(tmp_path / "report.html").text.split())
+    assert "in the mean" not in text
     for phrase in (
         "2 of 4 records that were looked up matched an exemplar, 1 is for review",
         "A threshold of 0.500 promises nothing & no one. 1 record lies within 0.1 of the threshold.",
@@ -233,6 +234,26 @@ def test_reviews_ties_and_sets_are_counted(tmp_path: Path, run: dict[str, Any]) 
     ):
         assert phrase in text, phrase
     assert text.index("2 tied") < text.index("no picture")  # the review, though others are nearer
+
+
+def test_sets_are_told_beside_their_promise(tmp_path: Path, run: dict[str, Any]) -> None:
+    run["links"]["in_set"] = [1, 0, 1, 1, 1, 0, 0, 0]
+    run["sentences"] = ["Candidates at 0.2000 or above hold the true entity."]
+    rows = [
+        ("linking", "set coverage", "linkage", "test", 0.925, 0.875, 0.96, 120, "90.0% promised"),
+        ("linking", "set size", "linkage", "test", 1.75, 1.5, 2.0, 150, ""),
+    ]
+    metrics = run["figures"].metrics
+    run["figures"] = run["figures"]._replace(
+        metrics=pd.concat([metrics, pd.DataFrame(rows, columns=metrics.columns)], ignore_index=True)
+    )
+    write_report(tmp_path / "report.html", **run)
+    text = " ".join(Page(tmp_path / "report.html").text.split())
+    assert (
+        "Candidates at 0.2000 or above hold the true entity. 1 record lies within 0.1 of the threshold. On the test "
+        "rows a set has 1.8 entities in the mean, and 92.5% of the 120 records that have a match find it in their set "
+        "(95 % interval 87.5% to 96.0%; 90.0% promised). The set holds one entity"
+    ) in text
 
 
 def test_where_no_threshold_can_be_promised_nothing_is_drawn_as_one(tmp_path: Path, run: dict[str, Any]) -> None:

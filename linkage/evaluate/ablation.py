@@ -53,7 +53,7 @@ def picture_table(asked: Asked, systems: dict[str, Answers], strings: list[str],
             known = confidence[places]
             bounds = (known.min(), known.max()) if group not in (ALL, UNKNOWN) else (np.nan, np.nan)
             for system, figure in _figures(right, best, places, asked.truth, scores):
-                note = best if system in (BEST_STRINGS, DIFFERENCE) else ""
+                note = best if system in (BEST_STRINGS, DIFFERENCE) else systems[system].told(places)
                 rows.append((split, group, *bounds, system, *figure, note))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype(dict.fromkeys(("confidence_low", "confidence_high", "value", "low", "high"), float))

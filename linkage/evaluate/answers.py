@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from linkage.link.link import MIN_VALIDATION
 SPACES = {"image": "picture alone", "text": "text alone", "pooled": "pooled embedding"}
 """Systems that take the nearest exemplar by one vector, by the vector's name in the table of the nearest."""
 
+SCORER_FITTED = "scorer fitted on these rows"
 _NEAREST_NOTE = "the nearest exemplar by this vector, with one threshold on its cosine"
 
 
@@ -30,6 +31,7 @@ class Answers(NamedTuple):
         decided: bool (q,), the best candidate is called a match.
         asked: bool (q,), the query is put to a person (review).
         fitted_on: bool (q,), queries that the threshold was fitted on.
+        scorer_on: bool (q,), queries that the scorer was fitted on.
         depth: places of `entities` that count: recall@k beyond it is not measured.
         threshold: False: the system has none, so what hangs on one is not measured.
         note: goes into every row.
@@ -40,9 +42,19 @@ class Answers(NamedTuple):
     decided: np.ndarray
     asked: np.ndarray
     fitted_on: np.ndarray
+    scorer_on: np.ndarray
     depth: int
     threshold: bool = True
     note: str = ""
+
+    def told(self, chosen: np.ndarray) -> str:
+        """What must be said with every figure of these queries (mask or rows)."""
+        return join_notes(self.note, SCORER_FITTED if self.scorer_on[chosen].any() else "")
+
+
+def join_notes(*notes: str) -> str:
+    """Several notes of one figure as one; empty ones are left out."""
+    return "; ".join(filter(None, notes))
 
 
 class Asked:
@@ -81,22 +93,38 @@ class Asked:
         self._place = dict(zip(self.first["record_id"], range(len(self.first)), strict=True))
         self._fitted_on = fitting_rows(self.split, np.ones(len(self.first), dtype=bool), MIN_VALIDATION)
 
-    def by_linker(self, k: int) -> Answers:
-        """The table's own ranking and decisions, at least k places wide."""
+    def by_linker(self, k: int, made: dict[str, Any]) -> Answers:
+        """The table's own ranking and decisions, at least k places wide; `made`: the links' manifest."""
         rank = self.rows.groupby("record_id").cumcount().to_numpy()
         found = np.full((len(self.truth), max(k, int(rank.max(initial=0)) + 1)), "", dtype=object)
         found[self._places(self.rows), rank] = self._entities(self.rows)
         decision = self.first["decision"].to_numpy(dtype=object)
         listed = self._listed(rank + 1)
         fitted = "threshold_source" in self.first and (self.first["threshold_source"] == "fitted").any()
+        nobody = np.zeros(len(found), dtype=bool)
+        own_scorer = made.get("scorer", {}).get("origin") == "fitted"
         return Answers(
             found,
             self.first["probability"].to_numpy(dtype=float),
             np.asarray(decision == "match", dtype=bool),
             np.asarray(decision == "review", dtype=bool),
-            self.split != "test" if fitted else np.zeros(len(found), dtype=bool),
+            self.split != "test" if fitted else nobody,
+            np.isin(self.split.astype(str), ["", "train"]) if own_scorer else nobody,
             listed if listed < len(set(self._entity_of.values())) else k,
         )
+
+    def sets(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Whether each query's candidate set holds its entity, bool (q,), and how many it holds, int64 (q,).
+
+        None where the table has no sets.
+        """
+        if "in_set" not in self.rows or not self.rows["in_set"].notna().any():
+            return None
+        inside = self.rows[(self.rows["in_set"].fillna(0) == 1).to_numpy(dtype=bool)]
+        place = self._places(inside)
+        right = np.array(self._entities(inside), dtype=object) == self.truth[place]
+        n = len(self.truth)
+        return np.bincount(place[right], minlength=n) > 0, np.bincount(place, minlength=n)
 
     def _listed(self, rank: np.ndarray) -> int:
         """Places down to which the table lists every candidate; below them it lists only members of sets."""
@@ -127,7 +155,7 @@ class Asked:
         """A ranking with a threshold of its own: the one with the best no-match accuracy on the rows to fit on."""
         chosen, nobody = self._fitted_on, np.zeros(len(self.truth), dtype=bool)
         answers = Answers(
-            ranking.entities, ranking.score, nobody, nobody, chosen, ranking.entities.shape[1], threshold=False
+            ranking.entities, ranking.score, nobody, nobody, chosen, nobody, ranking.entities.shape[1], threshold=False
         )
         if not chosen.any():
             return answers

@@ -16,14 +16,14 @@ from linkage.config import EvaluateConfig
 from linkage.errors import InputError, QualityGateError, UsageError
 from linkage.evaluate.links import evaluate_links
 from linkage.evaluate.members import evaluate_members
-from linkage.evaluate.promises import PROMISED
+from linkage.evaluate.promises import PROMISED, SET_SIZE
 from linkage.evaluate.reading import evaluate_reading
 from linkage.evaluate.scores import SPLITS, SYSTEM, Scores
 from linkage.evaluate.truth import read_truth
 from linkage.records import Records
 from linkage.tables import read_table
 
-LOWER_IS_BETTER = ("character error rate", "calibration error", "review rate", *PROMISED)
+LOWER_IS_BETTER = ("character error rate", "calibration error", "review rate", SET_SIZE, *PROMISED)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import pandas as pd
 from linkage.config import EvaluateConfig
 from linkage.errors import ArtefactError
 from linkage.evaluate.ablation import picture_table
-from linkage.evaluate.answers import SPACES, Answers, Asked
+from linkage.evaluate.answers import SPACES, Answers, Asked, join_notes
 from linkage.evaluate.baselines import rank_by_strings
 from linkage.evaluate.calibration import calibration_error, reliability
 from linkage.evaluate.metrics import auroc, divide, f1, measure, precision_at, share, sum_by
-from linkage.evaluate.promises import add_violations
+from linkage.evaluate.promises import add_sets, add_violations
 from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.evaluate.truth import attach_truth
-from linkage.link.links import manifest_of, nearest_of
+from linkage.link.links import links_manifest, manifest_of, nearest_of
 from linkage.tables import read_table, require_columns
 
 NEEDED = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "score", "text")
@@ -45,7 +45,7 @@ def evaluate_links(
     nothing to match and none is called (Arora et al. 2023); a review is a question, not an answer, and counts as
     wrong. No-match AUROC: how well the score of the best candidate tells the queries that have a match in the index
     (positive) from those that have none. Precision at coverage: of the surest answers, the share that is right; what
-    has no match is answered wrongly.
+    has no match is answered wrongly. Where the table has candidate sets: see `add_sets`.
 
     Returns:
         "picture" (see `picture_table`) and "reliability" (see `reliability`).
@@ -61,7 +61,8 @@ def evaluate_links(
     entity_of = dict(zip(exemplars["record_id"], known.where(known != "", exemplars["entity_id"]), strict=True))
     asked = Asked(links, path, truth, config.iou, entity_of)
     k = max(config.recall_at)
-    own = asked.by_linker(k)
+    made = links_manifest(path) if manifest_of(path).exists() else {}
+    own = asked.by_linker(k, made)
     systems = {SYSTEM: own} | _single_scores(asked, path)
     strings = _strings(asked, exemplars, entity_of, k)
     systems |= strings
@@ -74,8 +75,9 @@ def evaluate_links(
         for name, answers in systems.items():
             _score(scores, asked, name, split, chosen, answers, config.recall_at)
         error = calibration_error(own.score[chosen], right[chosen], asked.truth[chosen], scores)
-        scores.add("calibration error", SYSTEM, split, error)
+        scores.add("calibration error", SYSTEM, split, error, own.told(chosen))
     add_violations(scores, asked, own)
+    add_sets(scores, asked, made.get("sets") or {})
     return {
         "picture": picture_table(asked, systems, list(strings), scores),
         "reliability": reliability(own.score, right, asked.truth, asked.split, scores),
@@ -144,19 +146,20 @@ def _score(
     draws = {"bootstrap": scores.bootstrap, "seed": scores.seed}
     hits = answers.entities == asked.truth[:, None]
     right, inside, truth = hits[:, 0], chosen & asked.is_matchable, asked.truth[chosen]
-    scores.add("matched accuracy", system, split, share(right[inside], asked.truth[inside], **draws), answers.note)
+    note = answers.told(chosen)
+    scores.add("matched accuracy", system, split, share(right[inside], asked.truth[inside], **draws), note)
     for k in (k for k in recall_at if 1 < k <= answers.depth):
         found = share(hits[inside, :k].any(axis=1), asked.truth[inside], **draws)
-        scores.add(f"recall@{k}", system, split, found, answers.note)
+        scores.add(f"recall@{k}", system, split, found, note)
     matchable = asked.is_matchable[chosen]
     if matchable.any() and not matchable.all():
         figure = auroc(answers.score[chosen], matchable, truth, **draws)
-        scores.add("no-match AUROC", system, split, figure, answers.note)
+        scores.add("no-match AUROC", system, split, figure, note)
     for coverage in COVERAGES:
         name, most = f"precision at {100 * coverage:.0f} % coverage", matchable.mean() / coverage
         limit = f"{name} is {most:.3f} at most, since queries without a match count too" if most < 1 else ""
         figure = precision_at(coverage, answers.score[chosen], right[chosen], truth, **draws)
-        scores.add(name, system, split, figure, _join(answers.note, limit))
+        scores.add(name, system, split, figure, join_notes(note, limit))
     if answers.threshold:
         _score_decisions(scores, asked, system, split, chosen, answers)
 
@@ -166,7 +169,8 @@ def _score_decisions(
 ) -> None:
     """Add the figures that hang on the threshold."""
     draws = {"bootstrap": scores.bootstrap, "seed": scores.seed}
-    note = _join(answers.note, "threshold fitted on these rows" if (answers.fitted_on & chosen).any() else "")
+    fitted = "threshold fitted on these rows" if (answers.fitted_on & chosen).any() else ""
+    note = join_notes(answers.told(chosen), fitted)
     truth, n = asked.truth[chosen], int(chosen.sum())
     right = answers.entities[:, 0] == asked.truth
     answered = np.where(answers.decided, right, ~asked.is_matchable & ~answers.asked)
@@ -176,10 +180,6 @@ def _score_decisions(
     columns = (right & answers.decided, answers.decided, asked.is_matchable)
     for name, figure in measure(sum_by(truth, *(part[chosen] for part in columns)), LINKING, n, **draws).items():
         scores.add(name, system, split, figure, note)
-
-
-def _join(*notes: str) -> str:
-    return "; ".join(filter(None, notes))
 
 
 def _precision(t: np.ndarray) -> np.ndarray:

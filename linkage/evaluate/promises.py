@@ -1,14 +1,20 @@
-"""Does the promise of few false links hold? Tried on resamples of the labelled entities."""
+"""Do promises hold? That of few false links on resamples of the labels, that of candidate sets on the truth."""
 
 from __future__ import annotations
 
-from linkage.evaluate.answers import Answers, Asked
-from linkage.evaluate.metrics import CONFIDENCE, Figure
+from typing import Any
+
+import numpy as np
+
+from linkage.evaluate.answers import Answers, Asked, join_notes
+from linkage.evaluate.metrics import CONFIDENCE, Figure, ratio, share
 from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.link.decide import resampled_violations
 
 PROMISED = {"violations of 1 % false links": 0.01, "violations of 5 % false links": 0.05}
 """Shares of false links that a threshold is made to promise, by name of the measure."""
+
+SET_COVERAGE, SET_SIZE = "set coverage", "set size"
 
 RISK = 0.05
 """Chance that the promise breaks which is allowed for."""
@@ -29,12 +35,12 @@ def add_violations(scores: Scores, asked: Asked, own: Answers) -> None:
     if not chosen.any():
         return
     right = own.entities[chosen, 0] == asked.truth[chosen]
-    for name, share in PROMISED.items():
+    for name, most in PROMISED.items():
         found = resampled_violations(
             own.score[chosen],
             right,
             asked.truth[chosen],
-            max_false_links=share,
+            max_false_links=most,
             risk=RISK,
             seed=scores.seed,
             resamples=RESAMPLES,
@@ -42,7 +48,33 @@ def add_violations(scores: Scores, asked: Asked, own: Answers) -> None:
         silent = round(found.unpromised * RESAMPLES)
         note = f"{silent} of {RESAMPLES} resamples of the entities could promise nothing at {100 * RISK:.0f} % risk"
         figure = Figure(found.violations, *_interval(found.violations), int(chosen.sum()))
-        scores.add(name, SYSTEM, split, figure, note)
+        scores.add(name, SYSTEM, split, figure, join_notes(note, own.told(chosen)))
+
+
+def add_sets(scores: Scores, asked: Asked, promise: dict[str, Any]) -> None:
+    """Add, where the links have candidate sets, the share of them that hold the true entity, and their size.
+
+    Set coverage is over the queries whose entity has an exemplar; set size, the mean number of entities in a set, over
+    all queries. Each query counts once, whereas the promise is over entities; both intervals are over entities.
+
+    Args:
+        scores: takes the figures.
+        asked: the labelled queries.
+        promise: `sets` of the links' manifest; empty: not known.
+    """
+    found = asked.sets()
+    if found is None:
+        return
+    held, size = found
+    draws = {"bootstrap": scores.bootstrap, "seed": scores.seed}
+    said = f"{promise['coverage']:.1%} promised" if promise.get("promised") else "nothing promised"
+    for split, chosen in scores.splits(asked.split):
+        fitted = "sets fitted on these rows" if (chosen & (asked.split != "test")).any() else ""
+        inside = chosen & asked.is_matchable
+        truth = asked.truth[inside]
+        scores.add(SET_COVERAGE, SYSTEM, split, share(held[inside], truth, **draws), join_notes(said, fitted))
+        mean = ratio(size[chosen], np.ones(int(chosen.sum())), asked.truth[chosen], **draws)
+        scores.add(SET_SIZE, SYSTEM, split, mean, fitted)
 
 
 def _interval(share: float) -> tuple[float, float]:

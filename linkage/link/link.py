@@ -32,6 +32,7 @@ from linkage.link.scorer import DEFAULT_SCORER, Scorer, shares
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing, write_table
+from linkage.text import folding
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -71,6 +72,7 @@ class LinkResult:
         manifest = {
             "index": str(index),
             "queries": str(queries),
+            "text": folding()._asdict(),
             "threshold": asdict(self.threshold) | {"sentence": self.threshold.sentence},
             "sets": asdict(self.sets) | {"sentence": self.sets.sentence} if self.sets else None,
             "scorer": self.scorer.as_dict(),
@@ -312,7 +314,7 @@ class _Job:
             "review_threshold": review if np.isfinite(review) else np.nan,
             "threshold_source": threshold.source,
         }
-        readings = self.embeddings.readings["reading"].to_numpy(dtype=object)[self.rows]
+        readings = self.embeddings.readings.iloc[self.rows]
         return links_table(found.drop(columns="free"), self.frame, readings, self.index)
 
     def named(self, nearest: pd.DataFrame) -> pd.DataFrame:

@@ -16,12 +16,13 @@ from linkage.link.likeness import PARTS
 from linkage.link.scorer import COSINES, FEATURES, Scorer
 from linkage.link.wording import MEASURES
 from linkage.records import PROVENANCE
+from linkage.text import Folding
 
 LEADING = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "margin", "tied", "in_set")
 _SCORES = (COSINES[0], *PARTS, *COSINES[1:], *MEASURES)
 _FOLLOWING = (
     *("threshold", "review_threshold", "threshold_source"),
-    *("text", "reading", "exemplar_text", "exemplar_reading", "exemplar_source", "exemplar_page"),
+    *("text", "reading", "reading_confidence", "exemplar_text", "exemplar_reading", "exemplar_source", "exemplar_page"),
 )
 
 
@@ -41,14 +42,14 @@ def ranked(pairs: Pairs, logit: np.ndarray, probability: np.ndarray) -> pd.DataF
     return pd.concat([table, pairs.alike.reset_index(drop=True), pairs.parts.reset_index(drop=True)], axis=1)
 
 
-def links_table(found: pd.DataFrame, queries: pd.DataFrame, readings: np.ndarray, index: Index) -> pd.DataFrame:
+def links_table(found: pd.DataFrame, queries: pd.DataFrame, readings: pd.DataFrame, index: Index) -> pd.DataFrame:
     """The links table: rows in the order of record_id, then rank; a query without candidates has one row.
 
     Args:
         found: as `ranked` makes it, with columns decision, margin, tied, in_set, threshold, review_threshold,
             threshold_source.
         queries: their records.
-        readings: the model's own reading of each query, object (q,).
+        readings: the model's own of each query: reading, reading_confidence.
         index: the exemplars.
     """
     rows = pd.DataFrame({"query": np.arange(len(queries))}).merge(found, on="query", how="left")
@@ -62,7 +63,8 @@ def links_table(found: pd.DataFrame, queries: pd.DataFrame, readings: np.ndarray
         rows[name] = found.attrs[name]
     rows["record_id"] = queries["record_id"].to_numpy(dtype=object)[query]
     rows["text"] = queries["text"].to_numpy(dtype=object)[query]
-    rows["reading"] = readings[query]
+    rows["reading"] = readings["reading"].to_numpy(dtype=object)[query]
+    rows["reading_confidence"] = readings["reading_confidence"].to_numpy(dtype=float)[query]
     rows["entity_id"] = exemplars["entity_id"].where(there, "")
     rows["exemplar_id"] = exemplars["record_id"].where(there, "")
     rows["exemplar_text"] = exemplars["text"].where(there, "")
@@ -87,6 +89,17 @@ def features_of(links: pd.DataFrame) -> pd.DataFrame:
     return links[[*FEATURES, *further]].replace("", np.nan).astype(float)  # a field's column comes from CSV as text
 
 
+def check_links(links: pd.DataFrame, path: Path, remedy: str) -> None:
+    """Refuse a links table that an earlier version made.
+
+    Raises:
+        ArtefactError: columns are missing that every links table has now; the message ends with the remedy.
+    """
+    missing = [name for name in (*LEADING, *_SCORES, "threshold", "exemplar_text") if name not in links.columns]
+    if missing:
+        raise ArtefactError(f"{path}: of an earlier version (it has no {', '.join(missing)}); {remedy}")
+
+
 def manifest_of(links: Path) -> Path:
     """Where a links table says what it was made with."""
     return links.with_name(links.name + ".manifest.json")
@@ -98,7 +111,7 @@ def nearest_of(links: Path) -> Path:
 
 
 def links_manifest(links: Path) -> dict[str, Any]:
-    """What a links table was made with: index, threshold, scorer.
+    """What a links table was made with: index, queries, text settings, threshold, sets, scorer.
 
     Raises:
         ArtefactError: there is none, or it is damaged.
@@ -111,6 +124,18 @@ def links_manifest(links: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise ArtefactError(f"{path}: not readable; run `linkage link` again") from None
     return manifest
+
+
+def link_folding(links: Path) -> Folding:
+    """What made two texts equal when a links table was made, from the manifest beside it.
+
+    Raises:
+        ArtefactError: there is none.
+    """
+    try:
+        return Folding(**links_manifest(links)["text"])
+    except (KeyError, TypeError):
+        raise ArtefactError(f"{manifest_of(links)}: names no text settings; run `linkage link` again") from None
 
 
 def link_scorer(links: Path) -> Scorer:

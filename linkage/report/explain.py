@@ -47,23 +47,26 @@ class Evidence:
         scorer: the one behind the links; None without links.
         grouping: gives the records that were clustered, with all that is known of them: asked for only where a record
             is one of them; None for a links table.
+        sets: what the links' manifest says of the candidate sets; "" where none were asked for.
     """
 
     members: pd.DataFrame
     links: pd.DataFrame
     scorer: Scorer | None = None
     grouping: Callable[[], Grouping] | None = None
+    sets: str = ""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate entity of a query."""
+    """A candidate entity of a query; `in_set`: it is of the query's candidate set, None where there are no sets."""
 
     rank: int
     entity_id: str
     exemplar_id: str
     text: str
     probability: float
+    in_set: bool | None
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     rows = evidence.links[evidence.links["record_id"] == name] if len(evidence.links) else evidence.links
     link = _link(rows, evidence.scorer) if len(rows) and evidence.scorer else None
     group = evidence.grouping().explain(name, members) if evidence.grouping and origin in CLUSTERED else None
-    says = _told_of_link(link) if link else []
+    says = [*_told_of_link(link), *_told_of_set(link, evidence.sets)] if link else []
     if len(rows) and not link:
         says.append("It had no candidate: there was neither a picture nor a text to compare.")
     stood_for = _stood_for(name, entity, origin, evidence) if is_exemplar or origin == "exemplar" else None
@@ -289,6 +292,7 @@ def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
                 str(one["exemplar_id"]),
                 as_text(one["exemplar_text"]) or as_text(one.get("exemplar_reading")),
                 float(one["probability"]),
+                None if pd.isna(one["in_set"]) else bool(one["in_set"]),
             )
             for _, one in rows.iterrows()
         ],
@@ -335,6 +339,15 @@ def _told_of_link(link: Link) -> list[str]:
         told = weigh(difference(best, link.runner_up))
         says.append(f"What tells it from the runner-up, {link.runner_up.entity_id}: {told}.")
     return says
+
+
+def _told_of_set(link: Link, sets: str) -> list[str]:
+    """How large the query's candidate set is, and what sets promise."""
+    inside = [one.in_set for one in link.candidates if one.in_set is not None]
+    if not inside:
+        return []
+    n = sum(inside)
+    return [f"Its set holds {n or 'no'} {'candidate' if n == 1 else 'candidates'}. {sets}".rstrip()]
 
 
 def _told_of_bar(best: Comparison, bar: float) -> str:

@@ -65,7 +65,8 @@ def _link(link: Link, width: int) -> Iterator[str]:
     yield ""
     yield "  candidates"
     for one in link.candidates:
-        yield fit(f"  {one.rank:4}  {one.probability:.3f}  {one.entity_id}  {one.text}", width)
+        inside = "" if one.in_set is None else f"{'in set' if one.in_set else '':6}  "
+        yield fit(f"  {one.rank:4}  {one.probability:.3f}  {inside}{one.entity_id}  {one.text}", width)
 
 
 def _reviews(link: Link) -> bool:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from linkage.evaluate.ablation import ALL, BEST_STRINGS, DIFFERENCE, UNKNOWN
 from linkage.evaluate.answers import SPACES
-from linkage.evaluate.promises import PROMISED
+from linkage.evaluate.promises import PROMISED, SET_COVERAGE, SET_SIZE
 from linkage.evaluate.scores import SYSTEM
 from linkage.report.charts import by_confidence, diagram, intervals
 
@@ -98,11 +98,34 @@ def calibration(figures: Figures) -> dict[str, Any] | None:
 def promises(metrics: pd.DataFrame) -> list[str]:
     """How the promises of few false links fared on resamples, a sentence each."""
     rows = metrics[metrics["measure"].isin(PROMISED)] if len(metrics) else metrics
-    return [
-        f"At most {100 * PROMISED[row['measure']]:.0f} % false links, tried on the {row['split']} rows "
-        f"(n = {row['n']:,}): {row['note']}, and in {100 * row['value']:.1f} % of all the promise broke."
-        for row in rows.to_dict("records")
-    ]
+    said = []
+    for row in rows.to_dict("records"):
+        silent, _, caution = str(row["note"]).partition("; ")
+        said.append(
+            f"At most {100 * PROMISED[row['measure']]:.0f} % false links, tried on the {row['split']} rows "
+            f"(n = {row['n']:,}): {silent}, and in {100 * row['value']:.1f} % of all the promise broke"
+            f"{caution and f' ({caution})'}."
+        )
+    return said
+
+
+def sets_tried(metrics: pd.DataFrame) -> str:
+    """How often candidate sets held the true entity and how large they were, a sentence; "" without sets."""
+    if not len(metrics):
+        return ""
+    rows, split = _shown(metrics[metrics["measure"].isin((SET_COVERAGE, SET_SIZE))])
+    found = {row["measure"]: row for row in rows.to_dict("records")}
+    if not found:
+        return ""
+    held, size = found[SET_COVERAGE], found[SET_SIZE]
+    note = f"; {held['note']}" if held["note"] else ""
+    said = f"On the {split} rows a set has {size['value']:.1f} entities in the mean"
+    if not held["n"]:
+        return f"{said} (n = {size['n']:,})."
+    return (
+        f"{said}, and {held['value']:.1%} of the {held['n']:,} records that have a match find it in their set "
+        f"(95 % interval {held['low']:.1%} to {held['high']:.1%}{note})."
+    )
 
 
 def picture_help(picture: pd.DataFrame) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from linkage.records import Records
 from linkage.report.cards import EntityCards, decisions
 from linkage.report.page import render
 from linkage.report.pictures import Pictures
-from linkage.report.quality import Figures, calibration, picture_help, promises, tasks
+from linkage.report.quality import Figures, calibration, picture_help, promises, sets_tried, tasks
 from linkage.tables import replacing
 
 ORIGINS = ("exemplar", "linked", "clustered", "singleton")
@@ -59,6 +59,7 @@ def write_report(
         calibration=calibration(figures),
         picture_help=picture_help(figures.picture),
         promises=promises(figures.metrics),
+        sets_tried=sets_tried(figures.metrics),
         linking=decisions(links, sentences, pictures, config),
         largest=cards.largest(),
         sample=cards.sample(seed),
