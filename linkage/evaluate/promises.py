@@ -22,7 +22,7 @@ RISK = 0.05
 
 RESAMPLES = 500
 
-LEAST_RESAMPLES, MOST_QUERIES = 200, 6000
+LEAST_RESAMPLES, MOST_QUERIES = 200, 4000
 """What many queries are tried on: about a second a promise, where 500 resamples of 20,000 took ten."""
 
 
