@@ -375,6 +375,47 @@ def test_a_bound_on_false_links_is_kept_or_refused(tmp_path: Path) -> None:
     assert refused.links["threshold"].isna().all()
 
 
+def test_the_promise_counts_the_links_that_are_called(tmp_path: Path) -> None:
+    frame, image, text = people(7, 240, 2, noise=0.5)
+    twins = np.arange(0, 120, 4)  # exemplars of which the next one is a copy: their queries are tied
+    image[twins + 2], text[twins + 2] = image[twins], text[twins]
+    frame.loc[twins + 2, "text"] = frame["text"][twins].to_numpy()
+    for constraint in ("many-to-one", "one-per-page"):
+        settings = {"device": "cpu", "aim": "false-links", "max_false_links": 0.2, "constraint": constraint}
+        result = linked(tmp_path / constraint, frame, image, text, config=LinkConfig.model_validate(settings))
+        promise = result.threshold.promise
+        assert promise is not None
+        assert promise.held_out
+        links = result.links.merge(frame[["record_id", "split"]], on="record_id")
+        called = links[(links["split"] == "val") & (links["decision"] == "match")]
+        assert promise.links == len(called) > 20
+        assert called["tied"].isna().all()
+        assert (result.links["decision"] == "review").any()
+
+
+def test_labels_that_fitted_the_scorer_promise_only_roughly(tmp_path: Path) -> None:
+    frame, image, text = people(7, 200, 2, noise=0.5)
+    frame["split"] = "train"
+    config = LinkConfig(device="cpu", aim="false-links", max_false_links=0.1, coverage=0.9)
+    result = linked(tmp_path, frame, image, text, config=config)
+    assert result.threshold.promise is not None
+    assert not result.threshold.promise.held_out
+    assert "approximate" in result.threshold.sentence
+    assert result.sets is not None
+    assert "approximate" in result.sets.sentence
+
+
+def test_what_cannot_be_told_apart_is_a_review_under_a_constraint_too(tmp_path: Path) -> None:
+    frame, image, text = people(0, 4, 2)
+    image[:4], text[:4] = image[0], text[0]
+    frame.loc[:3, "text"] = frame["text"][0]
+    config = LinkConfig(device="cpu", constraint="one-to-one")
+    links = linked(tmp_path, unlabelled(frame), image, text, config=config).links
+    best = links[(links["rank"] == 1) & links["record_id"].isin(["r000_1", "r001_1"])]
+    assert best["decision"].tolist() == ["review", "review"]
+    assert best["tied"].tolist() == [2, 2]
+
+
 def test_candidate_sets_hold_the_true_entity(tmp_path: Path) -> None:
     frame, image, text = people(8, 150, 2, noise=0.9)
     config = LinkConfig(device="cpu", coverage=0.8, k=2)

@@ -244,7 +244,7 @@ def with_seen(**changes: object) -> dict[str, object]:
         VALUES | {"levels": {}},
         VALUES | {"levels": []},
         VALUES | {"extras": {"a_score": {"weight": 1}}},
-        VALUES | {"extras": {"a_score": {"weight": float("nan"), "centre": 0}}},
+        VALUES | {"extras": {"a_score": {"weight": float("nan"), "shift": 0}}},
         VALUES | {"further": 1},
         with_seen(intercept="a"),
         with_seen(intercept=float("nan")),

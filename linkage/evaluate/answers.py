@@ -13,7 +13,7 @@ from linkage.evaluate.baselines import Ranking
 from linkage.evaluate.scores import fitting_rows
 from linkage.evaluate.truth import attach_truth
 from linkage.link.decide import fit_threshold
-from linkage.link.link import MIN_VALIDATION
+from linkage.link.judge import MIN_VALIDATION
 
 SPACES = {"image": "picture alone", "text": "text alone", "pooled": "pooled embedding"}
 """Systems that take the nearest exemplar by one vector, by the vector's name in the table of the nearest."""

@@ -6,7 +6,7 @@ neighbouring probabilities of best candidates, and queries of one probability ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,6 +23,13 @@ _RISK_SHARES = (0.5, 0.5)  # of the risk, at each start of the sequence; chosen 
 _START_GROWTH = 2.0  # effective links at a start over those at the one before
 
 
+_HELD_OUT = {
+    True: "These labels did not fit the scorer.",
+    False: "These labels fitted the scorer, too, for want of others (split val): each was answered by one that had not "
+    "seen its entity, but was calibrated with it, so that the promise is approximate.",
+}
+
+
 @dataclass(frozen=True)
 class Promise:
     """What `bound_false_links` promises of a threshold, and on which evidence.
@@ -34,6 +41,7 @@ class Promise:
         effective: as how many independent links they count (Kish); without a promise: the most that any threshold has.
         upper: upper confidence bound reached for the share of false links; None: nothing is promised.
         needed: independent links without an error that would carry the promise.
+        held_out: these labels did not fit the scorer (see `judge.Judged`).
     """
 
     max_false_links: float
@@ -43,6 +51,7 @@ class Promise:
     effective: float
     upper: float | None
     needed: int
+    held_out: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,9 +90,13 @@ class Threshold:
         return (
             f"A threshold of {self.value:.3f} promises {aim}: {promise.false_links} of {promise.links} labelled links "
             f"are false, which count as {promise.effective:.0f} independent ones (upper bound {promise.upper:.2%}). "
-            "Assumed: these labels did not fit the scorer, their entities are drawn like those to come, and an entity "
-            "with many links errs no more often than one with few."
+            f"Assumed: their entities are drawn like those to come, and an entity with many links errs no more often "
+            f"than one with few. {_HELD_OUT[promise.held_out]}"
         )
+
+    def judged(self, *, held_out: bool) -> Threshold:
+        """The same, with what is known of its labels."""
+        return replace(self, promise=self.promise and replace(self.promise, held_out=held_out))
 
 
 def fit_threshold(
@@ -309,6 +322,7 @@ class CandidateSets:
         promised: sets hold the true entity at the rate asked for.
         coverage: that rate.
         queries, entities: labelled ones that have a match.
+        held_out: these labels did not fit the scorer (see `judge.Judged`).
     """
 
     cut: float
@@ -316,6 +330,11 @@ class CandidateSets:
     coverage: float
     queries: int
     entities: int
+    held_out: bool = True
+
+    def judged(self, *, held_out: bool) -> CandidateSets:
+        """The same, with what is known of its labels."""
+        return replace(self, held_out=held_out)
 
     @property
     def sentence(self) -> str:
@@ -328,8 +347,8 @@ class CandidateSets:
             )
         return (
             f"Candidates at {self.cut:.4f} or above hold the true entity, where there is one, at a rate of "
-            f"{self.coverage:.1%} at least ({base}). Assumed: these labels did not fit the scorer and their entities "
-            "are drawn like those to come; the rate is over entities, each counted once."
+            f"{self.coverage:.1%} at least ({base}). Assumed: their entities are drawn like those to come; the rate is "
+            f"over entities, each counted once. {_HELD_OUT[self.held_out]}"
         )
 
 

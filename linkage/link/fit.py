@@ -188,13 +188,13 @@ class _Problem:
             value = pairs.alike[name].to_numpy(float)
             one = start.extra(name)
             columns += [np.nan_to_num(value), (~np.isnan(value)).astype(float)]
-            pull += [one.weight, -one.weight * one.centre]
+            pull += [one.weight, one.shift]
             bounds += [(None if name in PLACES else 0.0, None), (None, None)]
         self.design, self.pull, self.bounds = np.column_stack(columns), np.array(pull), bounds
         self.offset = np.zeros(len(known))
         for name in [name for name in further(pairs.alike) if name not in extras]:
             one = start.extra(name)
-            self.offset += np.nan_to_num(one.weight * (pairs.alike[name].to_numpy(float) - one.centre))
+            self.offset += np.nan_to_num(one.weight * pairs.alike[name].to_numpy(float) + one.shift)
         # In units of their spread, so that the pull is alike on all and the search goes straight.
         spread = self.design.std(axis=0)
         self.scale = np.maximum(spread, 0.01)
@@ -226,9 +226,8 @@ class _Problem:
         best = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x
         found = (best / self.scale).tolist()
         n = 1 + len(self.features)
-        extras = {}
-        for name, weight, shift in zip(self.extras, found[n::2], found[n + 1 :: 2], strict=True):
-            extras[name] = Extra(weight, -shift / weight if abs(weight) > 1e-9 else 0.5)
+        told = zip(self.extras, found[n::2], found[n + 1 :: 2], strict=True)
+        extras = {name: Extra(weight, shift) for name, weight, shift in told}
         return Weights(found[0], dict(zip(self.features, found[1:n], strict=True))), extras
 
 

@@ -63,18 +63,18 @@ class Weights:
 
 @dataclass(frozen=True)
 class Extra:
-    """A further comparison, of a column that the user named: weight x (similarity - centre), 0 where it is missing.
+    """A further comparison, of a column that the user named: weight x similarity + shift, 0 where it is missing.
 
     Attributes:
         weight: log odds between "nothing in common" and "the same".
-        centre: similarity that speaks neither for nor against a match.
+        shift: log odds where nothing is alike; what it says that both records have a value is in it, too.
     """
 
     weight: float
-    centre: float
+    shift: float
 
 
-DEFAULT_EXTRA = Extra(4.0, 0.5)
+DEFAULT_EXTRA = Extra(4.0, -2.0)
 """Of a field of which no label told how much it counts: e^2 to 1 for a match where equal, as much against it."""
 
 
@@ -112,12 +112,12 @@ class Scorer:
         parts.insert(0, "intercept", np.array([row.intercept for row in rows])[level])
         for name in further(alike):
             extra = self.extra(name)
-            parts[name] = (extra.weight * (alike[name].astype(float) - extra.centre)).fillna(0.0)
+            parts[name] = (extra.weight * alike[name].astype(float) + extra.shift).fillna(0.0)
         return parts
 
     def extra(self, name: str) -> Extra:
         """The coefficients of a further comparison."""
-        return self.extras.get(name, Extra(0.0, 0.5) if name in PLACES else DEFAULT_EXTRA)
+        return self.extras.get(name, Extra(0.0, 0.0) if name in PLACES else DEFAULT_EXTRA)
 
     def logit(self, alike: pd.DataFrame) -> np.ndarray:
         """Log odds of a match, float64 (n,); arguments as for `contributions`."""
@@ -129,7 +129,7 @@ class Scorer:
             logit[rows] = self.levels[name].intercept + known[rows] @ self.levels[name].vector()
         for name in further(alike):
             extra = self.extra(name)
-            logit += np.nan_to_num(extra.weight * (alike[name].to_numpy(float) - extra.centre))
+            logit += np.nan_to_num(extra.weight * alike[name].to_numpy(float) + extra.shift)
         return logit
 
     def probability(self, alike: pd.DataFrame) -> np.ndarray:
@@ -155,7 +155,7 @@ class Scorer:
 
     def scaled(self, stretch: float, shifts: np.ndarray) -> Scorer:
         """The scorer whose logit is shift + stretch x this one's, with a shift for each of LEVELS (3,)."""
-        extras = {name: Extra(stretch * one.weight, one.centre) for name, one in self.extras.items()}
+        extras = {name: Extra(stretch * one.weight, stretch * one.shift) for name, one in self.extras.items()}
         moved = zip(LEVELS, shifts.tolist(), strict=True)
         levels = {name: self.levels[name].times(stretch, shift) for name, shift in moved}
         return replace(self, extras=extras, levels=levels)
@@ -196,7 +196,7 @@ class Scorer:
         levels = {name: _weights(levels[name]) for name in LEVELS}
         extras = {str(name): Extra(**one) for name, one in values.pop("extras").items()}
         scorer = cls(levels, extras, **values)
-        numbers = [value for one in extras.values() for value in (one.weight, one.centre)]
+        numbers = [value for one in extras.values() for value in (one.weight, one.shift)]
         if not np.isfinite(np.array(numbers, dtype=float)).all() or scorer.levels["seen"].vector().max() <= 0:
             raise ValueError("coefficients must be finite, and some similarity must count; fit the scorer again")
         return scorer

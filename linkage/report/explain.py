@@ -270,8 +270,11 @@ def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
     best = int(matched[0]) if len(matched) else 0
     second = next((row for row in range(len(rows)) if row != best), None)
     row = rows.iloc[best]
+    listed = float(rows["probability"].sum())
     nothing = min(1.0, float(row["probability"]) * math.exp(-max(float(told.iloc[best].sum()), -_FARTHEST)))
-    rest = 1.0 - float(rows["probability"].sum()) - nothing
+    if not row["probability"]:  # the constraint gave its entity to another record
+        nothing = 1.0 - listed
+    rest = 1.0 - listed - nothing
     others = rest if rest > _ROUNDED else 0.0
     rivals = float(rows["probability"].sum()) - float(row["probability"]) + others
     threshold, tied = as_number(row["threshold"]), as_number(row.get("tied"))

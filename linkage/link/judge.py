@@ -1,0 +1,101 @@
+"""Judged queries: what the labels say of the answers, and the decisions that are fitted on that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from linkage.config import LinkConfig
+from linkage.link.decide import CandidateSets, Threshold, bound_false_links, conformal_cut, fit_threshold
+from linkage.link.ranking import Ranking
+
+DEFAULT_THRESHOLD = 0.5
+MIN_VALIDATION = 20
+"""Fewer labelled val queries than this do not fit a threshold; the train queries then do."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Labelled queries that decisions are fitted on, (n,) arrays.
+
+    Attributes:
+        probability: of the best candidate; NaN where it cannot be called a match: there is none, it is tied, or the
+            constraint gives it to another query.
+        right: the best candidate is of the query's entity.
+        matchable: the index has the query's entity.
+        entity: the query's entity, the unit in which queries are sampled.
+        true_probability: of the query's own entity among its candidates; NaN: it is not among them.
+        held_out: their labels did not fit the scorer. If False, each was answered by a scorer that did not see its
+            entity, but pull and calibration were chosen with it.
+    """
+
+    probability: np.ndarray
+    right: np.ndarray
+    matchable: np.ndarray
+    entity: np.ndarray
+    true_probability: np.ndarray
+    held_out: bool
+
+    @classmethod
+    def of(cls, ranking: Ranking, found: pd.DataFrame) -> Judged:
+        """The queries of split val; where they are too few, those of split train as well.
+
+        Args:
+            ranking: of the queries.
+            found: from its `search`.
+        """
+        rows = np.flatnonzero(ranking.is_val)
+        held_out = True
+        if len(rows) < MIN_VALIDATION and ranking.left_out is not None:
+            answered = ranking.left_out["query"].unique()
+            found = pd.concat([found[~found["query"].isin(answered)], ranking.left_out], ignore_index=True)
+            rows, held_out = np.union1d(rows, answered), False
+        elif len(rows) < MIN_VALIDATION:  # no label fitted the scorer
+            rows = np.flatnonzero(ranking.is_val | ranking.is_train)
+        found = ranking.settled(found)
+        query, entity = found["query"].to_numpy(), ranking.entities[found["exemplar"].to_numpy()]
+        true = found[entity == ranking.labels[query]].drop_duplicates("query").set_index("query")["probability"]
+        first = found[found["rank"] == 1].set_index("query")
+        named = pd.Series(entity[(found["rank"] == 1).to_numpy()], index=first.index).reindex(rows)
+        called = first["probability"].where(first["free"] & first["tied"].isna())
+        return cls(
+            called.reindex(rows).to_numpy(float),
+            (named.to_numpy(dtype=object) == ranking.labels[rows]).astype(bool),
+            ranking.is_matchable[rows],
+            ranking.labels[rows],
+            true.reindex(rows).to_numpy(float),
+            held_out,
+        )
+
+    def threshold(self, config: LinkConfig) -> Threshold:
+        """Decide the threshold: given, fitted for the aim, or the default."""
+        if config.threshold is not None:
+            return Threshold(config.threshold, "given")
+        if config.aim == "false-links":
+            most, risk = config.max_false_links, config.risk
+            found = bound_false_links(self.probability, self.right, self.entity, max_false_links=most, risk=risk)
+            return found.judged(held_out=self.held_out)
+        if len(self.right) < MIN_VALIDATION:
+            return Threshold(DEFAULT_THRESHOLD, "default")
+        return Threshold(fit_threshold(self.probability, self.right, self.matchable, config.aim), "fitted", config.aim)
+
+    def review_threshold(self, config: LinkConfig, threshold: Threshold) -> float:
+        """Given; or, under a bound on false links, the threshold of the best accuracy; else there is no review."""
+        if config.review_threshold is not None:
+            return config.review_threshold
+        value = np.inf if threshold.value is None else threshold.value
+        if threshold.aim != "false-links":
+            return value
+        if len(self.right) < MIN_VALIDATION:
+            return min(value, DEFAULT_THRESHOLD)
+        return min(value, fit_threshold(self.probability, self.right, self.matchable))
+
+    def sets(self, config: LinkConfig) -> CandidateSets | None:
+        """Which candidates make up a query's set, by the queries that have a match."""
+        if config.coverage is None:
+            return None
+        there = self.matchable
+        found = conformal_cut(self.true_probability[there], self.entity[there], coverage=config.coverage)
+        return found.judged(held_out=self.held_out)
