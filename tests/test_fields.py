@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,8 +143,8 @@ def test_numbers_of_numeric_columns_are_taken_as_they_are() -> None:
 
 @pytest.mark.parametrize("cell", [["a", "b"], {"a": 1}, np.array([1.0, 2.0])])
 def test_a_column_of_lists_is_named(cell: object) -> None:
-    table = pd.DataFrame({"x": ["plain", None], "tags": [None, cell]})
-    check_columns(["x"], {"queries": table})
+    table = pd.DataFrame({"x": [date(1954, 3, 1), None], "y": [Decimal(1), "a"], "tags": [None, cell]})
+    check_columns(["x", "y"], {"queries": table})
     with pytest.raises(InputError, match="queries: column 'tags' holds lists"):
         check_columns(["x", "tags"], {"queries": table})
 
@@ -162,7 +165,8 @@ SOME = st.tuples(st.sampled_from(["", "a", "A", "b", "c"]), st.sampled_from(["",
 def test_blocks_hold_every_pair_that_agrees_and_no_other(
     left: list[tuple[str, str]], right: list[tuple[str, str]]
 ) -> None:
-    found = list(blocks(*(pd.DataFrame(side, columns=["x", "y"]) for side in (left, right)), ["x", "y"]))
+    tables = [pd.DataFrame(side, columns=["x", "y"]) for side in (left, right)]
+    found = list(blocks(tables[0], tables[1], ["x", "y"]))
     pairs = [(int(row), int(other)) for rows, others in found for row in rows for other in others]
     agreeing = {
         (row, other)

@@ -27,7 +27,7 @@ _DAYS = 30.0  # two dates that lie as far apart are alike to 1/e
 _NUMBER = re.compile(
     r"(?:(?<!\S)(?P<sign>[-+\u2212])[$€£¥]?(?=\d))?"
     r"(?:(?P<groups>\d{1,3}(?:[ '\u2019]\d{3})+)(?![ '\u2019]?\d)(?:[.,](?P<rest>\d+))?|(?P<digits>\d+(?:[.,]\d+)*))"
-    r"(?P<power>e[-+]\d{1,3}\b)?"
+    r"(?P<power>[eE][-+]\d{1,3}\b)?"
 )
 _BARE = re.compile(r"(?<!\S)([-+\u2212]?[$€£¥]?)\.(?=\d)")  # the dot of .5
 _PLACE = {"same_page": ("source", "page"), "same_source": ("source",)}
@@ -208,7 +208,8 @@ def number(text: str) -> float | None:
 
     Thousands may be grouped by spaces, apostrophes, dots or commas. Of two different signs the last is the decimal
     one; one that stands several times groups; a single comma before exactly three digits groups (1,234 is 1234), a
-    single dot does not (1.234 is a little more than 1). A minus counts at the start or after a space: SKU-100 is 100.
+    single dot does not (1.234 is a little more than 1). What fits neither is read up to its first sign (1.3.1954 is
+    1). A minus counts at the start or after a space: SKU-100 is 100.
     """
     found = _NUMBER.search(_BARE.sub(r"\g<1>0.", fold(text)))
     if not found:
