@@ -122,7 +122,12 @@ class LinkConfig(Section):
     threshold: float | None = Field(None, ge=0, le=1, description="match probability at or above: a match")
     review_threshold: float | None = Field(None, ge=0, le=1, description="at or above, and no match: review")
     aim: Literal["accuracy", "f1", "false-links"] = Field("accuracy", description="what a fitted threshold is best at")
-    max_false_links: float = Field(0.01, gt=0, lt=1, description="aim false-links: highest share of links not true")
+    max_false_links: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="highest share of links not true; makes the aim false-links, whose default is 0.01",
+    )
     risk: float = Field(0.05, gt=0, lt=1, description="aim false-links: chance that the share is higher all the same")
     coverage: float | None = Field(None, gt=0, lt=1, description="list a set of entities that holds the true one")
     device: Device = "auto"
@@ -137,6 +142,26 @@ class LinkConfig(Section):
                 f"field {name!r} would be {name}_score in the links table, which has one already; {remedy}"
             )
         return fields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bound_and_aim(cls, values: Any) -> Any:
+        """Let each of the aim false-links and its bound bring the other."""
+        if not isinstance(values, dict):
+            return values
+        if values.get("aim") == "false-links" and values.get("max_false_links") is None:
+            return values | {"max_false_links": 0.01}
+        if "aim" not in values and values.get("max_false_links") is not None:
+            return values | {"aim": "false-links"}
+        return values
+
+    @model_validator(mode="after")
+    def _one_way_to_a_threshold(self) -> LinkConfig:
+        if self.max_false_links is not None and self.aim != "false-links":
+            raise ValueError(f"`max_false_links` is not for `aim: {self.aim}`; leave one of them out")
+        if self.max_false_links is not None and self.threshold is not None:
+            raise ValueError("`threshold` and a bound on false links exclude each other; give one of them")
+        return self
 
 
 class ClusterConfig(Section):

@@ -249,9 +249,10 @@ def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
     check_links(links, table, "run `linkage link` again")
     manifest = links_manifest(table)
     fold_by(link_folding(table))
-    sets, queries = manifest.get("sets"), Path(manifest.get("queries", ""))
+    sets, queries = manifest.get("sets"), manifest.get("queries")
+    records = Path(queries) if isinstance(queries, str) else None
     evidence = Evidence(members_of_links(links), links, link_scorer(table), sets=sets["sentence"] if sets else "")
-    return evidence, queries if queries.is_file() else None
+    return evidence, records if records and records.is_file() else None
 
 
 def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:

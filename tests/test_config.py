@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkage.config import Config, dump_config, load_config
+from linkage.config import Config, LinkConfig, dump_config, load_config, update
 from linkage.errors import ConfigError
 
 SHIPPED = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -48,6 +48,37 @@ def test_boxes_are_taken_from_the_folder_of_the_configuration(tmp_path: Path) ->
     assert load_config(path).ingest.boxes == tmp_path / "mine.csv"
     with pytest.raises(ConfigError, match="go together"):
         load_config(None, ["ingest.regions=boxes"])
+
+
+def test_a_bound_on_false_links_and_its_aim_bring_each_other(tmp_path: Path) -> None:
+    bounded = load_config(None, ["link.max_false_links=0.02"]).link
+    assert (bounded.aim, bounded.max_false_links) == ("false-links", 0.02)
+    aimed = load_config(None, ["link.aim=false-links"]).link
+    assert (aimed.aim, aimed.max_false_links) == ("false-links", 0.01)
+    by_option = update(LinkConfig(aim="f1"), aim="false-links", max_false_links=0.05, k=3)
+    assert (by_option.aim, by_option.max_false_links, by_option.k) == ("false-links", 0.05, 3)
+    assert update(by_option, k=5).max_false_links == 0.05
+    assert update(LinkConfig(), k=5).aim == "accuracy"
+    path = tmp_path / "c.yaml"
+    for link in (LinkConfig(), aimed, bounded):
+        path.write_text(dump_config(Config(link=link)))
+        assert load_config(path).link == link
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["link.aim=accuracy", "link.max_false_links=0.1"],
+        ["link.aim=f1", "link.max_false_links=0.1"],
+        ["link.threshold=0.5", "link.aim=false-links"],
+        ["link.threshold=0.5", "link.max_false_links=0.1"],
+    ],
+)
+def test_two_ways_to_a_threshold_are_refused(overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"link: .*(give one of them|leave one of them out)"):
+        load_config(None, overrides)
+    with pytest.raises(ConfigError, match="give one of them"):
+        update(LinkConfig(threshold=0.5), aim="false-links", max_false_links=0.1)
 
 
 @pytest.mark.parametrize("override", ["", "seed", "=1", "seed.deeper=1", "ingest=[", "seed=-1"])

@@ -368,3 +368,20 @@ def test_a_promise_of_few_false_links_is_tried_on_resamples(tmp_path: Path, link
     assert found.loc["violations of 5 % false links", "value"] <= 0.05
     # All links are one entity's: whatever is drawn, it is one thing seen many times.
     assert found["note"].str.startswith("500 of 500 resamples").all()
+
+
+def test_a_promise_is_tried_on_a_part_of_very_many_queries(
+    tmp_path: Path, linked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linkage.evaluate.promises.MOST_QUERIES", 50)
+    rows, truth = [], ["record_id,entity_id,split"]
+    for number in range(90):
+        rows += link_rows(f"q{number}", "", [("A", 0.9 - number / 1000)])
+        truth.append(f"q{number},Z{number // 3},val")
+    write_table(pd.DataFrame(rows), linked / "part.parquet")
+    (tmp_path / "part_truth.csv").write_text("\n".join(truth) + "\n")
+    metrics = evaluate(linked / "part.parquet", tmp_path / "part_truth.csv", CONFIG, index=linked / "index").metrics
+    found = metrics[metrics["measure"].str.startswith("violations of")]
+    assert found["n"].tolist() == [48, 48]  # 16 entities of three
+    assert found["note"].str.contains("of 208 resamples").all()
+    assert found["note"].str.contains("on 48 of 90 queries, drawn by entity").all()

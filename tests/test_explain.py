@@ -199,6 +199,28 @@ def test_links_are_explained_with_the_text_settings_they_were_made_with(
     assert differs == {True: False, False: True}
 
 
+@pytest.mark.parametrize("queries", [None, 5, ["a"], "", "gone.csv"])
+def test_links_are_explained_without_their_queries(
+    links: tuple[Path, LinkResult], tmp_path: Path, queries: object
+) -> None:
+    path, result = links
+    write_table(result.links, tmp_path / "links.csv")
+    manifest = json.loads(manifest_of(path).read_text())
+    manifest_of(tmp_path / "links.csv").write_text(json.dumps(manifest | {"queries": queries}))
+    assert "r004_2" in explained(tmp_path / "links.csv", "r004_2")
+
+
+def test_a_manifest_that_is_none_is_refused_in_one_line(links: tuple[Path, LinkResult], tmp_path: Path) -> None:
+    path, result = links
+    write_table(result.links, tmp_path / "links.csv")
+    manifest = json.loads(manifest_of(path).read_text())
+    scorer = json.dumps(manifest | {"scorer": manifest["scorer"] | {"origin": "unknown"}})
+    for text in ("[" * 200_000, "[]", scorer):
+        manifest_of(tmp_path / "links.csv").write_text(text)
+        with pytest.raises(ArtefactError, match=r"links.csv.manifest.json: .*; run `linkage link` again$"):
+            explained(tmp_path / "links.csv", "r004_2")
+
+
 def test_what_an_earlier_version_made_is_refused_in_one_line(
     links: tuple[Path, LinkResult], finished: Path, tmp_path: Path
 ) -> None:

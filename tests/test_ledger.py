@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from linkage.errors import ArtefactError, InputError
 from linkage.link.crosswalk import crosswalk
 from linkage.link.ledger import Group, Ledger
-from linkage.link.reassign import KINDS, keep_names
+from linkage.link.reassign import KINDS, Move, changes, keep_names
 
 RECORDS = [f"r{n:02d}" for n in range(14)]
 
@@ -151,6 +152,29 @@ def test_an_entity_retired_by_hand_is_not_joined_and_its_id_does_not_return(tmp_
             ledger.retire(one["a"], reason="again", command="test")
         assert len(ledger.runs()) == 2, "what failed left no run"
         assert written(ledger, "abc")["a"] not in one.values()
+
+
+def test_an_entity_that_went_into_itself_is_told_not_followed_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "ledger"
+    altered(
+        "INSERT INTO runs VALUES (1, 'c', 't', 'n')",
+        "INSERT INTO events VALUES (1, 1, 'retire', 'A', 'B', 1, 'r'), (1, 2, 'retire', 'B', 'A', 1, 'r')",
+    )(path)
+    with Ledger.open(path) as ledger, pytest.raises(ArtefactError, match=r"ledger: damaged \(entity 'A' went into"):
+        ledger.record([Group(("q",), "linked", "x", "A")], command="test")
+
+
+def test_a_record_id_that_could_not_be_found_again_is_refused(tmp_path: Path) -> None:
+    with made(tmp_path / "ledger") as ledger:
+        with pytest.raises(InputError, match=r"^q\.csv: record_id 'a\\x00b' holds a NUL character"):
+            ledger.record([Group(("a\0b",), "clustered")], command="test", note="q.csv")
+        assert not ledger.runs()
+
+
+def test_many_new_entities_are_told_as_created_once_each() -> None:
+    moves = [Move(f"r{n}", old, f"e{n}", "why") for n in range(3) for old in ("", "x")]
+    found = changes(moves, {"e0", "e1", "e2"}, set())
+    assert [change.entity_id for change in found if change.kind == "create"] == ["e0", "e1", "e2"]
 
 
 def test_a_record_in_two_groups_is_refused(tmp_path: Path) -> None:
@@ -374,6 +398,20 @@ def newer(path: Path) -> None:
     database.close()
 
 
+def altered(*statements: str) -> Callable[[Path], None]:
+    """What makes a ledger in which someone has run these statements."""
+
+    def alter(path: Path) -> None:
+        made(path).close()
+        database = sqlite3.connect(path)
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+        database.close()
+
+    return alter
+
+
 def damaged(path: Path) -> None:
     with made(path) as ledger:
         ledger.record([Group((f"r{n}",), "clustered") for n in range(3000)], command="test")
@@ -391,8 +429,22 @@ def damaged(path: Path) -> None:
         damaged,
         Path.mkdir,
         lambda path: path.write_text("record_id,entity_id\na,b\n" * 100),
+        altered("DELETE FROM ledger"),
+        altered("INSERT INTO ledger VALUES ('another')"),
+        altered("CREATE TRIGGER t AFTER INSERT ON runs BEGIN DELETE FROM members; END"),
+        altered("CREATE VIEW v AS SELECT * FROM members"),
+        altered("CREATE TABLE t (a)"),
+        altered("DROP INDEX one_entity_per_record"),
+        altered(
+            "DROP TABLE members",
+            "CREATE TABLE members (record_id, entity_id, since_run, until_run)",
+            "INSERT INTO members VALUES (x'ff', 5, 1, NULL)",
+        ),
     ],
-    ids=["another database", "newer", "damaged", "folder", "no database"],
+    ids=[
+        *("another database", "newer", "damaged", "folder", "no database"),
+        *("no salt", "two salts", "trigger", "view", "table", "no index", "no types"),
+    ],
 )
 def test_what_is_no_ledger_is_refused_by_name_and_not_touched(tmp_path: Path, spoil: object, create: bool) -> None:
     path = tmp_path / "some.ledger"

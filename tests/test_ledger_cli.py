@@ -163,6 +163,24 @@ def test_a_retired_entity_and_records_not_known_are_no_exemplars(work: Work) -> 
     assert (last["kind"], last["n_records"], last["reason"]) == ("retire", 2, "not a firm")
 
 
+def test_linking_goes_on_after_an_entity_of_the_index_was_retired_unless_a_query_matches_it(work: Work) -> None:
+    work.cluster(work.early, "first")
+    work.index(work.early)
+    members = work.members("members.csv")
+    linkage("ledger", "retire", work.ledger, members["r000_0"], "--reason", "not a firm")
+    late = read_table(work.late)
+    for name, chosen in {"others": late["record_id"] != "", "it": late["record_id"].str.startswith("r000")}.items():
+        rows = late[chosen & (late["record_id"].str.startswith("r000") == (name == "it"))]
+        rows.to_csv(work.folder / f"{name}.csv", index=False)
+    work.link(work.folder / "others.csv", "others_links.csv")
+    after = work.members("after.csv")
+    assert after["r001_2"] == members["r001_0"]
+    assert not {"r000_0", "r000_1"} & set(after)
+    assert members["r000_0"] not in after.values()
+    with pytest.raises(ArtefactError, match=r"firms\.ledger: entity .* was retired in run 2 \(not a firm\)"):
+        work.link(work.folder / "it.csv", "its_links.csv")
+
+
 def test_show_prints_counts_and_runs(work: Work) -> None:
     work.cluster(work.early, "first")
     shown = linkage("ledger", "show", work.ledger)

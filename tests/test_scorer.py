@@ -252,9 +252,23 @@ def with_seen(**changes: object) -> dict[str, object]:
         with_seen(weights={"score": 0}),
         with_seen(weights={"unknown": 1}),
         with_seen(weights=[1, 2]),
+        with_seen(weights={"score": "4"}),
+        with_seen(weights={"score": 1e308, "likelihood": 1e308}),
+        with_seen(intercept=-1e7),
+        with_seen(intercept=True),
+        VALUES | {"extras": {"a_score": {"weight": "4", "shift": 0.5}}},
+        VALUES | {"extras": {"a_score": {"weight": 4.0, "shift": None}}},
+        VALUES | {"origin": "<b>"},
+        VALUES | {"origin": ["fitted"]},
+        VALUES | {"pairs": "many"},
+        VALUES | {"positives": -1},
+        VALUES | {"strength": "x"},
+        VALUES | {"strength": float("inf")},
+        "[" * 200_000,
     ],
 )
 def test_what_is_no_scorer_is_refused_with_its_name(tmp_path: Path, text: str | dict[str, object]) -> None:
     (tmp_path / "scorer.json").write_text(text if isinstance(text, str) else json.dumps(text))
-    with pytest.raises(ArtefactError, match=r"scorer\.json"):
+    with pytest.raises(ArtefactError, match=r"scorer\.json") as caught:
         Scorer.load(tmp_path / "scorer.json")
+    assert "\n" not in str(caught.value)

@@ -57,7 +57,8 @@ def name_queries(
     A query that matched joins the entity that its exemplar is in now, be it another than when the index was made.
     What did not match (no-match and review alike) was clustered: new records then join the entity that most of the
     known ones beside them are in, or begin one. A query that the ledger knows leaves its entity for a match only.
-    Exemplars that the ledger does not know come in under the entity_id that the index gives them.
+    Exemplars that the ledger does not know come in under the entity_id that the index gives them, but not those of an
+    entity that was retired by hand.
 
     Args:
         ledger: gets one run.
@@ -73,6 +74,8 @@ def name_queries(
     asked = set(links["record_id"])
     matched = links.loc[links["decision"] == "match", ["record_id", "exemplar_id", "entity_id"]]
     given = exemplars.loc[~exemplars["record_id"].isin(asked), ["record_id", "entity_id"]]
+    outside = ~given["record_id"].isin(ledger.entities_of(given["record_id"]))
+    given = given[~(outside & given["entity_id"].isin(ledger.retired(given.loc[outside, "entity_id"])))]
     groups = [
         *(Group((record,), "linked", exemplar, entity) for record, exemplar, entity in matched.itertuples(index=False)),
         *(Group((record,), "exemplar", record, entity) for record, entity in given.itertuples(index=False)),

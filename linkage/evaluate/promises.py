@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from linkage.evaluate.answers import Answers, Asked, join_notes
 from linkage.evaluate.metrics import CONFIDENCE, Figure, ratio, share
@@ -21,34 +22,53 @@ RISK = 0.05
 
 RESAMPLES = 500
 
+LEAST_RESAMPLES, MOST_QUERIES = 200, 6000
+"""What many queries are tried on: about a second a promise, where 500 resamples of 20,000 took ten."""
+
 
 def add_violations(scores: Scores, asked: Asked, own: Answers) -> None:
     """Add, on val (else on the first split scored), the share of resamples in which the promise broke.
 
     All the split's queries are the population; samples of their entities fit a threshold that promises, and the links
     that it calls among all of them are counted (see `resampled_violations`). A promise that keeps its word breaks in
-    RISK of the resamples at the most. The interval is that of the drawing (Clopper and Pearson 1934).
+    RISK of the resamples at the most. The interval is that of the drawing (Clopper and Pearson 1934). Of more than
+    MOST_QUERIES only those of entities drawn at random are taken, and fewer resamples of many; the note says so.
     """
     splits = dict(scores.splits(asked.split))
     split = "val" if "val" in splits else next(iter(splits))
     chosen = splits[split]
     if not chosen.any():
         return
-    right = own.entities[chosen, 0] == asked.truth[chosen]
+    population = _drawn(np.flatnonzero(chosen), asked.truth, scores.seed)
+    resamples = max(LEAST_RESAMPLES, min(RESAMPLES, LEAST_RESAMPLES * MOST_QUERIES // len(population)))
+    right = own.entities[population, 0] == asked.truth[population]
+    part = f"on {len(population)} of {chosen.sum()} queries, drawn by entity" if len(population) < chosen.sum() else ""
     for name, most in PROMISED.items():
         found = resampled_violations(
-            own.score[chosen],
+            own.score[population],
             right,
-            asked.truth[chosen],
+            asked.truth[population],
             max_false_links=most,
             risk=RISK,
             seed=scores.seed,
-            resamples=RESAMPLES,
+            resamples=resamples,
         )
-        silent = round(found.unpromised * RESAMPLES)
-        note = f"{silent} of {RESAMPLES} resamples of the entities could promise nothing at {100 * RISK:.0f} % risk"
-        figure = Figure(found.violations, *_interval(found.violations), int(chosen.sum()))
-        scores.add(name, SYSTEM, split, figure, join_notes(note, own.told(chosen)))
+        silent = round(found.unpromised * resamples)
+        note = f"{silent} of {resamples} resamples of the entities could promise nothing at {100 * RISK:.0f} % risk"
+        figure = Figure(found.violations, *_interval(found.violations, resamples), len(population))
+        scores.add(name, SYSTEM, split, figure, join_notes(note, part, own.told(chosen)))
+
+
+def _drawn(rows: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """These rows, or, of too many, all those of some entities drawn at random."""
+    if len(rows) <= MOST_QUERIES:
+        return rows
+    codes = pd.factorize(truth[rows], use_na_sentinel=False)[0]
+    sizes = np.bincount(codes)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    fits = np.cumsum(sizes[order]) <= MOST_QUERIES
+    fits[0] = True  # be it as large as it is
+    return rows[np.isin(codes, order[fits])]
 
 
 def add_sets(scores: Scores, asked: Asked, promise: dict[str, Any]) -> None:
@@ -77,11 +97,11 @@ def add_sets(scores: Scores, asked: Asked, promise: dict[str, Any]) -> None:
         scores.add(SET_SIZE, SYSTEM, split, mean, fitted)
 
 
-def _interval(share: float) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share of the resamples."""
+def _interval(share: float, n: int) -> tuple[float, float]:
+    """Clopper-Pearson interval of a share of n resamples."""
     from scipy.special import betaincinv
 
-    n, tail = RESAMPLES, (1 - CONFIDENCE) / 2
+    tail = (1 - CONFIDENCE) / 2
     hits = round(share * n)
     low = betaincinv(hits, n - hits + 1, tail) if hits else 0.0
     high = betaincinv(hits + 1, n - hits, 1 - tail) if hits < n else 1.0

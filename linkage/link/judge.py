@@ -75,6 +75,7 @@ class Judged:
             return Threshold(config.threshold, "given")
         if config.aim == "false-links":
             most, risk = config.max_false_links, config.risk
+            assert most is not None  # the configuration gives it to this aim
             found = bound_false_links(self.probability, self.right, self.entity, max_false_links=most, risk=risk)
             return found.judged(held_out=self.held_out)
         if len(self.right) < MIN_VALIDATION:

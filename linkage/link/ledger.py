@@ -94,6 +94,7 @@ class Ledger(LedgerFile):
 
         Raises:
             ValueError: a group is empty, or a record stands twice.
+            InputError: a record_id holds a NUL character.
             ArtefactError: a group joins an entity that was retired by hand.
         """
         groups = sorted(
@@ -102,6 +103,9 @@ class Ledger(LedgerFile):
         records = [record for group in groups for record in group.records]
         if len(set(records)) < len(records) or not all(group.records for group in groups):
             raise ValueError("groups of a run must be disjoint and not empty")
+        for record in records:
+            if "\0" in record:  # ends a text for `json_each`: `entities_of` would not find it again
+                raise InputError(f"{note or self.path}: record_id {record!r} holds a NUL character; leave that out")
         with self._writing(command, note) as run:
             before = self.entities_of(records)
             names = self._names(run, groups, before)
@@ -152,6 +156,11 @@ class Ledger(LedgerFile):
             " WHERE until_run IS NULL AND record_id IN (SELECT value FROM json_each(?))"
         )
         return dict(self._rows(query, json.dumps(list(records))))
+
+    def retired(self, entities: Iterable[str]) -> set[str]:
+        """Which of these entities were retired by hand, or went into one that was."""
+        with self._reading():
+            return {entity for entity in set(entities) if self._fate(entity)[1]}
 
     def runs(self) -> list[Run]:
         """Every run, the first one first."""
@@ -209,17 +218,27 @@ class Ledger(LedgerFile):
 
     def _successor(self, entity_id: str) -> str:
         """The entity that now is what this one was; itself, while it lives or is new."""
-        while ends := self._rows(
-            "SELECT other_id, run, reason FROM events WHERE entity_id = ? AND kind = 'retire'", entity_id
-        ):
+        now, retired = self._fate(entity_id)
+        if retired:
+            raise ArtefactError(
+                f"{self.path}: entity {now!r} was retired {retired}; leave its records out of the index, or undo that "
+                "run"
+            )
+        return now
+
+    def _fate(self, entity_id: str) -> tuple[str, str]:
+        """The entity that an entity ended up as, and in which run and why that was retired by hand; "": it was not."""
+        query = "SELECT other_id, run, reason FROM events WHERE entity_id = ? AND kind = 'retire'"
+        seen = {entity_id}
+        while ends := self._rows(query, entity_id):
             other, run, reason = ends[0]
             if not other:
-                raise ArtefactError(
-                    f"{self.path}: entity {entity_id!r} was retired in run {run} ({reason}); leave its records out of "
-                    "the index, or undo that run"
-                )
+                return entity_id, f"in run {run} ({reason})"
+            if other in seen:
+                raise self._damage(f"entity {other!r} went into itself")
+            seen.add(other)
             entity_id = other
-        return entity_id
+        return entity_id, ""
 
     def _new_id(self, run: int, records: Sequence[str]) -> str:
         """An id that was never used: drawn from the salt, so no one can guess it, yet a run done again gives it again.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,6 +33,15 @@ _SCHEMA = (
     "CREATE INDEX events_of_entity ON events (entity_id, kind)",
     "CREATE INDEX events_of_other ON events (other_id)",
 )
+_CONTENT = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+
+
+def _expected() -> list[tuple[Any, ...]]:
+    """What the schema table of a ledger holds."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        for statement in _SCHEMA:
+            database.execute(statement)
+        return database.execute(_CONTENT).fetchall()
 
 
 class LedgerFile:
@@ -105,9 +114,16 @@ class LedgerFile:
         ((version,),) = self._rows("PRAGMA user_version")
         if version != FORMAT:
             raise ArtefactError(f"{self.path}: a ledger of format {version}, this version reads format {FORMAT}")
+        if self._rows(_CONTENT) != _expected():  # a trigger or a view could do anything when we write or read
+            raise ArtefactError(f"{self.path}: its tables are not those of a ledger; take a copy of it")
         ((verdict,),) = self._rows("PRAGMA quick_check(1)")
         if verdict != "ok":
-            raise ArtefactError(f"{self.path}: damaged ({' '.join(verdict.split())[:160]}); take a copy of it")
+            raise self._damage(verdict)
+        if len(self._rows("SELECT salt FROM ledger LIMIT 2")) != 1:
+            raise self._damage("it has not one salt")
+
+    def _damage(self, what: str) -> ArtefactError:
+        return ArtefactError(f"{self.path}: damaged ({' '.join(what.split())[:160]}); take a copy of it")
 
     def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._explained():

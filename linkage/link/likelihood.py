@@ -12,7 +12,10 @@ from linkage.text import core, is_core
 
 _UNSEEN = 1e-3  # chance of a character that a column's lattice does not list: a misreading, not an impossibility
 _MISSED = 1e-3  # least chance that a column which seems to hold a character holds none
-_CHARACTERS, _COLUMNS = 192, 512  # what lies beyond is not compared; a line of 2,048 pixels has no more columns
+CHARACTERS = 192
+"""Characters of a text that are compared in full; what lies beyond is left out."""
+
+_COLUMNS = 512  # likewise; a line of 2,048 pixels has no more columns
 _RECORDS_AT_A_TIME = 2048  # some 100,000 columns are folded at a time: 50 MB
 _PAIRS_AT_A_TIME, _CELLS_AT_A_TIME = 512, 1_000_000  # columns times characters: 8 MB, which caches nearly hold
 _COLUMNS_PER_SCALING = 8  # their chances fall by 1e-24 at most
@@ -37,7 +40,7 @@ class Letters(NamedTuple):
     @classmethod
     def of(cls, texts: Sequence[str]) -> Letters:
         """Take them from texts."""
-        kept = [core(text)[:_CHARACTERS] for text in texts]
+        kept = [core(text)[:CHARACTERS] for text in texts]
         points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype="<u4")
         here = np.zeros(_CODE_POINTS, dtype=bool)
         here[points] = True

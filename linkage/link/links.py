@@ -121,7 +121,7 @@ def links_manifest(links: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(manifest, dict):
             raise ValueError
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise ArtefactError(f"{path}: not readable; run `linkage link` again") from None
     return manifest
 

@@ -121,7 +121,7 @@ def _changes(moves: Sequence[Move], created: set[str], emptied: set[str]) -> Ite
         heirs[move.old][move.new] += 1
     begun: set[str] = set()
     for (old, new, reason), n in sorted(flows.items()):  # records of no entity come first and begin new ones
-        if new in created - begun:
+        if new in created and new not in begun:
             begun.add(new)
             yield Change("create", new, "", 0 if old else n, reason)
         elif not old:

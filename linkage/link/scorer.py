@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ from linkage.tables import replacing
 
 SCORER_FILE = "scorer.json"
 FORMAT = 2
+Origin = Literal["default", "model", "fitted"]
+_MOST = 1e6  # no fit comes near it; sums of greater coefficients could overflow
 
 COSINES = ("score", "image_cosine", "text_cosine", "cross_cosine")
 """Cosines of pooled embeddings, of the pictures, of the texts, and of picture with text (the mean of both ways).
@@ -93,7 +95,7 @@ class Scorer:
 
     levels: dict[str, Weights]
     extras: dict[str, Extra] = field(default_factory=dict)
-    origin: Literal["default", "model", "fitted"] = "default"
+    origin: Origin = "default"
     pairs: int = 0
     positives: int = 0
     strength: float | None = None
@@ -178,7 +180,7 @@ class Scorer:
         """
         try:
             return cls.of_values(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ArtefactError(f"{path}: not a readable scorer ({' '.join(str(error).split())})") from None
 
     @classmethod
@@ -187,7 +189,7 @@ class Scorer:
 
         Raises:
             TypeError, KeyError, AttributeError: an attribute is missing, unknown or of a wrong type.
-            ValueError: another format, or coefficients that no fit gives.
+            ValueError: another format, or values that no fit gives.
         """
         values = dict(values)
         if values.pop("format", None) != FORMAT:
@@ -196,9 +198,14 @@ class Scorer:
         levels = {name: _weights(levels[name]) for name in LEVELS}
         extras = {str(name): Extra(**one) for name, one in values.pop("extras").items()}
         scorer = cls(levels, extras, **values)
-        numbers = [value for one in extras.values() for value in (one.weight, one.shift)]
-        if not np.isfinite(np.array(numbers, dtype=float)).all() or scorer.levels["seen"].vector().max() <= 0:
-            raise ValueError("coefficients must be finite, and some similarity must count; fit the scorer again")
+        if not all(_is_number(value) for one in extras.values() for value in (one.weight, one.shift)):
+            raise ValueError("coefficients of further comparisons are not readable; fit the scorer again")
+        if scorer.levels["seen"].vector().max() <= 0:
+            raise ValueError("some similarity must count; fit the scorer again")
+        counts = all(type(count) is int and count >= 0 for count in (scorer.pairs, scorer.positives))
+        strength = scorer.strength is None or (_is_number(scorer.strength) and scorer.strength >= 0)
+        if scorer.origin not in get_args(Origin) or not counts or not strength:
+            raise ValueError("it does not say where it comes from; fit the scorer again")
         return scorer
 
     @classmethod
@@ -209,14 +216,20 @@ class Scorer:
 
 
 def _weights(values: Mapping[str, Any]) -> Weights:
-    known = {str(name): float(weight) for name, weight in values["weights"].items()}
+    given = values["weights"]
+    wrong = [name for name, weight in given.items() if name not in FEATURES or not _is_number(weight)]
+    if wrong or not _is_number(values["intercept"]):
+        raise ValueError(f"coefficients of {', '.join(sorted(wrong)) or 'a kind of pair'} are not readable")
+    known = {name: float(weight) for name, weight in given.items()}
     part = Weights(float(values["intercept"]), known)
-    unknown = set(known) - set(FEATURES)
-    if unknown or not np.isfinite([part.intercept, *known.values()]).all():
-        raise ValueError(f"coefficients of {', '.join(sorted(unknown)) or 'a similarity'} are not readable")
     if any(weight < 0 for name, weight in known.items() if name not in FREE):
         raise ValueError("coefficients of similarities must not be negative; fit the scorer again")
     return part
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value from JSON is a number that a fit could give."""
+    return type(value) in (int, float) and abs(value) <= _MOST
 
 
 PLACES = ("same_page", "same_source")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from linkage.errors import ArtefactError
-from linkage.link.likelihood import Folded, Letters, likelihood
+from linkage.link.likelihood import CHARACTERS, Folded, Letters, likelihood
 from linkage.link.terms import Terms
 from linkage.text import core, fold
 
@@ -20,10 +20,15 @@ MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "conf
 
 _HALF = 8.0  # letters of a text of which `length` is one half
 _LEAST = 1e-3  # likelihood per letter that counts as none at all
+_COUNTED = 2000  # characters of which the n-grams are counted: of a text of 1 MB they would take seconds
 
 
 class Words(NamedTuple):
-    """One text of each of n records: (n,) objects, and their lengths, int64 (n,), 0 where it is not to be compared."""
+    """One text of each of n records: (n,) objects, and their lengths, int64 (n,), 0 where it is not to be compared.
+
+    No text is longer than CHARACTERS: what two of n cost grows with n^2 and more, for one pair to half a minute at
+    10,000, and a region of so many is a column or a page, not a name.
+    """
 
     texts: np.ndarray
     lengths: np.ndarray
@@ -36,7 +41,7 @@ class Wording:
         texts: what counts of them (see `text.core`), (n,) objects, "" where there is none.
         readings: the model's own, (n,) objects, likewise.
         words: both, the readings where they differ.
-        folded: texts and readings with what stands between the letters, two lists of n.
+        folded: the beginnings of texts and readings with what stands between the letters, two lists of n.
         confidence: how sure the reading is, float64 (n,), 0..1; 1 for a text that was given without one.
     """
 
@@ -54,10 +59,11 @@ class Wording:
         unknown = np.full(len(texts), np.nan)
         own = empty.tolist() if readings is None else readings["reading"].tolist()
         self.texts, self.readings = (_objects([_core(text) for text in view]) for view in (texts, own))
-        lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in (self.texts, self.readings)]
+        views = [_objects([text[:CHARACTERS] for text in view]) for view in (self.texts, self.readings)]
+        lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in views]
         lengths[1][self.texts == self.readings] = 0  # said already
-        self.words = [Words(self.texts, lengths[0]), Words(self.readings, lengths[1])]
-        self.folded = [fold(text) for text in texts], [fold(text) for text in own]
+        self.words = [Words(view, length) for view, length in zip(views, lengths, strict=True)]
+        self.folded = [fold(text)[:_COUNTED] for text in texts], [fold(text)[:_COUNTED] for text in own]
         self._packed = [None] * len(texts) if readings is None else readings["lattice"].tolist()
         sure = unknown if given is None else np.asarray(given, dtype=np.float64)
         if readings is not None:
@@ -121,7 +127,7 @@ def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.nda
 
 
 def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """How alike wordings are without their lattices.
+    """How alike wordings are without their lattices, by the beginnings of long texts.
 
     The best of the given texts and the readings counts: normalised Levenshtein similarity of the whole; rapidfuzz's
     partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name,
