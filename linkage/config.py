@@ -17,6 +17,8 @@ from linkage.text import Folding, fold_by
 
 RegionKind = Literal["page", "lines", "blocks", "header", "boxes"]
 Device = Literal["auto", "cpu", "cuda"]
+OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
+"""What the scorer compares by itself: each has a column `<name>_score` of the links table."""
 
 
 class Section(BaseModel):
@@ -129,6 +131,17 @@ class LinkConfig(Section):
     risk: float = Field(0.05, gt=0, lt=1, description="aim false-links: chance that the share is higher all the same")
     coverage: float | None = Field(None, gt=0, lt=1, description="list a set of entities that holds the true one")
     device: Device = "auto"
+
+    @field_validator("fields")
+    @classmethod
+    def _no_two_scores_of_one_name(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """A field's column of the links table is its name with _score behind it."""
+        for name in [name for name in fields if name in OWN_SCORES]:
+            remedy = "the scorer compares it anyway: leave it out" if name == "text" else "rename the column"
+            raise ValueError(
+                f"field {name!r} would be {name}_score in the links table, which has one already; {remedy}"
+            )
+        return fields
 
     @model_validator(mode="before")
     @classmethod

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from linkdata import people, save
 from typer.testing import CliRunner
 
 from linkage.cli import app
+from linkage.link.index import build_index
 from linkage.records import Records
+from linkage.tables import read_table, write_table
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -116,3 +121,24 @@ def test_records_without_pictures_are_clustered_and_the_summary_is_json(tmp_path
     assert "shelf" in members.splitlines()[0]
     assert "'=1+1" in members
     assert (tmp_path / "out" / "columns.md").exists()
+
+
+def test_a_limit_on_threads_does_not_hang_the_search(tmp_path: Path) -> None:
+    frame, image, text = people(0, 500, 2, dim=256)  # as many as FAISS multiplies with threads
+    records, embeddings = save(tmp_path, frame, image, text)
+    is_query = frame["role"] == "query"
+    build_index(records.take(np.flatnonzero(~is_query)), embeddings, tmp_path / "index")
+    write_table(frame.loc[is_query, ["record_id", "text"]], tmp_path / "queries.csv")
+    command = [sys.executable, "-m", "linkage", "link", "queries.csv", "--index", "index", "--out", "links.csv"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [*command, "--embeddings", "embeddings"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment | {"OMP_THREAD_LIMIT": "1"},
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(read_table(tmp_path / "links.csv")) >= 500

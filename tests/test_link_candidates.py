@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from linkage.encode.embed import Embeddings
 from linkage.link import candidates as module
 from linkage.link.candidates import Pairs, candidates
 from linkage.link.index import Index, build_index
+from linkage.link.link import link
 from linkage.link.scorer import DEFAULT_SCORER
 from linkage.link.wording import MEASURES, alike
 from linkage.records import Records
@@ -35,10 +37,10 @@ def seen(folder: Path, entities: int, views: int) -> tuple[Records, Embeddings, 
     return records.take(np.flatnonzero(asked)), embeddings, index
 
 
-def found(queries: Records, embeddings: Embeddings, index: Index, **settings: int) -> Pairs:
+def found(queries: Records, embeddings: Embeddings, index: Index, **settings: Any) -> Pairs:
     frame = queries.frame.reset_index(drop=True)
     rows = pd.Index(embeddings.record_ids).get_indexer(frame["record_id"])
-    config = LinkConfig(device="cpu", **settings)  # type: ignore[arg-type]
+    config = LinkConfig(device="cpu", **settings)
     return Pairs.join([part.pairs for part in candidates(embeddings, rows, frame, index, config, DEFAULT_SCORER)])
 
 
@@ -120,3 +122,42 @@ def test_without_pictures_the_texts_are_searched_once(tmp_path: Path, monkeypatc
     nearest = part.nearest.pivot(index="query", columns="by", values="exemplar")
     assert nearest["pooled"].tolist() == nearest["text"].tolist() == list(range(20))
     assert "image" not in nearest
+
+
+def plain(folder: Path, entities: int, views: int) -> tuple[Records, Embeddings, Index]:
+    """Queries with a shelf of their entity, all records' embeddings, and an index of the first views."""
+    frame, image, text = people(3, entities, views, noise=0.6)
+    frame["shelf"] = frame["entity_id"].where(np.arange(len(frame)) % 7 != 1, "")
+    image[::5], text[::9] = 0.0, 0.0
+    records, embeddings = save(folder, frame.assign(entity_id=""), image, text)
+    is_exemplar = (frame["role"] == "exemplar").to_numpy()
+    index = build_index(records.take(np.flatnonzero(is_exemplar)), embeddings, folder / "index")
+    return records.take(np.flatnonzero(~is_exemplar)), embeddings, index
+
+
+@pytest.mark.parametrize("neighbours", [3, 50])
+def test_small_blocks_are_searched_as_large_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbours: int
+) -> None:
+    queries, embeddings, index = plain(tmp_path, 40, 3)
+    blocking: dict[str, Any] = {"neighbours": neighbours, "blocking": ("shelf",)}
+    expected = found(queries, embeddings, index, **blocking)
+    monkeypatch.setattr(module, "_FEW", 0)
+    again = found(queries, embeddings, index, **blocking)
+    assert again.query.tolist() == expected.query.tolist()
+    assert again.exemplar.tolist() == expected.exemplar.tolist()
+    pd.testing.assert_frame_equal(again.alike, expected.alike, atol=2e-6)
+
+
+@pytest.mark.parametrize("neighbours", [1, 50])
+def test_a_query_is_not_linked_to_itself(tmp_path: Path, neighbours: int) -> None:
+    frame, image, text = people(5, 20, 2)
+    records, embeddings = save(tmp_path, frame.assign(entity_id=frame["record_id"]), image, text)
+    index = build_index(records, embeddings, tmp_path / "index")
+    result = link(records, embeddings, index, LinkConfig(device="cpu", neighbours=neighbours))
+    assert (result.links["record_id"] != result.links["exemplar_id"]).all()
+    first = result.links[result.links["rank"] == 1]
+    assert (first["record_id"].str[:4] == first["exemplar_id"].str[:4]).all()
+    nearest = result.nearest
+    assert len(nearest) == 40 * 3
+    assert (nearest["record_id"] != nearest["exemplar_id"]).all()

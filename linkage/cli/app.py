@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -62,6 +63,8 @@ def _options(
     if version:
         typer.echo(f"linkage {__version__}")
         raise typer.Exit
+    if limit := os.environ.get("OMP_THREAD_LIMIT"):  # FAISS waits for ever for a thread that the limit forbids
+        os.environ.setdefault("OMP_NUM_THREADS", limit)
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING, force=True)
     log.setLevel(level)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from linkage.config import LinkConfig
-from linkage.link.fields import apart, blocks
+from linkage.link.fields import Apart, blocks
 from linkage.link.index import Index, Modality
 from linkage.link.likeness import Likeness, Side, Vectors
 from linkage.link.scorer import Scorer
@@ -17,9 +17,12 @@ from linkage.link.wording import Wording
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
+    from linkage.link.terms import Terms
 
 _SEARCHED_AT_A_TIME = 2048  # queries: FAISS takes six times as long for each of some hundred as for each of thousands
 _QUERIES_AT_A_TIME = 128  # some 15,000 pairs: their gathered vectors stay below 100 MB
+_FEW = 1024  # exemplars of a block: for fewer, FAISS takes longer to be set up than all cosines do
+_TIE = 1e-6  # as in `index.ExactSearch`
 
 SPACES: tuple[Modality, ...] = ("pooled", "image", "text")
 
@@ -81,7 +84,7 @@ def candidates(
     """The union of the nearest exemplars by pooled, image and text vectors and by n-grams, a hundred queries at a time.
 
     Lattices are compared last, and only with the exemplars that are likeliest without them: a query's other ones are
-    left out.
+    left out. A query that is an exemplar of the index is not compared with itself.
 
     Args:
         vectors: embeddings of the queries.
@@ -99,27 +102,93 @@ def candidates(
     known_ones = Side(index, np.arange(len(index)), index.exemplars, index.wording)
     likeness = Likeness(asking, known_ones, index.image_weight, config.fields)
     entities = pd.factorize(index.exemplars["entity_id"])[0]
-    terms = asking.wording.terms(index.wording)
-    alone = _alone(vectors, rows, index)
-    for asked, known in blocks(queries, index.exemplars, config.blocking):
-        inside = index if len(known) == len(index) else index.take(known)
-        for part, found in _searched(vectors, rows[asked], inside, config.neighbours, alone, device):
-            query = asked[part]
-            views = [near for near, _ in found.values()]
-            views.append(terms.nearest(query, known, min(config.neighbours, len(known))))
-            place, near = _union(np.hstack(views), len(inside))
-            a, b = query[place], known[near]
-            kept = apart(queries, a, index.exemplars, b, config.exclude)
-            a, b = a[kept], b[kept]
-            alike, parts = likeness.written(a, b)
-            likeliest = _likeliest(a, b, entities[b], scorer.logit(alike), alike, config)
-            pairs = Pairs(a, b, alike, parts).at(likeliest)
-            alike = pairs.alike.assign(likelihood=likeness.likelihoods(pairs.query, pairs.exemplar))
-            yield Candidates(pairs._replace(alike=alike), _nearest(found, query, known))
+    free, other = Apart(queries, index.exemplars, config.exclude), Apart(queries, index.exemplars)
+    search = _Search(
+        vectors, rows, index, asking.wording.terms(index.wording), config.neighbours + free.overlap, device
+    )
+    for parts in _together(search.found(blocks(queries, index.exemplars, config.blocking))):
+        query, exemplar = zip(*(part.pairs(len(index)) for part in parts), strict=True)
+        a, b = np.concatenate(query), np.concatenate(exemplar)
+        kept = free.of(a, b)
+        a, b = a[kept], b[kept]
+        alike, split = likeness.written(a, b)
+        likeliest = _likeliest(a, b, entities[b], scorer.logit(alike), alike, config)
+        pairs = Pairs(a, b, alike, split).at(likeliest)
+        alike = pairs.alike.assign(likelihood=likeness.likelihoods(pairs.query, pairs.exemplar))
+        yield Candidates(pairs._replace(alike=alike), _nearest(parts, other))
 
 
-Found = dict[Modality, tuple[np.ndarray, np.ndarray]]
-"""Rows of the index and cosines (q, k) by space."""
+class _Found(NamedTuple):
+    """What some queries of one block came near to.
+
+    Attributes:
+        query: int64 (q,), rows of the queries.
+        near: by space, rows of the index, int64 (q, k), best first, -1: none; and cosines.
+        written: rows of the index that share rare n-grams, int64 (q, k), -1: none.
+    """
+
+    query: np.ndarray
+    near: dict[Modality, tuple[np.ndarray, np.ndarray]]
+    written: np.ndarray
+
+    def pairs(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """All distinct pairs (m,), rows of the queries and of an index of n exemplars."""
+        place, exemplar = _union(np.hstack([*(rows for rows, _ in self.near.values()), self.written]), n)
+        return self.query[place], exemplar
+
+
+class _Search:
+    """The k nearest exemplars of queries within their blocks."""
+
+    def __init__(
+        self,
+        vectors: Embeddings,
+        rows: np.ndarray,
+        index: Index,
+        terms: Terms,
+        k: int,
+        device: Literal["cpu", "cuda"],
+    ) -> None:
+        self._vectors, self._rows = vectors, rows
+        self._index, self._terms = index, terms
+        self._k, self._device = k, device
+        self._alone = _alone(vectors, rows, index)
+
+    def found(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[_Found]:
+        """What the queries of each block found, some hundred queries at a time; see `fields.blocks`."""
+        for asked, known in blocks:
+            inside = self._index if len(known) == len(self._index) else None
+            if inside is None and len(known) > _FEW:
+                inside = self._index.take(known)
+            for start in range(0, max(len(asked), 1), _SEARCHED_AT_A_TIME):  # no query at all finds nothing, once
+                query = asked[start : start + _SEARCHED_AT_A_TIME]
+                yield from self._found(query, known, inside)
+
+    def _found(self, query: np.ndarray, known: np.ndarray, inside: Index | None) -> Iterator[_Found]:
+        k, places = min(self._k, len(known)), np.append(known, -1)  # row -1 of the block is none of the index
+        near: dict[Modality, tuple[np.ndarray, np.ndarray]] = {}
+        for by, asked in self._asked(self._rows[query]).items():
+            if inside:
+                cosines, rows = inside.search(asked, k, by=by, device=self._device)
+            else:
+                cosines, rows = _nearest_of_few(asked, np.asarray(getattr(self._index, by)[known], np.float32), k)
+            near[by] = places[rows], cosines
+        near = {by: near[by if by in near else self._alone or by] for by in SPACES}
+        for start in range(0, max(len(query), 1), _QUERIES_AT_A_TIME):
+            part = slice(start, start + _QUERIES_AT_A_TIME)
+            some = {by: (rows[part], cosines[part]) for by, (rows, cosines) in near.items()}
+            all_found = k == len(known) and any((rows >= 0).all() for rows, _ in some.values())
+            written = np.empty((len(query[part]), 0), dtype=np.int64)
+            if not all_found:
+                written = places[self._terms.nearest(query[part], known, k)]
+            yield _Found(query[part], some, written)
+
+    def _asked(self, rows: np.ndarray) -> dict[Modality, np.ndarray]:
+        near = Vectors.of(self._vectors, rows)
+        asked: dict[Modality, np.ndarray] = {"image": near.image, "text": near.text}
+        if not self._alone:
+            asked["pooled"] = self._vectors.pooled(self._index.image_weight, rows)
+        return asked
 
 
 def _alone(vectors: Embeddings, rows: np.ndarray, index: Index) -> Modality | None:
@@ -129,22 +198,24 @@ def _alone(vectors: Embeddings, rows: np.ndarray, index: Index) -> Modality | No
     return "image" if not vectors.text[rows].any() and not index.text.any() else None
 
 
-def _searched(
-    vectors: Embeddings, rows: np.ndarray, index: Index, k: int, alone: Modality | None, device: Literal["cpu", "cuda"]
-) -> Iterator[tuple[slice, Found]]:
-    """Some hundred of the queries at a time, and what was found for them."""
-    for start in range(0, max(len(rows), 1), _SEARCHED_AT_A_TIME):  # no query at all: nothing is found, in all columns
-        some = rows[start : start + _SEARCHED_AT_A_TIME]
-        near = Vectors.of(vectors, some)
-        asked: dict[Modality, np.ndarray] = {"image": near.image, "text": near.text}
-        if not alone:
-            asked["pooled"] = vectors.pooled(index.image_weight, some)
-        hits = {by: index.search(asked[by], min(k, len(index)), by=by, device=device) for by in asked}
-        hits["pooled"] = hits[alone or "pooled"]
-        for first in range(0, max(len(some), 1), _QUERIES_AT_A_TIME):
-            part = slice(first, min(first + _QUERIES_AT_A_TIME, len(some)))
-            found: Found = {by: (hits[by][1][part], hits[by][0][part]) for by in SPACES}
-            yield slice(start + part.start, start + part.stop), found
+def _nearest_of_few(queries: np.ndarray, exemplars: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """What `ExactSearch.search` returns, by all cosines of queries (q, D) with exemplars (n, D)."""
+    cosines = queries @ exemplars.T
+    there = np.logical_and(queries.any(axis=1, keepdims=True), exemplars.any(axis=1))
+    order = np.argsort(np.where(there, -np.round(cosines / _TIE), np.inf), axis=1, kind="stable")[:, :k]
+    there = np.take_along_axis(there, order, axis=1)
+    return np.where(there, np.take_along_axis(cosines, order, axis=1), -1.0), np.where(there, order, -1)
+
+
+def _together(parts: Iterable[_Found]) -> Iterator[list[_Found]]:
+    """As many parts as hold some hundred queries: small blocks are not compared one by one."""
+    some: list[_Found] = []
+    for part in parts:
+        if some and sum(len(one.query) for one in [*some, part]) > _QUERIES_AT_A_TIME:
+            yield some
+            some = []
+        some.append(part)
+    yield some
 
 
 def _likeliest(
@@ -179,14 +250,21 @@ def _places(query: np.ndarray, counted: np.ndarray) -> np.ndarray:
     return np.asarray(total - before)
 
 
-def _nearest(found: Found, query: np.ndarray, known: np.ndarray) -> pd.DataFrame:
-    tables = [pd.DataFrame(columns=["query", "by", "exemplar", "cosine"])]
-    for space, (near, cosines) in found.items():
-        if near.shape[1]:
-            there = near[:, 0] >= 0
-            table = pd.DataFrame({"query": query[there], "by": space, "exemplar": known[near[there, 0]]})
-            tables.append(table.assign(cosine=cosines[there, 0]))
-    return pd.concat(tables[1:] or tables, ignore_index=True)
+def _nearest(parts: Sequence[_Found], other: Apart) -> pd.DataFrame:
+    """The best exemplar of each query by space, other than itself."""
+    tables = []
+    for space in SPACES:
+        for part in parts:
+            rows, cosines = part.near[space]
+            place, column = np.nonzero(rows[:, :2] >= 0)
+            kept = other.of(part.query[place], rows[place, column])
+            first = np.unique(place[kept], return_index=True)[1]
+            place, column = place[kept][first], column[kept][first]
+            tables.append(
+                (part.query[place], np.full(len(place), space, object), rows[place, column], cosines[place, column])
+            )
+    columns = (np.concatenate(values) for values in zip(*tables, strict=True))
+    return pd.DataFrame(dict(zip(("query", "by", "exemplar", "cosine"), columns, strict=True)))
 
 
 def _union(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

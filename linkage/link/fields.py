@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
+from dateutil.parser import parser, parserinfo  # type: ignore[import-untyped]
 
 from linkage.errors import InputError
 from linkage.link.scorer import PLACES
@@ -21,12 +24,17 @@ SUFFIX = "_score"
 """A comparison of column c is column c_score of the links table."""
 
 _DAYS = 30.0  # two dates that lie as far apart are alike to 1/e
-_NUMBER = re.compile(r"[-+]?\d[\d.,' \u00a0]*")
+_NUMBER = re.compile(
+    r"(?:(?<!\S)(?P<sign>[-+\u2212])[$€£¥]?(?=\d))?"
+    r"(?:(?P<groups>\d{1,3}(?:[ '\u2019]\d{3})+)(?![ '\u2019]?\d)(?:[.,](?P<rest>\d+))?|(?P<digits>\d+(?:[.,]\d+)*))"
+    r"(?P<power>[eE][-+]\d{1,3}\b)?"
+)
+_BARE = re.compile(r"(?<!\S)([-+\u2212]?[$€£¥]?)\.(?=\d)")  # the dot of .5
 _PLACE = {"same_page": ("source", "page"), "same_source": ("source",)}
 
 
 def check_columns(names: Sequence[str], tables: Mapping[str, pd.DataFrame]) -> None:
-    """Raise InputError naming a column that one of the tables (by what they are) lacks."""
+    """Raise InputError naming a column that a table (by what it is) lacks, or that does not hold single values."""
     for what, table in tables.items():
         missing = [name for name in names if name not in table.columns]
         if missing:
@@ -34,6 +42,12 @@ def check_columns(names: Sequence[str], tables: Mapping[str, pd.DataFrame]) -> N
                 f"{what}: column {missing[0]!r} is not there, but settings link.blocking or link.fields name it; "
                 f"it has {', '.join(table.columns)}"
             )
+        for name in names:
+            if table[name].dtype == object and not all(map(pd.api.types.is_scalar, table[name])):
+                raise InputError(
+                    f"{what}: column {name!r} holds lists or the like, but settings link.blocking or link.fields, "
+                    "which name it, need one value in each cell; write them as text, or spread them over columns"
+                )
 
 
 class Comparisons:
@@ -57,7 +71,9 @@ class Comparisons:
                 self._terms[name + SUFFIX] = Terms(*((texts, [""] * len(texts)) for texts in sides))
                 continue
             parse, self._compare[name + SUFFIX] = _KINDS[kind]
-            self._columns[name + SUFFIX] = tuple(_parsed(table[name], parse) for table in (left, right))
+            self._columns[name + SUFFIX] = tuple(
+                _objects([parse(cell) for cell in table[name]]) for table in (left, right)
+            )
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
         """How alike rows a of the left table are to rows b of the right (m,): 0..1; NaN where one says nothing."""
@@ -77,40 +93,88 @@ def blocks(left: pd.DataFrame, right: pd.DataFrame, columns: Sequence[str]) -> I
     if not columns:
         yield np.arange(len(left)), np.arange(len(right))
         return
-    keys = [
-        np.array([[fold(_text(cell)) for cell in table[name]] for name in columns], dtype=object)
-        for table in (left, right)
-    ]
     if not len(left):
         yield np.empty(0, np.int64), np.empty(0, np.int64)
-    where: dict[tuple[str, ...], list[int]] = {}
-    for row, key in enumerate(zip(*keys[0], strict=True)):
-        where.setdefault(key, []).append(row)
-    for key, rows in where.items():
-        agree = np.ones(len(right), dtype=bool)
-        for cell, cells in zip(key, keys[1], strict=True):
-            if cell:
-                agree &= (cells == cell) | (cells == "")
-        yield np.array(rows, dtype=np.int64), np.flatnonzero(agree)
+    known = _Keys(_keys(right, columns))
+    for key, rows in _rows_by(_keys(left, columns)).items():
+        yield rows, known.agreeing(key)
 
 
-def apart(left: pd.DataFrame, a: np.ndarray, right: pd.DataFrame, b: np.ndarray, exclude: str) -> np.ndarray:
-    """Which pairs do not stand on one page ("page") or in one source ("source"), bool (m,); "none": all."""
-    if exclude == "none" or not all("source" in table for table in (left, right)):
-        return np.ones(len(a), dtype=bool)
-    columns = ("source", "page") if exclude == "page" else ("source",)
-    one, other = (_place(table, columns) for table in (left, right))
-    return np.asarray(_same(one[a], other[b]) != 1.0)
+Key = tuple[str, ...]
+K = TypeVar("K")
+
+
+class _Keys:
+    """Rows by key, "" in which agrees with everything; found without a look at all of them."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = keys
+        told = [tuple(place for place, cell in enumerate(key) if cell) for key in keys]
+        self._by_told = _rows_by(told)
+        self._found: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[Key, np.ndarray]] = {}
+
+    def agreeing(self, key: Key) -> np.ndarray:
+        """The rows that agree with a key, ascending."""
+        found = [np.empty(0, np.int64)]
+        for told, rows in self._by_told.items():
+            both = tuple(place for place in told if key[place])
+            if (told, both) not in self._found:
+                parts = [tuple(self._keys[row][place] for place in both) for row in rows]
+                self._found[told, both] = {part: rows[places] for part, places in _rows_by(parts).items()}
+            part = tuple(key[place] for place in both)
+            if part in self._found[told, both]:
+                found.append(self._found[told, both][part])
+        return np.sort(np.concatenate(found))
+
+
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[Key]:
+    return list(zip(*([fold(_text(cell)) for cell in table[name]] for name in columns), strict=True))
+
+
+def _rows_by(keys: Sequence[K]) -> dict[K, np.ndarray]:
+    rows: dict[K, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    return {key: np.array(some, dtype=np.int64) for key, some in rows.items()}
+
+
+class Apart:
+    """Which pairs of two tables may be linked: not a record with itself, nor, if so asked, two of one place."""
+
+    def __init__(
+        self, left: pd.DataFrame, right: pd.DataFrame, exclude: Literal["none", "page", "source"] = "none"
+    ) -> None:
+        """Take two tables with record_id, and source and page where they are known.
+
+        Args:
+            left, right: the tables.
+            exclude: "page": not within one page; "source": not within one source.
+        """
+        values = [tuple(table["record_id"].tolist() for table in (left, right))]
+        if exclude != "none" and all("source" in table for table in (left, right)):
+            columns = ("source", "page") if exclude == "page" else ("source",)
+            values.append((_place(left, columns).tolist(), _place(right, columns).tolist()))
+        self._codes = [_codes(*sides) for sides in values]
+        self.overlap = not set(values[0][0]).isdisjoint(values[0][1])
+
+    def of(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Which of the pairs of rows a of the left table and b of the right (m,) may be linked, bool (m,)."""
+        free = np.ones(len(a), dtype=bool)
+        for left, right in self._codes:
+            free &= (left[a] != right[b]) | (left[a] < 0)
+        return free
+
+
+def _codes(left: list[Any], right: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the values, the same in both: int64; None is -1."""
+    codes = pd.factorize(_objects([*left, *right]))[0]
+    return codes[: len(left)], codes[len(left) :]
 
 
 def _place(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
     """Where each record stands as one value, None where its source is not known."""
     cells = [[_text(cell) for cell in table[name]] if name in table else ["1"] * len(table) for name in columns]
     return _objects([key if key[0] else None for key in zip(*cells, strict=True)])
-
-
-def _parsed(cells: pd.Series, parse: Callable[[str], object]) -> np.ndarray:
-    return _objects([parse(_text(cell)) for cell in cells])
 
 
 def _objects(values: Sequence[object]) -> np.ndarray:
@@ -120,41 +184,93 @@ def _objects(values: Sequence[object]) -> np.ndarray:
 
 
 def _text(cell: Any) -> str:
-    return "" if pd.isna(cell) else str(cell)
+    """A cell as text; whole numbers without decimals, since a column with a missing one holds floats."""
+    if pd.isna(cell):
+        return ""
+    whole = isinstance(cell, float | np.floating | Decimal) and math.isfinite(cell) and cell == int(cell)
+    return str(int(cell) if whole else cell)
 
 
-def _folded(text: str) -> str | None:
-    return fold(text) or None
+def _folded(cell: Any) -> str | None:
+    return fold(_text(cell)) or None
+
+
+def _number(cell: Any) -> float | None:
+    if not isinstance(cell, int | float | np.number | Decimal):
+        return number(_text(cell))
+    value = float(cell)
+    return value if math.isfinite(value) else None
 
 
 @lru_cache(maxsize=65536)
 def number(text: str) -> float | None:
-    """The first number of a text, with either decimal sign; before exactly three digits a comma groups thousands."""
-    found = _NUMBER.search(fold(text))
+    """The first number of a text, None where there is none.
+
+    Thousands may be grouped by spaces, apostrophes, dots or commas. Of two different signs the last is the decimal
+    one; one that stands several times groups; a single comma before exactly three digits groups (1,234 is 1234), a
+    single dot does not (1.234 is a little more than 1). What fits neither is read up to its first sign (1.3.1954 is
+    1). A minus counts at the start or after a space: SKU-100 is 100.
+    """
+    found = _NUMBER.search(_BARE.sub(r"\g<1>0.", fold(text)))
     if not found:
         return None
-    digits = re.sub(r"[' \u00a0]", "", found[0]).rstrip(".,")
-    last = max(digits.rfind("."), digits.rfind(","))
-    if last >= 0:
-        whole, rest = digits[:last], digits[last + 1 :]
-        decimal = len(rest) != 3 or (digits[last] == "." and whole.lstrip("+-") in ("", "0"))
-        digits = re.sub(r"[.,]", "", whole) + ("." if decimal else "") + rest
-    return float(digits)
+    digits = re.sub(r"\D", "", found["groups"]) + "." + (found["rest"] or "0") if found["groups"] else found["digits"]
+    value = float((_plain(digits) if found["digits"] else digits) + (found["power"] or ""))
+    return (-value if found["sign"] in ("-", "\u2212") else value) if math.isfinite(value) else None
+
+
+def _plain(digits: str) -> str:
+    """Digits with dots and commas between them, without grouping and with a decimal dot."""
+    signs = re.sub(r"\d", "", digits)
+    whole, last, rest = digits.rpartition(signs[-1:] or ".")
+    if len(signs) == 1:
+        grouped = last == "," and len(rest) == 3 and len(whole) <= 3 and not whole.startswith("0")
+        return whole + rest if grouped else f"{whole}.{rest}"
+    if signs and len(set(signs)) == 1 and _groups(digits, last):
+        return digits.replace(last, "")
+    if signs.count(last) == 1 and len(set(signs)) == 2 and _groups(whole, signs[0]):
+        return f"{whole.replace(signs[0], '')}.{rest}"
+    return re.split(r"[.,]", digits)[0]  # a list, a date, a version: its first number
+
+
+def _groups(digits: str, sign: str) -> bool:
+    """Whether a sign groups thousands: 1,234,567, or as in India 12,34,567."""
+    return bool(re.fullmatch(r"\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d\d)+,\d{3}", digits.replace(sign, ",")))
+
+
+class _WholeYears(parserinfo):  # type: ignore[misc]
+    """The words of dates; a year of two digits is of no certain century."""
+
+    def convertyear(self, year: int, century_specified: bool = False) -> int:
+        """The year as it stands; ValueError where it has two digits."""
+        if year < 100 and not century_specified:
+            raise ValueError(year)
+        return year
+
+
+_DATES = parser(_WholeYears())
+_FIRST, _LAST = datetime(2000, 1, 1), datetime(2004, 12, 31)  # leap years: 29 February stays what it is
 
 
 @lru_cache(maxsize=65536)
 def day(text: str) -> int | None:
-    """Days since year 1 of a date: 1954-03-01, 1954/3/1, 1.3.1954, 1 March 1954 (day first), or a year alone."""
-    import dateutil.parser  # type: ignore[import-untyped]
+    """Days since year 1 of a date: 1954-03-01, 1954/3/1, 1.3.1954, 1 March 1954 (day first).
 
-    if re.fullmatch(r"\s*\d{4}\s*", text):
-        return date(max(int(text), 1), 7, 1).toordinal()
-    try:
-        year_first = bool(re.match(r"\s*\d{4}", text))
-        found = dateutil.parser.parse(text, dayfirst=not year_first, yearfirst=year_first)
+    Of a month or a year alone it is the middle. None where there is no date, no year, or one of two digits.
+    """
+    year_first = bool(re.match(r"\s*\d{4}", text))
+    try:  # what the text does not say comes from the default: the first day and the last that it may mean
+        first, last = (
+            _DATES.parse(text, default=default, dayfirst=not year_first, yearfirst=year_first).date()
+            for default in (_FIRST, _LAST)
+        )
     except (ValueError, OverflowError, TypeError):
         return None
-    return int(found.date().toordinal())
+    return (first.toordinal() + last.toordinal()) // 2 if first.year == last.year else None
+
+
+def _day(cell: Any) -> int | None:
+    return day(_text(cell))
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -174,8 +290,8 @@ def _each(compare: Callable[..., float], left: np.ndarray, right: np.ndarray) ->
     return np.array([np.nan if a is None or b is None else compare(a, b) for a, b in pairs], dtype=np.float64)
 
 
-_KINDS: dict[str, tuple[Callable[[str], object], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
-    "number": (number, _near_numbers),
-    "date": (day, _near_days),
+_KINDS: dict[str, tuple[Callable[[Any], object], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
+    "number": (_number, _near_numbers),
+    "date": (_day, _near_days),
     "exact": (_folded, _same),
 }

@@ -52,7 +52,7 @@ class Terms:
         Returns:
             Places in b, int64 (len(a), k), in no order; -1: fewer than k share any.
         """
-        postings = self._postings if len(b) == self._postings.shape[1] else self._postings[:, b]
+        postings = self._postings if len(b) == self._rare.shape[0] else self._rare[b].T
         shared = (self._said[0][a] @ postings).tocsr()
         found = np.full((len(a), k), -1, dtype=np.int64)
         for row, (start, end) in enumerate(zip(shared.indptr[:-1], shared.indptr[1:], strict=True)):
@@ -67,12 +67,17 @@ class Terms:
     @cached_property
     def _postings(self) -> Any:
         """Who on the right has each n-gram, but for the commonest ones: sparse (features, n)."""
+        return self._rare.T.tocsr()
+
+    @cached_property
+    def _rare(self) -> Any:
+        """The right table without the commonest n-grams: sparse (n, features)."""
         kept = self._said[1].copy()
         least, most, share = _RAREST
         common = np.diff(kept.tocsc().indptr) > max(least, min(most, share * kept.shape[0]))
         kept.data[common[kept.indices]] = 0.0
         kept.eliminate_zeros()
-        return kept.T.tocsr()
+        return kept
 
 
 def _counted(texts: list[str]) -> Any:
