@@ -117,8 +117,8 @@ def _draw_task(task: _Task) -> list[dict[str, Any]]:
             if role == "query" and view == 0:
                 role = "exemplar"
             row = draw_view(entity, rng).row()
-            source = f"synthetic/{number:07d}"
-            row |= {"record_id": f"s{number:07d}_{view:02d}", "source": source, "page": view + 1}
+            name = f"s{number:07d}_{view:02d}"
+            row |= {"record_id": name, "source": f"synthetic/{name}", "page": 1}  # where it stands tells nothing
             row |= {"entity_id": f"se{number:07d}", "split": split, "role": role}
             rows.append(row)
     return rows
