@@ -18,6 +18,7 @@ from linkage.tables import read_table, require_columns, write_dictionary, write_
 from linkage.text import fold_by
 
 if TYPE_CHECKING:
+    from linkage.cluster import ClusterResult
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import Embeddings
     from linkage.link.index import Index
@@ -107,20 +108,11 @@ def _name_queries(
     config: Config,
 ) -> dict[str, Any]:
     """Take linked queries into the ledger and write their members table beside the links; returns counts."""
-    from linkage.cluster import cluster
     from linkage.cluster.naming import name_queries
 
     matched = set(result.links.loc[result.links["decision"] == "match", "record_id"])
     rest = queries.take(np.flatnonzero(~queries.frame["record_id"].isin(matched)))
-    clustered = cluster(
-        rest,
-        embeddings,
-        config.cluster,
-        scorer=result.scorer,
-        fields=config.link.fields,
-        seed=config.seed,
-        device=config.link.device,
-    )
+    clustered = clustered_by(result.scorer, rest, embeddings, config)
     named = name_queries(ledger, result.links, index.exemplars, clustered.members, queries)
     path = out.with_name(f"{out.stem}.members{out.suffix}")
     write_table(named.members, path, twin=path.suffix == ".csv")
@@ -134,21 +126,13 @@ def cluster_records(
 
     With a ledger, an entity has the id of that which it shares most records with there, and the ledger takes it in.
     """
-    from linkage.cluster import cluster, entities_table
+    from linkage.cluster import entities_table
     from linkage.cluster.naming import Named, name_clusters
 
     opened = Records.open(records)
     with _ledger(ledger) as book, _embedded(opened, config.encode, embeddings) as vectors:
         scorer = model_scorer(str(vectors.manifest["model"]))
-        result = cluster(
-            opened,
-            vectors,
-            config.cluster,
-            scorer=scorer,
-            fields=config.link.fields,
-            seed=config.seed,
-            device=config.link.device,
-        )
+        result = clustered_by(scorer, opened, vectors, config)
         failures = _note_failures(vectors, out / "failures.csv")
         named = name_clusters(book, result.members, opened) if book else Named(result.members, {})
     tables = {"members": named.members, "entities": entities_table(named.members)}
@@ -162,6 +146,21 @@ def cluster_records(
         "set_aside": failures,
         **named.counts,
     }
+
+
+def clustered_by(scorer: Scorer, records: Records, embeddings: Embeddings, config: Config) -> ClusterResult:
+    """Cluster records as a configuration says; see `cluster.cluster`."""
+    from linkage.cluster import cluster
+
+    return cluster(
+        records,
+        embeddings,
+        config.cluster,
+        scorer=scorer,
+        fields=config.link.fields,
+        seed=config.seed,
+        device=config.link.device,
+    )
 
 
 def export_members(ledger: Path, out: Path, at: int | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from linkage.config import Config, dump_config, load_config
 from linkage.errors import InputError
-from linkage.jobs import export, model_scorer
+from linkage.jobs import clustered_by, export, model_scorer
 from linkage.records import LABELS, Records
 from linkage.rundir import RunDirectory, digest_file, read_manifest, result_tables
 from linkage.tables import read_table, replacing, write_table
@@ -219,7 +219,7 @@ class _Pipeline:
 
     def cluster(self, records: Records, embedded: str, linked: str | None) -> str:
         """Give every record its entity: its exemplar's where it was matched, else that of its cluster."""
-        from linkage.cluster import cluster, entities_table, merge_members
+        from linkage.cluster import entities_table, merge_members
         from linkage.encode.embed import Embeddings
         from linkage.link.index import Index
         from linkage.link.links import link_scorer
@@ -246,15 +246,7 @@ class _Pipeline:
             placed = _placed(links, exemplars)
             rest = records.take(np.flatnonzero(~records.frame["record_id"].isin(placed)))
             embeddings = Embeddings.open(self.path / "embed")
-            result = cluster(
-                rest,
-                embeddings,
-                config.cluster,
-                scorer=scorer,
-                fields=config.link.fields,
-                seed=config.seed,
-                device=config.link.device,
-            )
+            result = clustered_by(scorer, rest, embeddings, config)
             members = merge_members(exemplars, links, result.members, records.frame)
             entities = entities_table(members)
             write_table(members, folder / "members.parquet")

@@ -146,7 +146,7 @@ def fit_default_scorer(folder: Path, records: Records, work: Path) -> Scorer:
     queries = rows.take(np.flatnonzero(~exemplar))
     pairs = labelled_pairs(queries, embeddings, index, LinkConfig(device="cpu"), DEFAULT_SCORER)
     pairs = pairs._replace(alike=pairs.alike[list(FEATURES)])
-    scorer = fit_scorer(pairs, DEFAULT_SCORER, strength=PULL)
+    scorer = fit_scorer(pairs, DEFAULT_SCORER, strength=PULL).scorer
     scorer.save(folder / SCORER_FILE)
     return scorer
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from linkage.encode.embed import Embeddings
+from linkage.link.wording import MEASURES, Wording, likelihoods, written
 from linkage.records import Records
 from linkage.text import Folding
 
@@ -81,3 +82,10 @@ def people(
     centres = np.repeat(rng.normal(size=(2, entities, dim)), views, axis=1)
     image, text = centres + noise * rng.normal(size=centres.shape)
     return pd.DataFrame(rows), unit(image), unit(text)
+
+
+def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
+    """All MEASURES of pairs of wordings (m, 6)."""
+    known = written(left, a, right, b)
+    known[:, MEASURES.index("likelihood")] = likelihoods(left, a, right, b)
+    return known

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from lines import lattice
+from linkdata import alike
 
 from linkage.encode.lattice import Lattice
 from linkage.errors import ArtefactError
 from linkage.link.likelihood import Folded, Letters, likelihood
-from linkage.link.wording import MEASURES, Wording, alike, likelihoods
+from linkage.link.wording import MEASURES, Wording, likelihoods
 
 LEAST = 1e-3
 LIKELIHOOD = MEASURES.index("likelihood")

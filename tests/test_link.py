@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linkdata import people, save, unit
+from linkdata import alike, people, save, unit
 
 from linkage.config import LinkConfig
-from linkage.encode.pooling import pool
+from linkage.encode.pooling import coefficients, pool
 from linkage.errors import ArtefactError, InputError
 from linkage.link.candidates import candidates
 from linkage.link.index import Index, build_index
@@ -19,7 +19,7 @@ from linkage.link.likeness import PARTS, Vectors, split_score
 from linkage.link.link import LinkResult, link
 from linkage.link.links import features_of, link_scorer, nearest_of
 from linkage.link.scorer import DEFAULT_SCORER, FEATURES, shares
-from linkage.link.wording import MEASURES, Wording, alike
+from linkage.link.wording import MEASURES, Wording
 from linkage.tables import COLUMNS, read_table
 
 CONFIG = LinkConfig(device="cpu")
@@ -81,10 +81,14 @@ def test_the_parts_add_up_to_the_pooled_cosine(rows: list[list[float]], weight: 
     one, two = pool(*query, weight), pool(*exemplar, weight)
     if any(0 < np.linalg.norm(pooled) < 0.999 for pooled in (one, two)):
         return  # picture and text cancel each other out: there is no direction to compare
-    cosines, split = split_score(query, exemplar, weight)
+
+    def shares_of(*sides: Vectors) -> list[np.ndarray]:
+        return [coefficients(*side, weight) for side in sides]
+
+    cosines, split = split_score(query, exemplar, *shares_of(query, exemplar))
     assert cosines["score"].to_numpy() == pytest.approx(np.sum(one * two, axis=1), abs=1e-4)
     assert split[list(PARTS)].sum(axis=1).to_numpy() == pytest.approx(cosines["score"].to_numpy(), abs=1e-5)
-    back, split_back = split_score(exemplar, query, weight)
+    back, split_back = split_score(exemplar, query, *shares_of(exemplar, query))
     assert back.to_numpy() == pytest.approx(cosines.to_numpy(), abs=2e-6, nan_ok=True)
     assert split_back.to_numpy() == pytest.approx(split.to_numpy(), abs=2e-6)
 

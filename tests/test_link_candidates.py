@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from lines import lattice
-from linkdata import people, save
+from linkdata import alike, people, save
 
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
@@ -18,7 +18,7 @@ from linkage.link.candidates import Pairs, candidates
 from linkage.link.index import Index, build_index
 from linkage.link.link import link
 from linkage.link.scorer import DEFAULT_SCORER
-from linkage.link.wording import MEASURES, alike
+from linkage.link.wording import MEASURES
 from linkage.records import Records
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.errors import ArtefactError, InputError
-from linkage.link.fit import Labelled, fit_scorer, left_out_logits
+from linkage.link.fit import Labelled, fit_scorer
 from linkage.link.scorer import DEFAULT_SCORER, FEATURES, LEVELS, Scorer, Weights, shares, sigmoid
 
 VALUES = DEFAULT_SCORER.as_dict()
@@ -42,7 +42,7 @@ def weights(scorer: Scorer, level: str = "seen") -> list[float]:
 
 def test_many_labels_replace_the_scorer_by_the_one_that_drew_them() -> None:
     known = pairs(0, 20_000)
-    fitted = fit_scorer(known, DEFAULT_SCORER)
+    fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     assert weights(fitted) == pytest.approx(list(TRUE.values()), rel=0.15)
     probability = fitted.probability(known.alike)
     for low in (0.0, 0.2, 0.4, 0.6):
@@ -54,17 +54,16 @@ def test_many_labels_replace_the_scorer_by_the_one_that_drew_them() -> None:
 def test_few_labels_leave_the_scorer_nearly_as_it_was() -> None:
     known = pairs(0, 200)
     like = Scorer({name: Weights(-10.0, TRUE) for name in LEVELS})
-    fitted = fit_scorer(known, like)
+    fitted = fit_scorer(known, like).scorer
     assert np.corrcoef(fitted.logit(known.alike), like.logit(known.alike))[0, 1] > 0.95
 
 
 def test_logits_of_the_left_out_are_by_scorers_that_did_not_see_them() -> None:
     known = pairs(3, 400)
-    fitted = fit_scorer(known, DEFAULT_SCORER)
-    before = left_out_logits(known, DEFAULT_SCORER, fitted)
+    before = fit_scorer(known, DEFAULT_SCORER, strength=10.0).left_out
     group = known.group == "e7"
     turned = known._replace(is_match=np.where(group, ~known.is_match, known.is_match))
-    after = left_out_logits(turned, DEFAULT_SCORER, fitted)
+    after = fit_scorer(turned, DEFAULT_SCORER, strength=10.0).left_out
     order = np.argsort(before[group])
     assert (np.argsort(after[group]) == order).all()  # the group's labels moved nothing but the calibration
     assert (np.argsort(after[~group]) != np.argsort(before[~group])).any()
@@ -74,7 +73,7 @@ def test_missing_texts_have_their_own_coefficients() -> None:
     known = pairs(1)
     strings = ["string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length"]
     known.alike.loc[::2, strings] = np.nan
-    fitted = fit_scorer(known, DEFAULT_SCORER)
+    fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     textless = known.alike.assign(**dict.fromkeys(strings, np.nan))
     alone = fitted.probability(textless)
     assert np.isfinite(alone).all()
@@ -84,7 +83,7 @@ def test_missing_texts_have_their_own_coefficients() -> None:
 def test_pairs_without_a_picture_have_their_own_coefficients() -> None:
     known = pairs(3, 12_000)
     known.alike.loc[::2, "likelihood"] = np.nan
-    fitted = fit_scorer(known, DEFAULT_SCORER)
+    fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     assert weights(fitted) == pytest.approx(list(TRUE.values()), rel=0.25)
     for rows in (slice(0, None, 2), slice(1, None, 2)):
         assert fitted.probability(known.alike[rows]).mean() == pytest.approx(known.is_match[rows].mean(), abs=0.03)
@@ -100,7 +99,7 @@ def test_a_missing_cosine_is_the_pooled_one() -> None:
 def test_a_similarity_that_points_the_wrong_way_is_left_out() -> None:
     known = pairs(2)
     known.alike["string_score"] = 1.0 - known.alike["string_score"]
-    fitted = fit_scorer(known, DEFAULT_SCORER)
+    fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     assert fitted.levels["seen"].weights["string_score"] < 0.5
     assert fitted.levels["seen"].weights["score"] > 2
 
@@ -111,7 +110,7 @@ def test_a_field_counts_as_much_as_the_labels_say() -> None:
     truth = rng.uniform(size=8000) < sigmoid(logit_of(alike, -11.0) + 5 * alike["price_score"])
     alike.loc[::3, "price_score"] = np.nan
     known = Labelled(alike, truth, np.arange(8000), np.arange(8000).astype(str).astype(object))
-    fitted = fit_scorer(known, DEFAULT_SCORER)
+    fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     assert fitted.extras["price_score"].weight == pytest.approx(5, rel=0.2)
     assert fitted.extras["town_score"].weight < 0.5
     missing = alike.assign(price_score=np.nan, town_score=np.nan)
@@ -129,7 +128,7 @@ def test_what_is_the_same_in_all_pairs_does_not_get_in_the_way() -> None:
     for row in range(0, len(query), 6):
         chosen = rng.choice(7, p=[*chance[row : row + 6], 1 - chance[row : row + 6].sum()])
         truth[row + chosen : row + chosen + 1] = chosen < 6
-    fitted = fit_scorer(Labelled(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER)
+    fitted = fit_scorer(Labelled(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER).scorer
     assert fitted.extras["name_score"].weight == pytest.approx(9, rel=0.15)
     assert fitted.levels["written"].weights["string_score"] == pytest.approx(6, rel=0.15)
     assert shares(fitted.logit(alike), query).sum() == pytest.approx(truth.sum(), rel=0.03)
@@ -188,7 +187,7 @@ def test_fit_knows_that_one_candidate_matches_at_most() -> None:
     for rows in np.split(np.arange(len(query)), np.flatnonzero(np.diff(query)) + 1):
         chosen = rng.choice(len(rows) + 1, p=[*chance[rows], 1 - chance[rows].sum()])
         truth[rows[chosen : chosen + 1]] = True
-    fitted = fit_scorer(Labelled(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER)
+    fitted = fit_scorer(Labelled(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER).scorer
     assert weights(fitted) == pytest.approx(list(TRUE.values()), rel=0.15)
     assert shares(fitted.logit(alike), query).sum() == pytest.approx(truth.sum(), rel=0.03)
 
@@ -197,7 +196,7 @@ def test_a_strong_pull_keeps_the_order_and_sets_the_probabilities() -> None:
     known = pairs(5, 20_000)
     half = {name: weight / 2 for name, weight in TRUE.items()}
     unsure = Scorer({name: Weights(-5.0, half) for name in LEVELS})
-    set_right = fit_scorer(known, unsure, strength=1e9)
+    set_right = fit_scorer(known, unsure, strength=1e9).scorer
     assert (np.argsort(set_right.logit(known.alike)) == np.argsort(unsure.logit(known.alike))).mean() > 0.99
     assert weights(set_right) == pytest.approx(list(TRUE.values()), rel=0.1)
     assert set_right.probability(known.alike).mean() == pytest.approx(known.is_match.mean(), abs=0.01)
@@ -218,7 +217,7 @@ def test_extreme_logits_do_not_overflow() -> None:
 
 
 def test_saving_and_loading(tmp_path: Path) -> None:
-    fitted = fit_scorer(pairs(6, 300), DEFAULT_SCORER)
+    fitted = fit_scorer(pairs(6, 300), DEFAULT_SCORER).scorer
     fitted.save(tmp_path / "scorer.json")
     assert Scorer.load(tmp_path / "scorer.json") == fitted
     assert Scorer.of_model(tmp_path).origin == "model"

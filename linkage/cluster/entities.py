@@ -166,7 +166,8 @@ class _Graph:
         is_match = (label[self.a] == label[self.b])[known]
         each = np.arange(len(is_match))  # a record may match many: every pair is a question of its own
         pairs = self.alike[known].reset_index(drop=True)
-        return refit(scorer, Labelled(pairs, is_match, each, label[self.a][known]))
+        fit = refit(scorer, Labelled(pairs, is_match, each, label[self.a][known]))
+        return fit.scorer if fit else scorer
 
     def tree(self, scorer: Scorer, min_samples: int) -> Edges:
         """Spanning tree of the mutual reachability under the scorer's distance."""

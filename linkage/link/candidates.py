@@ -10,7 +10,7 @@ import pandas as pd
 
 from linkage.config import LinkConfig
 from linkage.link.fields import Apart, blocks
-from linkage.link.index import Index, Modality
+from linkage.link.index import TIE, Index, Modality
 from linkage.link.likeness import Likeness, Side, Vectors
 from linkage.link.scorer import Scorer
 from linkage.link.wording import Wording
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _SEARCHED_AT_A_TIME = 2048  # queries: FAISS takes six times as long for each of some hundred as for each of thousands
 _QUERIES_AT_A_TIME = 128  # some 15,000 pairs: their gathered vectors stay below 100 MB
 _FEW = 1024  # exemplars of a block: for fewer, FAISS takes longer to be set up than all cosines do
-_TIE = 1e-6  # as in `index.ExactSearch`
 
 SPACES: tuple[Modality, ...] = ("pooled", "image", "text")
 
@@ -202,7 +201,7 @@ def _nearest_of_few(queries: np.ndarray, exemplars: np.ndarray, k: int) -> tuple
     """What `ExactSearch.search` returns, by all cosines of queries (q, D) with exemplars (n, D)."""
     cosines = queries @ exemplars.T
     there = np.logical_and(queries.any(axis=1, keepdims=True), exemplars.any(axis=1))
-    order = np.argsort(np.where(there, -np.round(cosines / _TIE), np.inf), axis=1, kind="stable")[:, :k]
+    order = np.argsort(np.where(there, -np.round(cosines / TIE), np.inf), axis=1, kind="stable")[:, :k]
     there = np.take_along_axis(there, order, axis=1)
     return np.where(there, np.take_along_axis(cosines, order, axis=1), -1.0), np.where(there, order, -1)
 

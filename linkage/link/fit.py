@@ -65,7 +65,20 @@ class Labelled(NamedTuple):
         return bool(self.is_match.sum() >= MIN_POSITIVES and not self.is_match.all())
 
 
-def fit_scorer(pairs: Labelled, start: Scorer, *, strength: float | None = None) -> Scorer:
+class Fit(NamedTuple):
+    """What a fit gives.
+
+    Attributes:
+        scorer: fitted on all pairs.
+        left_out: logits of the pairs (n,), each by a scorer that was fitted without the fold of its entity, moved by
+            the calibration that is learned from them.
+    """
+
+    scorer: Scorer
+    left_out: np.ndarray
+
+
+def fit_scorer(pairs: Labelled, start: Scorer, *, strength: float | None = None) -> Fit:
     """Fit a scorer on labelled candidates: the coefficients under which `shares` are likeliest.
 
     This is a conditional logit (McFadden 1974) with "no match" among the choices; where every pair is a query of
@@ -91,28 +104,19 @@ def fit_scorer(pairs: Labelled, start: Scorer, *, strength: float | None = None)
     fitted = _fit_levels(pairs, start, strength)
     if max(weights.vector().max() for weights in fitted.levels.values()) <= 1e-3:
         raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
-    return replace(_counted(fitted.scaled(*_platt(left_out, pairs)), pairs), strength=strength)
+    platt = _platt(left_out, pairs)
+    n, positives = len(pairs.is_match), int(pairs.is_match.sum())
+    scorer = replace(fitted.scaled(*platt), origin="fitted", strength=strength, pairs=n, positives=positives)
+    return Fit(scorer, platt.move(left_out, levels_of(pairs.alike)))
 
 
-def refit(scorer: Scorer, pairs: Labelled) -> Scorer:
-    """`fit_scorer`, or `scorer` unchanged where the labels are too few or teach nothing."""
+def refit(scorer: Scorer, pairs: Labelled) -> Fit | None:
+    """`fit_scorer`; None where the labels are too few or teach nothing, so that `scorer` stands."""
     try:
         return fit_scorer(pairs, scorer)
     except InputError as error:
         log.info("%s: the %s scorer is used", error, scorer.origin)
-        return scorer
-
-
-def left_out_logits(pairs: Labelled, start: Scorer, fitted: Scorer) -> np.ndarray:
-    """Logits of the pairs by scorers that were fitted as `fitted` was, each without the fold of the pair: (n,)."""
-    if fitted.strength is None:
-        return fitted.logit(pairs.alike)
-    logit = _left_out(pairs, start, fitted.strength)
-    return _platt(logit, pairs).move(logit, levels_of(pairs.alike))
-
-
-def _counted(scorer: Scorer, pairs: Labelled) -> Scorer:
-    return replace(scorer, origin="fitted", pairs=len(pairs.is_match), positives=int(pairs.is_match.sum()))
+        return None
 
 
 def _folds(group: np.ndarray) -> np.ndarray:
@@ -177,7 +181,7 @@ class _Problem:
 
     def __init__(self, pairs: Labelled, start: Scorer, kind: str, extras: Sequence[str], strength: float) -> None:
         self.features, self.extras = LEVELS[kind], extras
-        self.truth, self.query = pairs.is_match, pairs.query
+        self.pairs = pairs
         begun = start.levels[kind]
         known = imputed(pairs.alike[list(FEATURES)].to_numpy(float))
         columns = [np.ones(len(known)), *known[:, [FEATURES.index(name) for name in self.features]].T]
@@ -205,30 +209,46 @@ class _Problem:
             self.bounds[place] = (self.pull[place], self.pull[place])
 
     def solve(self) -> tuple[Weights, dict[str, Extra]]:
-        from scipy.optimize import minimize
-
-        starts = starts_of(self.query)
-        design, pull = self.design / self.scale, self.pull * self.scale
-
-        def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-            logit = design @ weights + self.offset
-            away = weights - pull
-            likelihood = logit[self.truth].sum() - log_total(logit, starts).sum()
-            gradient = design.T @ (shares(logit, self.query) - self.truth) + self.penalty * away
-            return float(self.penalty @ away**2 / 2 - likelihood) / len(starts), gradient / len(starts)
-
+        """The coefficients under which the truth is likeliest, less the penalty."""
         bounds = [
             tuple(None if side is None else side * scale for side in pair)
             for pair, scale in zip(self.bounds, self.scale, strict=True)
         ]
-        begin = np.maximum(pull, [-np.inf if low is None else low for low, _ in bounds])
-        options = {"maxiter": 200, "ftol": 1e-10, "gtol": 1e-6}
-        best = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x
+        best = _likeliest(
+            self.design / self.scale, self.pairs, self.pull * self.scale, self.penalty, bounds, offset=self.offset
+        )
         found = (best / self.scale).tolist()
         n = 1 + len(self.features)
         told = zip(self.extras, found[n::2], found[n + 1 :: 2], strict=True)
         extras = {name: Extra(weight, shift) for name, weight, shift in told}
         return Weights(found[0], dict(zip(self.features, found[1:n], strict=True))), extras
+
+
+def _likeliest(
+    design: np.ndarray,
+    pairs: Labelled,
+    pull: np.ndarray,
+    penalty: np.ndarray,
+    bounds: Sequence[tuple[float | None, ...]],
+    offset: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """Coefficients (m,) of a conditional logit: design (n, m) times them, and the offset, are the logits.
+
+    They maximise log likelihood - penalty . (coefficients - pull)^2 / 2 within the bounds, from `pull` on.
+    """
+    from scipy.optimize import minimize
+
+    starts, truth = starts_of(pairs.query), pairs.is_match
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        logit, away = design @ weights + offset, weights - pull
+        likelihood = logit[truth].sum() - log_total(logit, starts).sum()
+        gradient = design.T @ (shares(logit, pairs.query) - truth) + penalty * away
+        return float(penalty @ away**2 / 2 - likelihood) / len(starts), gradient / len(starts)
+
+    begin = np.maximum(pull, [-np.inf if low is None else low for low, *_ in bounds])
+    options = {"maxiter": 200, "ftol": 1e-10, "gtol": 1e-6}
+    return np.asarray(minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x)
 
 
 class _Platt(NamedTuple):
@@ -248,21 +268,10 @@ def _platt(logit: np.ndarray, pairs: Labelled) -> _Platt:
     Kinds of pair have shifts of their own because rivals of several kinds stand beside each other in one query; a
     kind of which there are few pairs is held near the others.
     """
-    from scipy.optimize import minimize
-
-    starts, truth = starts_of(pairs.query), pairs.is_match
     kinds = np.eye(len(LEVELS))[levels_of(pairs.alike)]
     design = np.column_stack([logit, np.ones(len(logit)), kinds])
-    penalty = np.array([0.0, 0.0, *([1.0] * len(LEVELS))])
-
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        moved = design @ weights
-        value = log_total(moved, starts).sum() - moved[truth].sum() + penalty @ weights**2 / 2
-        gradient = design.T @ (shares(moved, pairs.query) - truth) + penalty * weights
-        return float(value) / len(starts), gradient / len(starts)
-
-    begin, bounds = np.eye(len(penalty))[0], [(1e-3, None), *([(None, None)] * (len(penalty) - 1))]
-    found = minimize(loss, begin, jac=True, bounds=bounds, method="L-BFGS-B").x
+    pull, penalty = np.eye(design.shape[1])[0], np.array([0.0, 0.0, *([1.0] * len(LEVELS))])
+    found = _likeliest(design, pairs, pull, penalty, [(1e-3, None), *([(None, None)] * (len(penalty) - 1))])
     if found[0] <= 2e-3:
         raise InputError("scorer: the labelled pairs are no more similar than the others; check the labels")
     return _Platt(float(found[0]), found[1] + found[2:])

@@ -29,7 +29,7 @@ Modality = Literal["pooled", "image", "text"]
 FORMAT = 2
 _NEEDED = {"entity_id", "text"}  # beside the columns of readings
 _TIED_AT_A_TIME = 32  # queries: their cosines with 100,000 exemplars take 13 MB
-_TIE = 1e-6  # cosines closer than this are one: float32 sums differ in the last bits with the order of rows
+TIE = 1e-6  # cosines closer than this are one: float32 sums differ in the last bits with the order of rows
 
 
 def choose_device(device: Device) -> Literal["cpu", "cuda"]:
@@ -120,11 +120,11 @@ class ExactSearch:
         vectors = np.ascontiguousarray(queries[asked], dtype=np.float32)
         near, rows = self._index.search(vectors, min(k + 1, n))
         if n > k:  # a tie across the border: decide it by row number, over all rows
-            tied = np.flatnonzero(near[:, k - 1] - near[:, k] <= _TIE)
+            tied = np.flatnonzero(near[:, k - 1] - near[:, k] <= TIE)
             for some in np.split(tied, range(_TIED_AT_A_TIME, len(tied), _TIED_AT_A_TIME)):
                 near[some], rows[some] = self._ordered(vectors[some], near[some, -1], k + 1)
         near, rows = near[:, :k], rows[:, :k]
-        order = np.lexsort((rows, -np.round(near / _TIE)), axis=1)
+        order = np.lexsort((rows, -np.round(near / TIE)), axis=1)
         width = near.shape[1]
         cosines[asked, :width] = np.take_along_axis(near, order, axis=1)
         found[asked, :width] = self._rows[np.take_along_axis(rows, order, axis=1)]
@@ -134,8 +134,8 @@ class ExactSearch:
         """The k best of all rows, equal ones by row number; `least`: about the k-th best cosine of each query."""
         near, rows = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
         for row, cosines in enumerate(queries @ _stored(self._flat).T):
-            likely = np.flatnonzero(cosines >= least[row] - 8 * _TIE)
-            rows[row] = likely[np.argsort(-np.round(cosines[likely] / _TIE), kind="stable")[:k]]
+            likely = np.flatnonzero(cosines >= least[row] - 8 * TIE)
+            rows[row] = likely[np.argsort(-np.round(cosines[likely] / TIE), kind="stable")[:k]]
             near[row] = cosines[rows[row]]
         return near, rows
 

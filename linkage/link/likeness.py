@@ -76,25 +76,13 @@ class Likeness:
         asked, place = np.unique(a, return_inverse=True)  # a query has some hundred pairs: it is read once
         queries = Vectors.of(left.source, left.rows[asked])
         vectors = Vectors(queries.image[place], queries.text[place]), Vectors.of(right.source, right.rows[b])
-        cosines, parts = _split(*vectors, self._shares[0][a], self._shares[1][b])
+        cosines, parts = split_score(*vectors, self._shares[0][a], self._shares[1][b])
         said = pd.DataFrame(written(left.wording, a, right.wording, b), columns=list(MEASURES))
         return pd.concat([cosines, said, self._comparisons.alike(a, b)], axis=1), parts
 
     def likelihoods(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The likelihood alone, float64 (m,), see `wording.likelihoods`."""
         return likelihoods(self._left.wording, a, self._right.wording, b)
-
-
-def split_score(queries: Vectors, exemplars: Vectors, image_weight: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cosines of n pairs, and what of the pooled one comes from where.
-
-    With q = a_q i_q + b_q t_q (a, b: see `pooling.coefficients`) the pooled cosine is
-    a_q a_e i_q.i_e + b_q b_e t_q.t_e + (a_q b_e i_q.t_e + b_q a_e t_q.i_e).
-
-    Returns:
-        Columns COSINES (NaN where a modality that they need is missing), and columns PARTS, whose sum is `score`.
-    """
-    return _split(queries, exemplars, *(coefficients(*side, image_weight) for side in (queries, exemplars)))
 
 
 def _shares(side: Side, image_weight: float) -> np.ndarray:
@@ -104,10 +92,21 @@ def _shares(side: Side, image_weight: float) -> np.ndarray:
     return np.concatenate([coefficients(*some, image_weight) for some in vectors])
 
 
-def _split(
+def split_score(
     queries: Vectors, exemplars: Vectors, share_q: np.ndarray, share_e: np.ndarray
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """`split_score`, given the coefficients of both sides, (n, 2) each."""
+    """The cosines of n pairs, and what of the pooled one comes from where.
+
+    With q = a_q i_q + b_q t_q the pooled cosine is
+    a_q a_e i_q.i_e + b_q b_e t_q.t_e + (a_q b_e i_q.t_e + b_q a_e t_q.i_e).
+
+    Args:
+        queries, exemplars: vectors of the pairs.
+        share_q, share_e: a and b of both sides, (n, 2) each, see `pooling.coefficients`.
+
+    Returns:
+        Columns COSINES (NaN where a modality that they need is missing), and columns PARTS, whose sum is `score`.
+    """
     (a_q, b_q), (a_e, b_e) = share_q.T.astype(np.float64), share_e.T.astype(np.float64)
     images, texts = _dots(queries.image, exemplars.image), _dots(queries.text, exemplars.text)
     there, back = _dots(queries.image, exemplars.text), _dots(queries.text, exemplars.image)

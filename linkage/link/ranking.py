@@ -13,7 +13,7 @@ from linkage.link.assign import assign, groups_of
 from linkage.link.candidates import Candidates, Pairs, candidates
 from linkage.link.decide import tied_counts
 from linkage.link.fields import check_columns
-from linkage.link.fit import MIN_POSITIVES, Labelled, left_out_logits, refit
+from linkage.link.fit import MIN_POSITIVES, Labelled, refit
 from linkage.link.index import Index, choose_device, rows_of
 from linkage.link.links import ranked
 from linkage.link.scorer import Scorer, shares
@@ -71,13 +71,13 @@ class Ranking:
         if self.is_matchable[train].sum() < MIN_POSITIVES:
             return scorer
         pairs = self.best_pairs(train, scorer)
-        labelled = self.labelled(pairs)
-        fitted = refit(scorer, labelled)
-        if fitted is not scorer:
-            logit = left_out_logits(labelled, scorer, fitted).round(9)
-            order = np.lexsort((pairs.exemplar, -pairs.alike["score"].to_numpy(), -logit, pairs.query))
-            self.left_out = ranked(pairs.at(order), logit[order], shares(logit[order], pairs.query[order]))
-        return fitted
+        fit = refit(scorer, self.labelled(pairs))
+        if fit is None:
+            return scorer
+        logit = fit.left_out.round(9)
+        order = np.lexsort((pairs.exemplar, -pairs.alike["score"].to_numpy(), -logit, pairs.query))
+        self.left_out = ranked(pairs.at(order), logit[order], shares(logit[order], pairs.query[order]))
+        return fit.scorer
 
     def best_pairs(self, queries: np.ndarray, scorer: Scorer) -> Pairs:
         """The best pair of each query and entity, queries in the order of their rows."""

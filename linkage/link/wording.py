@@ -16,7 +16,7 @@ from linkage.link.terms import Terms
 from linkage.text import core, fold
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
-"""Columns of `alike`, by their names in the links table."""
+"""Columns of `written`, by their names in the links table; `likelihoods` are one of them."""
 
 _HALF = 8.0  # letters of a text of which `length` is one half
 _LEAST = 1e-3  # likelihood per letter that counts as none at all
@@ -58,8 +58,8 @@ class Wording:
         empty = np.full(len(texts), "", dtype=object)
         unknown = np.full(len(texts), np.nan)
         own = empty.tolist() if readings is None else readings["reading"].tolist()
-        self.texts, self.readings = (_objects([_core(text) for text in view]) for view in (texts, own))
-        views = [_objects([text[:CHARACTERS] for text in view]) for view in (self.texts, self.readings)]
+        self.texts, self.readings = (np.array([_core(text) for text in view], dtype=object) for view in (texts, own))
+        views = [np.array([text[:CHARACTERS] for text in view], dtype=object) for view in (self.texts, self.readings)]
         lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in views]
         lengths[1][self.texts == self.readings] = 0  # said already
         self.words = [Words(view, length) for view, length in zip(views, lengths, strict=True)]
@@ -111,21 +111,6 @@ class Wording:
         return Letters.of([text or reading for text, reading in zip(self.texts, self.readings, strict=True)])
 
 
-def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """How alike the wordings of pairs are, in the order of MEASURES: `written`, and `likelihoods` between.
-
-    Args:
-        left, right: wordings.
-        a, b: rows of the pairs in them, (m,).
-
-    Returns:
-        float64 (m, 6), 0..1; NaN where a text, or any lattice, is missing.
-    """
-    known = written(left, a, right, b)
-    known[:, MEASURES.index("likelihood")] = likelihoods(left, a, right, b)
-    return known
-
-
 def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
     """How alike wordings are without their lattices, by the beginnings of long texts.
 
@@ -136,7 +121,8 @@ def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.n
     shorter length.
 
     Args:
-        left, right, a, b: as for `alike`.
+        left, right: wordings.
+        a, b: rows of the pairs in them, (m,).
 
     Returns:
         float64 (m, 6), in the order of MEASURES, 0..1; NaN where a text is missing, and for the likelihood.
@@ -154,7 +140,7 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     and what evens out between a text that is a little likelier and one that is far from what was seen.
 
     Args:
-        left, right, a, b: as for `alike`.
+        left, right, a, b: as for `written`.
 
     Returns:
         float64 (m,), 0 (a thousandth or less) to 1, in steps of 1e-6; NaN where a text, or any lattice, is missing.
@@ -166,12 +152,6 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     ways = [1.0 - np.log(np.maximum(chance, _LEAST)) / np.log(_LEAST) for chance in chances]
     there = np.sum([~np.isnan(way) for way in ways], axis=0)
     return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
-
-
-def _objects(values: list[str]) -> np.ndarray:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
 
 
 def _core(text: str) -> str:

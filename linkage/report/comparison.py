@@ -11,7 +11,7 @@ import pandas as pd
 
 from linkage.link.likeness import PARTS
 from linkage.link.scorer import COSINES
-from linkage.link.wording import Wording, alike
+from linkage.link.wording import Wording, written
 from linkage.report.pictures import Step, align, in_common
 
 VOICES = {
@@ -153,7 +153,7 @@ def counted(left: Record, right: Record) -> tuple[tuple[str, str] | None, tuple[
     """Which strings of two records made `string_score`, and which `partial_score`: the most alike by each measure."""
     said = Wording([left.said(one) for one, _ in _VIEWS]), Wording([right.said(other) for _, other in _VIEWS])
     every = np.arange(len(_VIEWS))
-    whole, part = alike(said[0], every, said[1], every)[:, :2].T
+    whole, part = written(said[0], every, said[1], every)[:, :2].T
     return _most(whole), _most(part)
 
 
