@@ -44,9 +44,9 @@ def crops(n: int, folder: Path) -> None:
     """Batched OCR against one pytesseract call per crop."""
     import pytesseract
 
-    from linkage.ingest.images import decode_crop
-    from linkage.ingest.ocr import make_engine
+    from linkage.ocr.engines import make_engine
     from linkage.records import Records
+    from linkage.scans.images import decode_crop
     from linkage.synth.records import synth_records
 
     synth_records(folder / "crops.parquet", entities=n // 2, views=2, seed=0)

@@ -33,7 +33,7 @@ class IngestConfig(Section):
     regions: RegionKind = Field("lines", description="what becomes a record")
     header_lines: int = Field(0, ge=0, description="header: the first N lines; 0 = the first text block")
     boxes: Path | None = Field(None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]")
-    engine: Literal["tesseract", "none"] = Field("tesseract", description="OCR engine")
+    ocr: Literal["tesseract", "none"] = Field("tesseract", description="OCR engine")
     languages: tuple[str, ...] = Field(("eng",), min_length=1, description="Tesseract language codes")
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
     [pa.field("record_id", pa.string(), nullable=False), ("source", pa.string()), ("source_sha256", pa.string())]
     + [("page", pa.int32())]
     + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
-    + [("direction", pa.string()), ("text", pa.string()), ("text_raw", pa.string()), ("ocr_engine", pa.string())]
+    + [(name, pa.string()) for name in ("polygon", "direction", "text", "text_raw", "ocr_engine")]
     + [("ocr_confidence", pa.float32()), ("words", pa.list_(WORD)), ("crop", pa.binary())]
 )  # fmt: skip
 """What ingest writes: `words` are the engine's words with confidence 0..1 and page pixels, `crop` an encoded image."""
@@ -40,6 +40,7 @@ PROVENANCE = (
     "y0",
     "x1",
     "y1",
+    "polygon",
     "direction",
     "ocr_engine",
     "ocr_confidence",
@@ -49,6 +50,7 @@ _TEXT_COLUMNS = (
     "record_id",
     "source",
     "source_sha256",
+    "polygon",
     "direction",
     "text",
     "text_raw",

@@ -91,8 +91,8 @@ class _Pipeline:
     def ingest(self, inputs: Sequence[Path]) -> str:
         """Scans, or one table of records, to `ingest/records.parquet`."""
         from linkage.ingest.ingest import ingest
-        from linkage.ingest.pages import find_sources
         from linkage.ingest.table import import_records, is_table
+        from linkage.scans.pages import find_sources
 
         config = self.config.ingest
         tables = [path for path in inputs if is_table(path)]

@@ -34,6 +34,7 @@ COLUMNS: dict[str, Column] = {
     "y0": Column("number", "top edge of the region"),
     "x1": Column("number", "right edge of the region (exclusive)"),
     "y1": Column("number", "bottom edge of the region (exclusive)"),
+    "polygon": Column("text", "outline of a region that is no upright rectangle: x,y x,y ... in pixels of the page"),
     "direction": Column("text", "horizontal or vertical: how the text runs"),
     "text": Column("text", "reading of the region: NFC, white space collapsed"),
     "text_raw": Column("text", "reading exactly as the engine gave it"),

@@ -21,7 +21,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
 from linkage.errors import DependencyError, InputError, LinkageError
-from linkage.ingest.regions import joined
+from linkage.layout.regions import joined
 from linkage.synth.degrade import degrade, shrink
 from linkage.synth.japanese import japanese_variant
 from linkage.synth.noise import look_alikes

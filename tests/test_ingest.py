@@ -20,13 +20,13 @@ from drawn import page, speckled, write_bomb, write_broken_tiff, write_empty_pdf
 
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
-from linkage.ingest.images import decode_crop
 from linkage.ingest.ingest import ingest
 from linkage.ingest.pool import CrashedError, Workers
 from linkage.records import SCHEMA, Records
+from linkage.scans.images import decode_crop
 from linkage.tables import read_table
 
-WHOLE_PAGES = IngestConfig(regions="page", engine="none", workers=1, padding=0)
+WHOLE_PAGES = IngestConfig(regions="page", ocr="none", workers=1, padding=0)
 
 
 def failures(out: Path) -> dict[tuple[str, str], str]:
@@ -37,7 +37,7 @@ def failures(out: Path) -> dict[tuple[str, str], str]:
 
 def boxes_config(tmp_path: Path, text: str, **changes: object) -> IngestConfig:
     (tmp_path / "boxes.csv").write_text(text, encoding="utf-8")
-    options = {"regions": "boxes", "boxes": tmp_path / "boxes.csv", "engine": "none", "workers": 1, "padding": 0}
+    options = {"regions": "boxes", "boxes": tmp_path / "boxes.csv", "ocr": "none", "workers": 1, "padding": 0}
     return IngestConfig(**(options | changes))
 
 
@@ -155,7 +155,7 @@ def test_errors_of_use(scans: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.parquet"):
         ingest([scans], tmp_path / "r.csv", WHOLE_PAGES)
     with pytest.raises(ConfigError, match="need an OCR engine"):
-        ingest([scans], tmp_path / "r.parquet", IngestConfig(regions="lines", engine="none"))
+        ingest([scans], tmp_path / "r.parquet", IngestConfig(regions="lines", ocr="none"))
     (tmp_path / "mine.parquet").write_bytes(b"my own")
     with pytest.raises(UsageError, match="not written by ingest"):
         ingest([scans], tmp_path / "mine.parquet", WHOLE_PAGES)
@@ -255,7 +255,7 @@ from linkage.config import IngestConfig
 from linkage.ingest.ingest import ingest
 
 if __name__ == "__main__":
-    config = IngestConfig(regions="page", engine="none", padding=0, workers=int(sys.argv[3]))
+    config = IngestConfig(regions="page", ocr="none", padding=0, workers=int(sys.argv[3]))
     ingest([Path(sys.argv[1])], Path(sys.argv[2]), config)
 """
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.ingest.images import decode_crop, encode_crop, open_image
+from linkage.scans.images import decode_crop, encode_crop, open_image
 
 
 def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:

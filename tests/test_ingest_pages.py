@@ -8,9 +8,9 @@ from drawn import page, write_broken_tiff, write_empty_pdf, write_encrypted_pdf,
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.ingest.columns import find_gutters
-from linkage.ingest.images import open_image
-from linkage.ingest.pages import count_pages, find_sources, read_page
+from linkage.layout.columns import find_gutters
+from linkage.scans.images import open_image
+from linkage.scans.pages import count_pages, find_sources, read_page
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -14,13 +14,15 @@ from PIL import Image
 
 from linkage.config import IngestConfig
 from linkage.errors import DependencyError, InputError
-from linkage.ingest.boxes import GivenBox
-from linkage.ingest.columns import lines_crossing
 from linkage.ingest.ingest import ingest
-from linkage.ingest.ocr import NoEngine, TesseractEngine, Word, make_engine
-from linkage.ingest.pages import Page
-from linkage.ingest.regions import Region, blocks_of, find_regions, given_regions, has_letters, header_of, lines_of
+from linkage.layout.boxes import GivenBox
+from linkage.layout.columns import lines_crossing
+from linkage.layout.regions import Region, blocks_of, find_regions, given_regions, has_letters, header_of, lines_of
+from linkage.ocr.engine import NoEngine, Word
+from linkage.ocr.engines import make_engine
+from linkage.ocr.tesseract import TesseractEngine
 from linkage.records import Records
+from linkage.scans.pages import Page
 from linkage.text import fold
 
 needs_tesseract = pytest.mark.skipif(not shutil.which("tesseract"), reason="the program tesseract is not installed")
@@ -131,7 +133,7 @@ def test_a_missing_program_is_named_with_its_package(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DependencyError, match="apt-get install tesseract-ocr"):
         make_engine(IngestConfig())
-    assert make_engine(IngestConfig(engine="none")).name == ""
+    assert make_engine(IngestConfig(ocr="none")).name == ""
 
 
 @needs_tesseract
@@ -224,7 +226,7 @@ def test_headers_and_boxes_of_scans(tmp_path: Path) -> None:
 def test_lines_cover_the_entries_of_a_real_directory_page(shared_data: Path) -> None:
     import pandas as pd
 
-    from linkage.ingest.images import open_image
+    from linkage.scans.images import open_image
 
     truth = pd.read_csv(shared_data / "directory_pages" / "boxes.csv")
     truth = truth[(truth["image"] == "images/page_0023.jpg") & (truth["h"] < 30)]

@@ -66,6 +66,6 @@ def check(
     loaded = load_config(config, settings or ())
     typer.echo(dump_config(loaded), nl=False)
     if input:
-        from linkage.ingest.pages import find_sources
+        from linkage.scans.pages import find_sources
 
         typer.echo(f"# {len(find_sources(input))} sources")

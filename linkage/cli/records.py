@@ -22,7 +22,7 @@ def ingest(
         Path | None, typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")
     ] = None,
     header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
-    engine: Annotated[str | None, typer.Option(help="OCR engine: tesseract or none.")] = None,
+    ocr: Annotated[str | None, typer.Option(help="OCR engine: tesseract or none.")] = None,
     lang: Annotated[str | None, typer.Option(help="Tesseract languages, e.g. eng+jpn.")] = None,
     psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
@@ -44,7 +44,7 @@ def ingest(
         regions=regions,
         boxes=boxes,
         header_lines=header_lines,
-        engine=engine,
+        ocr=ocr,
         languages=lang.split("+") if lang else None,
         psm=psm,
         dpi=dpi,

@@ -10,7 +10,7 @@ from PIL import Image
 
 from linkage.encode.reader import STEP
 from linkage.errors import InputError
-from linkage.ingest.images import open_image
+from linkage.scans.images import open_image
 
 _GAP = 16  # pixels of paper between lines that are put side by side
 _LEAST_LINE = 7  # rows of pixels below which nothing is legible

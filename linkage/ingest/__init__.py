@@ -1,1 +1,1 @@
-"""Scans to records: pages are found and decoded, read by an OCR engine, cut into regions and written as a table."""
+"""Scans to records: pages are read in worker processes, cut into regions and written as one table."""

@@ -26,13 +26,14 @@ import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
-from linkage.ingest.boxes import read_boxes
 from linkage.ingest.merge import Merged, failures_path, merge_parts
-from linkage.ingest.ocr import Engine, make_engine
-from linkage.ingest.pages import Source, find_sources
 from linkage.ingest.pool import CrashedError, Workers
 from linkage.ingest.work import Surveyed, Task, make_part, part_is_whole, survey, write_part
+from linkage.layout.boxes import read_boxes
+from linkage.ocr.engine import Engine
+from linkage.ocr.engines import make_engine
 from linkage.progress import progress
+from linkage.scans.pages import Source, find_sources
 from linkage.tables import read_table
 
 log = logging.getLogger(__name__)
@@ -250,9 +251,9 @@ def _check(out: Path, config: IngestConfig, existing: str) -> None:
         raise UsageError(f"existing={existing!r}: must be resume or overwrite")
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: records with their crops are written as .parquet")
-    if config.engine == "none" and config.regions not in ("page", "boxes"):
+    if config.ocr == "none" and config.regions not in ("page", "boxes"):
         raise ConfigError(
-            f"ingest.regions: {config.regions} need an OCR engine; set ingest.engine: tesseract, or regions: page"
+            f"ingest.regions: {config.regions} need an OCR engine; set ingest.ocr: tesseract, or regions: page"
         )
 
 

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
-from linkage.ingest.images import open_image
-from linkage.ingest.ocr import Engine, Word, make_engine
-from linkage.ingest.regions import joined
+from linkage.layout.regions import joined
+from linkage.ocr.engine import Engine, Word
+from linkage.ocr.engines import make_engine
 from linkage.progress import progress
 from linkage.records import SCHEMA, Records
+from linkage.scans.images import open_image
 from linkage.tables import replacing, write_table
 
 _ROWS = 256  # records read, and written as one row group, at a time

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
-from linkage.ingest.boxes import GivenBox
-from linkage.ingest.images import encode_crop
-from linkage.ingest.ocr import Box, Engine
-from linkage.ingest.pages import Page, count_pages, read_page
-from linkage.ingest.regions import Region, find_regions, given_regions
-from linkage.records import SCHEMA, record_id
+from linkage.ingest.rows import rows_of
+from linkage.layout.boxes import GivenBox
+from linkage.layout.regions import find_regions, given_regions
+from linkage.ocr.engine import Engine
+from linkage.records import SCHEMA
+from linkage.scans.pages import count_pages, read_page
 from linkage.tables import replacing
 
 _FAILURES = b"linkage.failures"
@@ -76,7 +75,7 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
                 regions, reasons = given_regions(page, engine, task.given)
             else:
                 regions = find_regions(page, config, engine)
-            rows = _rows(task, page, regions, config, engine)
+            rows = rows_of(task.sha256, task.page, page, regions, config.padding, engine.name)
     except InputError as error:
         reasons.append(str(error))
     write_part(task.part, rows, reasons, columns)
@@ -108,41 +107,3 @@ def read_part(path: Path) -> tuple[pa.Table, list[str]]:
     """Rows and reasons of a part."""
     table = pq.read_table(path)
     return table.replace_schema_metadata(None), json.loads(table.schema.metadata[_FAILURES])
-
-
-def _rows(
-    task: Task, page: Page, regions: Sequence[Region], config: IngestConfig, engine: Engine
-) -> list[dict[str, Any]]:
-    rows = []
-    seen: Counter[str] = Counter()
-    for region in regions:
-        place = ",".join(map(str, region.box))
-        seen[place] += 1
-        name = place if seen[place] == 1 else f"{place}#{seen[place]}"
-        given = region.given.record_id if region.given else ""
-        row: dict[str, Any] = dict(region.given.extra if region.given else ())
-        row |= {
-            "record_id": given or record_id(task.sha256, task.page, name),
-            "source_sha256": task.sha256,
-            "page": task.page,
-            "direction": "vertical" if region.vertical else "horizontal",
-            "text": region.text,
-            "text_raw": region.text_raw,
-            "ocr_engine": engine.name,
-            "ocr_confidence": region.confidence,
-            "words": [_edges(word.box) | {"text": word.text, "confidence": word.confidence} for word in region.words],
-            "crop": encode_crop(_crop(page, region, config.padding)),
-        }
-        rows.append(row | _edges(region.box))
-    return rows
-
-
-def _edges(box: Box) -> dict[str, Any]:
-    return dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
-
-
-def _crop(page: Page, region: Region, padding: int) -> Any:
-    x0, y0, x1, y1 = region.box
-    width, height = page.image.size
-    around = (max(x0 - padding, 0), max(y0 - padding, 0), min(x1 + padding, width), min(y1 + padding, height))
-    return page.image.crop(around)

@@ -31,7 +31,7 @@ class Pictures:
 
     def uri(self, record_id: str) -> str | None:
         """WebP data URI of the record's crop; None where it has none that can be read."""
-        from linkage.ingest.images import decode_crop
+        from linkage.scans.images import decode_crop
 
         row = self._row.get(record_id)
         if row is None:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.ingest.ocr import TesseractEngine
-from linkage.ingest.regions import joined
+from linkage.layout.regions import joined
+from linkage.ocr.tesseract import TesseractEngine
 from linkage.progress import progress
 from linkage.synth.names import make_entities
 from linkage.synth.noise import BINS, QUANTILES, level_key

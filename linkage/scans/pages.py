@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.ingest.images import check_size, decode, opened
+from linkage.scans.images import check_size, decode, opened
 
 SUFFIXES = frozenset(".pdf .png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split())
 POINTS_PER_INCH = 72.0

@@ -1,4 +1,4 @@
-"""OCR engines. A page, or all the crops of a page, cost one call of the engine: never one call per crop."""
+"""The Tesseract program as an OCR engine."""
 
 from __future__ import annotations
 
@@ -8,68 +8,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from linkage.config import IngestConfig
 from linkage.errors import DependencyError, InputError
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels of the page; right and bottom exclusive."""
+from linkage.ocr.engine import Word
 
 _MARGIN = 10  # white pixels around a crop: letters that touch the border are misread
 _VALLEY = 0.25  # rows with less than this share of the blackest row's ink separate lines
 _PSM_LINE, _PSM_BLOCK = 7, 6
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word as the engine read it; `confidence` 0..1; block, paragraph and line count as on the page."""
-
-    text: str
-    confidence: float
-    box: Box
-    block: int = 0
-    paragraph: int = 0
-    line: int = 0
-
-    def moved(self, x: int, y: int) -> Word:
-        """The word on a larger picture, on which its own lies at (x, y)."""
-        x0, y0, x1, y1 = self.box
-        return replace(self, box=(x0 + x, y0 + y, x1 + x, y1 + y))
-
-
-class Engine(Protocol):
-    """What reads text from pictures."""
-
-    @property
-    def name(self) -> str:
-        """Engine and version, as it is written into the records."""
-
-    def read_page(self, image: Image.Image, cuts: Sequence[int] = ()) -> list[Word]:
-        """Words of a page in reading order, in pixels of the page; columns between the x positions `cuts` in turn."""
-
-    def read_crops(self, images: Sequence[Image.Image]) -> list[list[Word]]:
-        """Words of each crop, in pixels of the crop."""
-
-
-class NoEngine:
-    """Reads nothing: for pages whose text is given, or not needed."""
-
-    name = ""
-
-    def read_page(self, image: Image.Image, cuts: Sequence[int] = ()) -> list[Word]:
-        """No words."""
-        return []
-
-    def read_crops(self, images: Sequence[Image.Image]) -> list[list[Word]]:
-        """No words for each."""
-        return [[] for _ in images]
 
 
 class TesseractEngine:
@@ -144,17 +95,6 @@ class TesseractEngine:
             except RuntimeError:  # what pytesseract raises when the time is up
                 limit = f"ingest.page_seconds = {self._seconds:g}"
                 raise InputError(f"OCR took longer than {limit} allows") from None
-
-
-def make_engine(config: IngestConfig) -> Engine:
-    """The engine that a configuration names.
-
-    Raises:
-        DependencyError: it is not installed.
-    """
-    if config.engine == "none":
-        return NoEngine()
-    return TesseractEngine(config.languages, config.psm, config.page_seconds)
 
 
 def _words(table: str, count: int) -> list[list[Word]]:

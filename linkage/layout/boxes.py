@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from linkage.errors import InputError
-from linkage.ingest.ocr import Box
-from linkage.ingest.pages import Page, Source
+from linkage.ocr.engine import Box
 from linkage.records import SCHEMA
+from linkage.scans.pages import Page, Source
 from linkage.tables import read_table
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ import numpy as np
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
-from linkage.ingest.boxes import GivenBox
-from linkage.ingest.columns import find_gutters, lines_crossing
-from linkage.ingest.ocr import Box, Engine, Word
-from linkage.ingest.pages import Page
+from linkage.layout.boxes import GivenBox
+from linkage.layout.columns import find_gutters, lines_crossing
+from linkage.ocr.engine import Box, Engine, Word
+from linkage.scans.pages import Page
 from linkage.text import clean
 
 HEADER_MIN_LINES, HEADER_MAX_LINES = 3, 5
@@ -43,6 +43,7 @@ class Region:
         confidence: mean confidence of the words, 0..1; None without words.
         vertical: whether the text runs from top to bottom.
         given: the box of the user's table, where there was one.
+        polygon: outline of a region that is no upright rectangle, (x, y) in pixels of the page; `box` is its hull.
     """
 
     box: Box
@@ -51,6 +52,7 @@ class Region:
     confidence: float | None = None
     vertical: bool = False
     given: GivenBox | None = None
+    polygon: tuple[tuple[int, int], ...] = ()
 
     @property
     def text(self) -> str:

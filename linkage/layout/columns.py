@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from linkage.ingest.ocr import Word
+from linkage.ocr.engine import Word
 
 _STRIPS = 60  # the page is looked at in this many horizontal strips: about one per line of dense print
 _FEWEST_STRIPS = 15  # with fewer that hold ink, gaps between words line up by chance

@@ -1,0 +1,78 @@
+"""The regions of a page as rows of the records table, each with its crop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from linkage.layout.regions import Region
+from linkage.ocr.engine import Box
+from linkage.records import record_id
+from linkage.scans.images import encode_crop
+from linkage.scans.pages import Page
+
+
+def rows_of(
+    sha256: str, number: int, page: Page, regions: Sequence[Region], padding: int, engine: str
+) -> list[dict[str, Any]]:
+    """One row per region, without `source`, in the regions' order.
+
+    Args:
+        sha256: of the source's content.
+        number: of the page, from 1.
+        page: the page, from which the crops are cut.
+        regions: in pixels of the page.
+        padding: pixels of margin around a region's crop.
+        engine: name of the OCR engine that read them.
+    """
+    rows = []
+    seen: Counter[str] = Counter()
+    for region in regions:
+        place = ",".join(map(str, region.box))
+        seen[place] += 1
+        name = place if seen[place] == 1 else f"{place}#{seen[place]}"
+        given = region.given.record_id if region.given else ""
+        row: dict[str, Any] = dict(region.given.extra if region.given else ())
+        row |= {
+            "record_id": given or record_id(sha256, number, name),
+            "source_sha256": sha256,
+            "page": number,
+            "polygon": " ".join(f"{x},{y}" for x, y in region.polygon),
+            "direction": "vertical" if region.vertical else "horizontal",
+            "text": region.text,
+            "text_raw": region.text_raw,
+            "ocr_engine": engine,
+            "ocr_confidence": region.confidence,
+            "words": [_edges(word.box) | {"text": word.text, "confidence": word.confidence} for word in region.words],
+            "crop": encode_crop(crop_of(page.image, region, padding)),
+        }
+        rows.append(row | _edges(region.box))
+    return rows
+
+
+def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
+    """A region's picture with a margin; what lies outside its polygon is painted in the colour of the paper."""
+    x0, y0, x1, y1 = region.box
+    width, height = image.size
+    left, top = max(x0 - padding, 0), max(y0 - padding, 0)
+    crop = image.crop((left, top, min(x1 + padding, width), min(y1 + padding, height)))
+    if not region.polygon:
+        return crop
+    corners = [(x - left, y - top) for x, y in region.polygon]
+    mask = Image.new("1", crop.size)
+    pen = ImageDraw.Draw(mask)
+    pen.polygon(corners, fill=1)
+    if padding:
+        pen.line([*corners, corners[0]], fill=1, width=2 * padding + 1, joint="curve")
+    paper = np.median(np.asarray(crop).reshape(crop.width * crop.height, -1), axis=0).astype(int)
+    filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
+    filled.paste(crop, mask=mask)
+    return filled
+
+
+def _edges(box: Box) -> dict[str, Any]:
+    return dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))

@@ -1,0 +1,18 @@
+"""The engines that a configuration names."""
+
+from __future__ import annotations
+
+from linkage.config import IngestConfig
+from linkage.ocr.engine import Engine, NoEngine
+from linkage.ocr.tesseract import TesseractEngine
+
+
+def make_engine(config: IngestConfig) -> Engine:
+    """The engine that a configuration names.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    if config.ocr == "none":
+        return NoEngine()
+    return TesseractEngine(config.languages, config.psm, config.page_seconds)

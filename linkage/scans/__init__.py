@@ -1,0 +1,1 @@
+"""Scans: files are found, their pages counted and decoded, whatever they are made of."""
