@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from linkage.layout.ink import Ink
+from linkage.layout.level import straightened
 from linkage.ocr.engine import Word
 
 _SLANTS = np.tan(np.radians(np.linspace(-3, 3, 61)))  # pixels to the right per pixel down
@@ -46,7 +47,7 @@ def find_gutters(ink: Ink) -> list[Cut]:
     """Where to cut a page into columns, from left to right; none for a page of one column."""
     if not ink.line:
         return []
-    strips = _strips(ink.letters, ink.line)
+    strips = _strips(straightened(ink.letters), ink.line)
     if strips.any(axis=1).sum() < _FEWEST_STRIPS:
         return []
     height, width = ink.letters.shape
@@ -72,7 +73,7 @@ def find_columns(ink: Ink) -> list[tuple[Cut, Cut]]:
     if not ink.line or not ink.letters.any():
         return []
     height, width = ink.letters.shape
-    strips, rules = _strips(ink.letters, ink.line), _strips(ink.uprights, ink.line)
+    strips, rules = _strips(straightened(ink.letters), ink.line), _strips(ink.uprights, ink.line)
     middles = (np.arange(len(strips)) + 0.5) * height / len(strips)
     edges = _page_edges(rules, middles, [Cut(0, 0), *find_gutters(ink), Cut(width, 0)], ink.line)
     return [_trimmed(strips, middles, left, right, ink.line) for left, right in pairwise(edges)]

@@ -14,14 +14,16 @@ import numpy as np
 
 from linkage.layout.columns import find_columns
 from linkage.layout.ink import Ink
-from linkage.layout.lines import Line, find_lines, level
+from linkage.layout.level import level
+from linkage.layout.lines import Line, find_lines
 
 _SAME = 0.12  # spread of the left edges of lines that begin alike, in line heights
 _BENT = np.linspace(-0.8, 0.8, 33)  # how far a left edge leans or bows over the height of a column, in line heights
 _INDENT = (0.3, 4.0)  # least and greatest indent, in line heights
-_RARE = 0.04  # share of the lines that make a way to begin; fewer are chance
+_FLUSH, _RARE = 0.1, 0.03  # least shares of the lines that are flush and that are indented; fewer are chance
 _ALONE = 1.2  # a narrow speck that far from its line's other ink, in line heights, is no part of it
-_NARROW = 0.4  # what is a narrow speck, in line heights
+_STROKE = 0.3  # what is as narrow, in line heights, and first on its line may be a piece of a rule
+_NARROW = 0.6  # what is a narrow speck, in line heights
 _SHORT = 1.5  # a line that ends so far before the column, in line heights, is short
 _CENTRED = 2.0  # least margin on both sides of a centred heading, in line heights
 _APART = 1.35  # distance, in common distances of lines, that parts title and footer from the body
@@ -45,7 +47,11 @@ class Entry:
 
 def find_entries(ink: Ink) -> list[Entry]:
     """Entries of a page in reading order, column by column."""
-    columns = [level(ink, left, right) for left, right in find_columns(ink)]
+    rows = np.arange(len(ink.letters))
+    columns = [
+        level(ink.letters, left.at(rows), max(round(float(right.at(rows).mean() - left.at(rows).mean())), 1))
+        for left, right in find_columns(ink)
+    ]
     if not columns:
         return []
     found, pitch = find_lines(columns, ink.line)
@@ -63,14 +69,21 @@ def _side(line: Line, side: int) -> list[tuple[float, float]]:
 
 def _body(lines: list[Line], pitch: float) -> list[Line]:
     """The lines without title and footer: the first or last few, set apart by more space than any entry is."""
-    steps = np.diff([line.middle for line in lines])
-    if len(steps) < 2 * _TITLE:
-        return lines
-    apart = _APART * max(pitch, float(np.percentile(steps, 75)))
-    far = np.flatnonzero(steps > apart)
-    first = max((n + 1 for n in far if n < _TITLE), default=0)
-    last = min((n + 1 for n in far if n >= len(steps) - _TITLE), default=len(lines))
+    middles = np.array([line.middle for line in lines])
+    apart = _APART * (np.percentile(np.diff(middles), 90) if _spaced(middles, pitch) else pitch)
+    far = np.diff(middles) > apart
+    first, last = 0, len(lines)
+    while (heads := np.flatnonzero(far[first : first + _TITLE])).size and last - first > 2 * _TITLE:
+        first += int(heads[-1]) + 1
+    while (feet := np.flatnonzero(far[max(last - 1 - _TITLE, first) : last - 1])).size and last - first > 2 * _TITLE:
+        last = max(last - 1 - _TITLE, first) + int(feet[0]) + 1
     return lines[first:last]
+
+
+def _spaced(middles: np.ndarray, pitch: float) -> bool:
+    """Whether the lines of a column are set apart in groups by space."""
+    wide = np.diff(middles) > _APART * pitch
+    return bool(len(wide)) and bool(_SPACED < wide.mean() < 1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,8 @@ class _Block:
     def of(cls, lines: list[Line], line: float) -> _Block:
         """Find the edges of a column and drop what lies outside."""
         lines = [_without_specks(each, line) for each in lines]
-        left = _edge(np.array([each.middle for each in lines]), np.array([_start(each) for each in lines]), line)
+        begun = np.array([_begun(each, _STROKE * line) for each in lines])
+        left = _edge(np.array([each.middle for each in lines]), begun, line)
         lines = [_inside(each, flush) for each, flush in zip(lines, left, strict=True)]
         starts = np.array([_start(each) for each in lines]) - left
         ends = np.array([each.words[-1][1] - each.left for each in lines]) - left
@@ -102,12 +116,18 @@ def _start(line: Line) -> float:
     return line.words[0][0] - line.left
 
 
+def _begun(line: Line, narrow: float) -> float:
+    """Where a line begins, but for what may be pieces of a rule."""
+    return next((first for first, last in line.words if last - first > narrow), line.words[0][0]) - line.left
+
+
 def _without_specks(line: Line, height: float) -> Line:
     """A line without narrow specks far before its first and behind its last word."""
     words = list(line.words)
-    while len(words) > 1 and words[0][1] - words[0][0] < _NARROW * height < _ALONE * height < words[1][0] - words[0][1]:
+    narrow, alone = _NARROW * height, _ALONE * height
+    while len(words) > 1 and words[0][1] - words[0][0] < narrow and words[1][0] - words[0][1] > alone:
         words.pop(0)
-    while len(words) > 1 and words[-1][1] - words[-1][0] < _NARROW * height and words[-1][0] - words[-2][1] > _ALONE * height:
+    while len(words) > 1 and words[-1][1] - words[-1][0] < narrow and words[-1][0] - words[-2][1] > alone:
         words.pop()
     return replace(line, words=tuple(words))
 
@@ -132,7 +152,7 @@ def _edge(middles: np.ndarray, starts: np.ndarray, line: float) -> np.ndarray:
     upright = starts - shapes  # (shapes, lines)
     sharpest = [_likeness(row, _SAME * line).sum() for row in upright]
     shape = shapes[int(np.argmax(sharpest))]
-    peaks = _peaks(starts - shape, line)
+    peaks = _peaks(starts - shape, line, _FLUSH)
     return shape + (peaks[0] if peaks else float(np.median(starts - shape)))
 
 
@@ -140,13 +160,13 @@ def _likeness(places: np.ndarray, spread: float) -> np.ndarray:
     return np.exp(-0.5 * ((places[:, None] - places) / spread) ** 2)
 
 
-def _peaks(places: np.ndarray, line: float) -> list[float]:
-    """Places, rising, near which more than a few of the given ones lie."""
+def _peaks(places: np.ndarray, line: float, share: float) -> list[float]:
+    """Places, rising, near which at least this share of the given ones lie, and two of them."""
     grid = np.arange(places.min() - line, places.max() + line, max(_SAME * line / 4, 0.25))
     density = np.exp(-0.5 * ((grid[:, None] - places) / (_SAME * line)) ** 2).sum(axis=1)
     tops = np.flatnonzero((density >= np.roll(density, 1)) & (density > np.roll(density, -1)))
-    least = max(_RARE * len(places), 1.5)
-    return [float(grid[top]) for top in tops if (np.abs(places - grid[top]) < 2 * _SAME * line).sum() > least]
+    least = max(share * len(places), 2)
+    return [float(grid[top]) for top in tops if (np.abs(places - grid[top]) < 2 * _SAME * line).sum() >= least]
 
 
 def _indent(blocks: Sequence[_Block], line: float) -> float | None:
@@ -155,7 +175,7 @@ def _indent(blocks: Sequence[_Block], line: float) -> float | None:
     if len(starts) < 3:
         return None
     least, most = (times * line for times in _INDENT)
-    peaks = [peak for peak in _peaks(starts, line) if least <= peak <= most]
+    peaks = [peak for peak in _peaks(starts, line, _RARE) if least <= peak <= most]
     return max(peaks, key=lambda peak: (np.abs(starts - peak) < 2 * _SAME * line).sum(), default=None)
 
 
@@ -171,9 +191,9 @@ def _hanging(blocks: Sequence[_Block], indent: float | None, line: float) -> boo
 def _begins(block: _Block, indent: float | None, hanging: bool, pitch: float) -> np.ndarray:
     """(lines,) whether an entry begins there."""
     if indent is None:
-        steps = np.diff([line.middle for line in block.lines], prepend=-np.inf)
-        wide = steps > _APART * pitch
-        return wide if wide.mean() > _SPACED and not wide.all() else np.ones(len(steps), dtype=bool)
+        middles = np.array([line.middle for line in block.lines])
+        apart: np.ndarray = np.diff(middles, prepend=-np.inf) > _APART * pitch
+        return apart if _spaced(middles, pitch) else np.ones(len(middles), dtype=bool)
     indented = block.starts > indent / 2
     return ~indented if hanging else indented
 

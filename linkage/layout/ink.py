@@ -14,7 +14,8 @@ _PAPER = 25  # half the side, in shrunk pixels, of the window in which some pape
 _DARK = 0.5  # what is darker than this share of the page's paper over a whole window is no paper
 _CONTRAST = 0.9  # lightest ink, as a share of its paper
 _LETTER = (5, 120)  # height of a letter in pixels, at any resolution that can be read
-_RULE = 3.0  # length of a rule, in line heights
+_RULE = 3.0  # least length of a rule, in line heights
+_SLANTS = (-0.04, -0.02, 0.0, 0.02, 0.04)  # of rules, pixels aside per pixel along; each finds those near it
 _BLOT = 0.8  # side of a square that no stroke of a letter fills, in line heights
 _GRAIN = 0.22  # what is smaller, in line heights, is a speck or a stop
 _LINE = 2.0  # a line is as high as this many letters without stems
@@ -52,7 +53,7 @@ def find_ink(image: Image.Image) -> Ink:
         nothing = np.zeros_like(dark)
         return Ink(nothing, nothing, nothing, 0.0)
     reach = max(round(_RULE * line), 3)
-    levels, uprights = _opened(dark, 1, reach), _opened(dark, reach, 1)
+    levels, uprights = _rules(dark.T, reach).T, _rules(dark, reach)
     side = max(round(_BLOT * line), 3)
     blots = ndimage.binary_dilation(_opened(dark, side, side), iterations=2)
     letters = _without_specks(dark & ~ndimage.binary_dilation(levels | uprights) & ~blots, _GRAIN * line)
@@ -101,6 +102,20 @@ def _line_height(dark: np.ndarray) -> float:
     least, most = _LETTER
     letters = sizes[(sizes[:, 0] >= least) & (sizes[:, 0] <= most) & (sizes[:, 1] <= 2 * most)]
     return float(_LINE * np.median(letters[:, 0])) if len(letters) else 0.0
+
+
+def _rules(dark: np.ndarray, reach: int) -> np.ndarray:
+    """Upright or nearly upright rules."""
+    height, width = dark.shape
+    found = np.zeros_like(dark)
+    for slant in _SLANTS:
+        aside = np.rint(slant * np.arange(height)).astype(int)[:, None]
+        x = np.arange(width) + aside
+        upright = np.take_along_axis(dark, np.clip(x, 0, width - 1), axis=1) & (x >= 0) & (x < width)
+        opened = _opened(upright, reach, 1)
+        back = np.arange(width) - aside
+        found |= np.take_along_axis(opened, np.clip(back, 0, width - 1), axis=1) & (back >= 0) & (back < width)
+    return found
 
 
 def _opened(dark: np.ndarray, high: int, wide: int) -> np.ndarray:

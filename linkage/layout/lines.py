@@ -1,9 +1,7 @@
 """Lines of text in a column, from its picture alone.
 
-A column is levelled first: its rows are moved, by a shift that is smooth over the column, until their projection is as
-sharp as it gets (Postl 1986, Detection of linear oblique structures, for whole pages; here with terms for lines that fan
-out or bow near the spine). On the levelled profile the lines stand at about even distances, and dynamic programming
-finds those that fit ink and distance best, so that a line of one number at the margin is found between full ones.
+On the profile of a levelled column the lines stand at about even distances, and dynamic programming finds those that fit
+ink and distance best; where they leave room for more, lines of a few letters are looked for.
 """
 
 from __future__ import annotations
@@ -14,12 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from linkage.layout.columns import Cut, runs
-from linkage.layout.ink import Ink
+from linkage.layout.columns import runs
+from linkage.layout.level import Levelled
 
-_SLOPE = 0.06  # steepest rise of a line that is looked for
-_BENDS = (0.03, 0.03, 0.02)  # largest further rise at an edge of the column: fanning, bowing, both
-_SLICES = 16  # parts of a column's width that are moved against each other
 _PITCHES = (0.7, 2.0)  # distance from line to line, in line heights
 _ALIKE = 0.2  # how alike, against the best, lines are at the distance that is taken
 _EVEN = 1.5  # how much an uneven distance weighs against ink
@@ -27,7 +22,7 @@ _REACH = 0.55  # a line goes so far up and down from its middle, in distances fr
 _STOP = 0.3  # width of a full stop with the space before it, in line heights
 _GAP = 0.4  # widest gap inside a word, in line heights
 _THIN = 0.15  # narrowest ink that is text, in line heights
-_SPECK = 0.35  # lowest ink that is text, in line heights
+_SPECK = 0.4  # lowest ink that is text, in line heights
 
 
 @dataclass(frozen=True)
@@ -52,21 +47,6 @@ class Line:
         return (sum(self.top) + sum(self.bottom)) / 4
 
 
-@dataclass(frozen=True)
-class Levelled:
-    """A column, levelled.
-
-    Attributes:
-        ink: (height, width) bool; `down[v, u]` below its row v lies the row of the page that it shows at u.
-        down: (height, width) pixels.
-        left: x of the page at u = 0, for each row of the page.
-    """
-
-    ink: np.ndarray
-    down: np.ndarray
-    left: np.ndarray
-
-
 def find_lines(columns: Sequence[Levelled], line: float) -> tuple[list[list[Line]], float]:
     """Lines of each column from top to bottom, and the usual distance from one to the next in pixels."""
     profiles = [column.ink.sum(axis=1).astype(float) for column in columns]
@@ -77,60 +57,6 @@ def find_lines(columns: Sequence[Levelled], line: float) -> tuple[list[list[Line
         lines = [_line(column, top, bottom, line) for top, bottom in edges]
         found.append([each for each in lines if each])
     return found, pitch
-
-
-def level(ink: Ink, left: Cut, right: Cut) -> Levelled:
-    """Level the column between two cuts."""
-    height, width = ink.letters.shape
-    rows = np.arange(height)
-    start = np.rint(left.x + left.slant * rows).astype(int)
-    wide = max(int(np.rint(right.at(height / 2) - left.at(height / 2))), 1)
-    x = start[:, None] + np.arange(wide)
-    straight = np.take_along_axis(ink.letters, np.clip(x, 0, width - 1), axis=1) & (x >= 0) & (x < width)
-    bend = _bend(straight)
-    down = _down(bend, height, np.arange(wide) / wide, wide)
-    at = np.rint(rows[:, None] + down).astype(int)
-    inside = (at >= 0) & (at < height)
-    levelled = np.take_along_axis(straight, np.clip(at, 0, height - 1), axis=0) & inside
-    return Levelled(levelled, down, start.astype(float))
-
-
-def _down(bend: np.ndarray, height: int, u: np.ndarray, wide: int) -> np.ndarray:
-    """(height, len(u)) rows that a levelled column's row lies lower in the page: 0 in the middle of the width."""
-    v = np.linspace(-1, 1, height)[:, None]
-    side = 2 * u[None, :] - 1
-    down: np.ndarray = wide / 2 * ((bend[0] + bend[1] * v) * side + (bend[2] + bend[3] * v) * side**2)
-    return down
-
-
-def _bend(straight: np.ndarray) -> np.ndarray:
-    """The four numbers that level a column best: slope, fanning, bowing and how bowing changes."""
-    height, wide = straight.shape
-    slices = np.stack([part.sum(axis=1) for part in np.array_split(straight, min(_SLICES, wide), axis=1)], axis=1)
-    slices = ndimage.gaussian_filter1d(slices.astype(np.float32), 1.0, axis=0)
-    u = (np.arange(slices.shape[1]) + 0.5) / slices.shape[1]
-    across = np.arange(slices.shape[1])
-
-    def sharpness(bend: np.ndarray) -> float:
-        at = np.rint(np.arange(height)[:, None] + _down(bend, height, u, wide)).astype(int)
-        profile = slices[np.clip(at, 0, height - 1), across].sum(axis=1)
-        return float((np.diff(profile) ** 2).sum())
-
-    best = np.zeros(4)
-    best[0] = max(np.linspace(-_SLOPE, _SLOPE, 61), key=lambda slope: sharpness(np.array([slope, 0, 0, 0])))
-    score = sharpness(best)
-    limits = np.array([_SLOPE + _BENDS[0], *_BENDS])
-    for step in (0.008, 0.004, 0.002, 0.001):
-        improved = True
-        while improved:
-            improved = False
-            for part in range(4):
-                for move in (-step, step):
-                    tried = best.copy()
-                    tried[part] += move
-                    if abs(tried[part]) <= limits[part] and (found := sharpness(tried)) > score * 1.001:
-                        best, score, improved = tried, found, True
-    return best
 
 
 def find_pitch(profiles: Sequence[np.ndarray], line: float) -> float:
