@@ -45,13 +45,14 @@ class Cut(NamedTuple):
 
 def find_gutters(ink: Ink) -> list[Cut]:
     """Where to cut a page into columns, from left to right; none for a page of one column."""
-    if not ink.line:
-        return []
-    strips = _strips(straightened(ink.letters), ink.line)
+    return _gutters(_strips(straightened(ink.letters), ink.line), ink) if ink.line else []
+
+
+def _gutters(strips: np.ndarray, ink: Ink) -> list[Cut]:
     if strips.any(axis=1).sum() < _FEWEST_STRIPS:
         return []
     height, width = ink.letters.shape
-    middles = (np.arange(len(strips)) + 0.5) * height / len(strips)
+    middles = _middles(strips, height)
     cuts: list[Cut] = []
     for _, cut in sorted(_gaps(strips, middles, _WIDTH * ink.line), reverse=True):  # the clearest first
         if any((cut.x - other.x) * (cut.at(height) - other.at(height)) <= 0 for other in cuts):
@@ -74,8 +75,8 @@ def find_columns(ink: Ink) -> list[tuple[Cut, Cut]]:
         return []
     height, width = ink.letters.shape
     strips, rules = _strips(straightened(ink.letters), ink.line), _strips(ink.uprights, ink.line)
-    middles = (np.arange(len(strips)) + 0.5) * height / len(strips)
-    edges = _page_edges(rules, middles, [Cut(0, 0), *find_gutters(ink), Cut(width, 0)], ink.line)
+    middles = _middles(strips, height)
+    edges = _page_edges(rules, middles, [Cut(0, 0), *_gutters(strips, ink), Cut(width, 0)], ink.line)
     return [_trimmed(strips, middles, left, right, ink.line) for left, right in pairwise(edges)]
 
 
@@ -133,6 +134,12 @@ def _strips(letters: np.ndarray, line: float) -> np.ndarray:
     """(strips, width) where a strip, as high as a line, has ink."""
     count = max(round(len(letters) / line), 1)
     return np.stack([strip.any(axis=0) for strip in np.array_split(letters, min(count, len(letters)))])
+
+
+def _middles(strips: np.ndarray, height: int) -> np.ndarray:
+    """(strips,) y of each strip's middle."""
+    middles: np.ndarray = (np.arange(len(strips)) + 0.5) * height / len(strips)
+    return middles
 
 
 def _slanted(strips: np.ndarray, middles: np.ndarray, slant: float) -> np.ndarray:

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-_SHRINK = 8  # the paper is as smooth as this many pixels
-_PAPER = 25  # half the side, in shrunk pixels, of the window in which some paper must show
+_SHRINK = 16  # the paper is as smooth as this many pixels
+_PAPER = 9  # side, in shrunk pixels, of the window in which some paper must show
 _DARK = 0.5  # what is darker than this share of the page's paper over a whole window is no paper
 _CONTRAST = 0.9  # lightest ink, as a share of its paper
 _LETTER = (5, 120)  # height of a letter in pixels, at any resolution that can be read
 _RULE = 3.0  # least length of a rule, in line heights
+_COARSE = 12  # rules are looked for in steps of this part of their least length
 _SLANTS = (-0.04, -0.02, 0.0, 0.02, 0.04)  # of rules, pixels aside per pixel along; each finds those near it
 _BLOT = 0.8  # side of a square that no stroke of a letter fills, in line heights
 _GRAIN = 0.22  # what is smaller, in line heights, is a speck or a stop
@@ -53,7 +54,7 @@ def find_ink(image: Image.Image) -> Ink:
         nothing = np.zeros_like(dark)
         return Ink(nothing, nothing, nothing, 0.0)
     reach = max(round(_RULE * line), 3)
-    levels, uprights = _rules(dark.T, reach).T, _rules(dark, reach)
+    levels, uprights = _rules(np.ascontiguousarray(dark.T), reach).T, _rules(dark, reach)
     side = max(round(_BLOT * line), 3)
     blots = ndimage.binary_dilation(_opened(dark, side, side), iterations=2)
     letters = _without_specks(dark & ~ndimage.binary_dilation(levels | uprights) & ~blots, _GRAIN * line)
@@ -63,8 +64,7 @@ def find_ink(image: Image.Image) -> Ink:
 def _dark(grey: np.ndarray) -> np.ndarray:
     height, width = grey.shape
     small = np.asarray(Image.fromarray(grey).reduce(_SHRINK))
-    window = 2 * _PAPER + 1
-    paper = ndimage.uniform_filter(ndimage.percentile_filter(small, 80, size=(window // 3, window // 3)), window // 3)
+    paper = ndimage.uniform_filter(ndimage.percentile_filter(small, 80, size=_PAPER), _PAPER)
     usual = np.median(paper)
     paper = np.where(paper < _DARK * usual, 0, paper)
     whole = np.asarray(Image.fromarray(paper.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
@@ -106,16 +106,23 @@ def _line_height(dark: np.ndarray) -> float:
 
 def _rules(dark: np.ndarray, reach: int) -> np.ndarray:
     """Upright or nearly upright rules."""
-    height, width = dark.shape
-    found = np.zeros_like(dark)
+    step = max(reach // _COARSE, 1)
+    height, width = len(dark) // step, dark.shape[1]
+    coarse = dark[: height * step].reshape(height, step, width).all(axis=1)
+    found = np.zeros_like(coarse)
+    x = np.arange(width)
     for slant in _SLANTS:
-        aside = np.rint(slant * np.arange(height)).astype(int)[:, None]
-        x = np.arange(width) + aside
-        upright = np.take_along_axis(dark, np.clip(x, 0, width - 1), axis=1) & (x >= 0) & (x < width)
-        opened = _opened(upright, reach, 1)
-        back = np.arange(width) - aside
-        found |= np.take_along_axis(opened, np.clip(back, 0, width - 1), axis=1) & (back >= 0) & (back < width)
-    return found
+        aside = np.rint(slant * step * np.arange(height)).astype(int)[:, None]
+        upright = _shifted(coarse, x + aside)
+        found |= _shifted(_opened(upright, max(reach // step - 1, 1), 1), x - aside)
+    return np.pad(found.repeat(step, axis=0), ((0, len(dark) - height * step), (0, 0)))
+
+
+def _shifted(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """`rows` (height, width) at x (height, width); false outside."""
+    last = rows.shape[1] - 1
+    shifted: np.ndarray = np.take_along_axis(rows, np.clip(x, 0, last), axis=1) & (x >= 0) & (x <= last)
+    return shifted
 
 
 def _opened(dark: np.ndarray, high: int, wide: int) -> np.ndarray:
