@@ -15,14 +15,13 @@ import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from crashing import crash_on_three
 from drawn import page, speckled, write_bomb, write_broken_tiff, write_empty_pdf, write_encrypted_pdf
 
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.ingest import ingest
 from linkage.ingest.parts import FACTS
-from linkage.ingest.pool import CrashedError, Workers
+from linkage.locks import alone
 from linkage.records import SCHEMA, Records
 from linkage.scans.images import decode_crop
 from linkage.tables import read_table
@@ -306,21 +305,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(tmp_path: Path) -> Non
     assert psutil.wait_procs(children, timeout=30)[1] == [], "workers go when their parent is gone"
 
 
-def test_only_one_ingest_writes_a_table(scans: Path, tmp_path: Path) -> None:
-    import fcntl
-
+def test_only_one_process_writes_a_table(scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.parquet"
-    (tmp_path / "r.parquet.partial").mkdir()
-    with (tmp_path / "r.parquet.partial" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another ingest is writing it"):
-            ingest([scans], out, WHOLE_PAGES)
+    with alone(out), pytest.raises(UsageError, match="another process is writing it"):
+        ingest([scans], out, WHOLE_PAGES)
     assert ingest([scans], out, WHOLE_PAGES).records == 3
-
-
-def test_an_item_that_kills_its_process_is_the_only_one_lost(tmp_path: Path) -> None:
-    with Workers(2, tmp_path) as workers:
-        results = dict(workers.run(crash_on_three, range(12)))
-        assert isinstance(results.pop(3), CrashedError)
-        assert results == {item: item * item for item in range(12) if item != 3}
-        assert dict(workers.run(crash_on_three, [4, 5])) == {4: 16, 5: 25}, "and the pool is as good as new"
