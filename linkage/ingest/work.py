@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import find_regions, given_regions
 from linkage.ocr.engine import Engine
-from linkage.scans.pages import count_pages, read_page
+from linkage.scans.pages import OpenSource, count_pages
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
     note = Note()
     try:
         if config.regions != "boxes" or task.given:
-            page = read_page(task.path, task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
+            source = _open(task.path, task.sha256)
+            page = source.page(task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
             note.facts.update(width=page.image.width, height=page.image.height)
             if config.regions == "boxes":
                 regions, outside = given_regions(page, engine, task.given)
@@ -87,8 +89,16 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
         # A fault of ours that a page brings to light: the other pages need not suffer for it.
         log.debug("%s, page %d", task.path, task.page, exc_info=True)
         note.reasons.append(f"a bug: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+    if note.reasons:
+        _open.cache_clear()
     _check_room(task.part)
     write_part(task.part, part_of(rows, columns), note)
+
+
+@lru_cache(maxsize=1)
+def _open(path: Path, _sha256: str) -> OpenSource:
+    """The source that the last page came from, still open, for its next one."""
+    return OpenSource(path)
 
 
 def _check_room(part: Path) -> None:
