@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError, InputError, storage_error
 
 SCHEMA_VERSION = 1
 
@@ -120,12 +120,20 @@ def unescape_cell(text: str) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed.
+
+    Raises:
+        StorageError: the disk is full, or must not be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if no_room := storage_error(error, path):
+            raise no_room from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -125,6 +125,18 @@ def read_finished(out: Path) -> Finished | None:
     return Finished(json.loads(metadata[_FACTS]), _unpacked(metadata[_PAGES]))
 
 
+def rows_by_page(out: Path, finished: Finished) -> Iterator[tuple[PageNote, pa.Table]]:
+    """The pages of a finished table with their rows, in order, one row group at a time in memory."""
+    with pq.ParquetFile(out) as file:
+        held = file.schema_arrow.empty_table()
+        groups = map(file.read_row_group, range(file.num_row_groups))
+        for note in finished.pages:
+            while len(held) < note.records:
+                held = pa.concat_tables([held, next(groups)])
+            yield note, held.slice(0, note.records)
+            held = held.slice(note.records)
+
+
 def _row(note: PageNote) -> dict[str, Any]:
     status = "failed" if note.reasons and not note.records else "read"
     row = {"source": note.source, "page": note.page, "status": status, "records": note.records}

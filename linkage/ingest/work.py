@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from linkage.config import IngestConfig
-from linkage.errors import InputError
+from linkage.errors import InputError, LinkageError, storage_error
 from linkage.ingest.parts import Note, part_of, write_part
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import find_regions, given_regions
 from linkage.ocr.engine import Engine
-from linkage.scans.pages import count_pages, read_page
+from linkage.scans.pages import OpenSource, count_pages
+
+log = logging.getLogger(__name__)
+
+_ROOM = 2**20  # bytes: what an engine writes about a page is less
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
     note = Note()
     try:
         if config.regions != "boxes" or task.given:
-            page = read_page(task.path, task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
+            source = _open(task.path, task.sha256)
+            page = source.page(task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
             note.facts.update(width=page.image.width, height=page.image.height)
             if config.regions == "boxes":
                 regions, outside = given_regions(page, engine, task.given)
@@ -73,4 +83,27 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
             rows = rows_of(task.sha256, task.page, page, regions, config.padding, engine.name)
     except InputError as error:
         note.reasons.append(str(error))
+    except Exception as error:
+        if isinstance(error, LinkageError) or storage_error(error):
+            raise
+        # A fault of ours that a page brings to light: the other pages need not suffer for it.
+        log.debug("%s, page %d", task.path, task.page, exc_info=True)
+        note.reasons.append(f"a bug: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+    if note.reasons:
+        _open.cache_clear()
+    _check_room(task.part)
     write_part(task.part, part_of(rows, columns), note)
+
+
+@lru_cache(maxsize=1)
+def _open(path: Path, _sha256: str) -> OpenSource:
+    """The source that the last page came from, still open, for its next one."""
+    return OpenSource(path)
+
+
+def _check_room(part: Path) -> None:
+    """Raise StorageError on a full disk: a program that read a page into a file there may have lost its end."""
+    place = next(folder for folder in part.parents if folder.exists())
+    if shutil.disk_usage(place).free < _ROOM:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
+        raise storage_error(full) or full
