@@ -30,6 +30,8 @@ COLUMNS: dict[str, Column] = {
     "source": Column("text", "file that the record was read from, relative to the input folder"),
     "source_sha256": Column("text", "SHA-256 of that file's bytes"),
     "page": Column("integer", "page of the source, counted from 1"),
+    "page_width": Column("integer", "width of that page's picture in pixels"),
+    "page_height": Column("integer", "height of that page's picture"),
     "x0": Column("number", "left edge of the region, pixels of the page at native resolution"),
     "y0": Column("number", "top edge of the region"),
     "x1": Column("number", "right edge of the region (exclusive)"),

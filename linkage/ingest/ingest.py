@@ -35,10 +35,11 @@ from linkage.ocr.engines import make_engine
 from linkage.progress import progress
 from linkage.scans.pages import Source, find_sources
 from linkage.tables import read_table
+from linkage.transcripts.find import find_transcripts
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same page and settings would give other records."""
 
 CRASHED = "its reader crashed on it"
@@ -124,14 +125,21 @@ class _Job:
         self.columns = boxes.columns if boxes else ()
         self.ids_given = boxes is not None and boxes.ids_given
         self._given = boxes.assign(sources) if boxes else {}
+        self._transcripts = find_transcripts(sources) if config.ocr == "file" else {}
         self._settings = _digest(
             VERSION, self.engine.name, config.model_dump(mode="json", exclude=_NOT_SETTINGS), self.columns
         )
 
     def signature(self) -> str:
         """Digest of names, sizes and times: while it stays, nothing need be read to know that nothing changed."""
-        files = [(source.name, _stat(source.path), self._boxes(source)) for source in self.sources]
+        files = [
+            (source.name, [_stat(path) for path in self.files(source)], self._boxes(source)) for source in self.sources
+        ]
         return _digest(self._settings, files)
+
+    def files(self, source: Source) -> tuple[Path, ...]:
+        """The file of a source and those of its transcripts."""
+        return source.path, *(self._transcripts[source].files if source in self._transcripts else ())
 
     def content(self, surveyed: dict[Source, Surveyed]) -> str:
         """Digest of names and contents."""
@@ -144,7 +152,8 @@ class _Job:
         for page in range(1, seen.pages + 1):
             given = tuple(box for box in self._given.get(source.name, ()) if box.page == page)
             part = self.folder / "parts" / key[:2] / f"{key}-{page}.parquet"
-            yield Task(source.path, seen.sha256, page, part, given)
+            transcript = self._transcripts[source].page(page) if source in self._transcripts else None
+            yield Task(source.path, seen.sha256, page, part, given, transcript)
 
     def merged(self, source: Source, seen: Surveyed) -> Merged:
         """The parts of a source, and what is wrong with it as a whole."""
@@ -155,7 +164,7 @@ class _Job:
         return Merged(source.name, seen.sha256, parts, reasons)
 
     def _key(self, source: Source, seen: Surveyed) -> str:
-        return _digest(seen.sha256, self._settings, self._boxes(source))[:32]
+        return _digest(seen.sha256, self._settings, self._boxes(source), seen.transcripts)[:32]
 
     def _boxes(self, source: Source) -> list[str]:
         return [repr(box) for box in self._given.get(source.name, ())]
@@ -180,18 +189,20 @@ def _read(job: _Job, before: dict[str, Any] | None, signature: str) -> IngestSum
         job.out,
         columns=job.columns,
         ids_given=job.ids_given,
+        ids_may_repeat=job.config.ocr == "file",
         metadata={_METADATA: json.dumps(facts).encode()},
     )
     return IngestSummary(len(surveyed), pages, pq.read_metadata(job.out).num_rows, failures)
 
 
 def _survey(job: _Job, workers: Workers) -> dict[Source, Surveyed]:
-    seen: dict[Path, Surveyed] = {}
+    seen: dict[tuple[Path, ...], Surveyed] = {}
     with progress("looking at files", len(job.sources), "files") as advance:
-        for path, result in workers.run(survey, (source.path for source in job.sources)):
-            seen[path] = Surveyed(reason=CRASHED) if isinstance(result, CrashedError) else result
+        for files, result in workers.run(survey, (job.files(source) for source in job.sources if not source.reason)):
+            seen[files] = Surveyed(reason=CRASHED) if isinstance(result, CrashedError) else result
             advance()
-    return {source: seen[source.path] for source in job.sources}
+    unreadable = {source: Surveyed(reason=source.reason) for source in job.sources if source.reason}
+    return {source: unreadable.get(source) or seen[job.files(source)] for source in job.sources}
 
 
 def _read_pages(job: _Job, surveyed: dict[Source, Surveyed], workers: Workers) -> None:

@@ -39,6 +39,7 @@ def merge_parts(
     *,
     columns: Sequence[str],
     ids_given: bool,
+    ids_may_repeat: bool,
     metadata: dict[bytes, bytes],
 ) -> pd.DataFrame:
     """Write all parts, in order, into `out` (Parquet, zstd) atomically, after `failures.csv` beside it.
@@ -48,6 +49,7 @@ def merge_parts(
         out: file to write.
         columns: the user's own columns.
         ids_given: ids are the user's and stay; else those of a source whose content came before get "-2", "-3", ...
+        ids_may_repeat: some ids come from the user's files, unchecked: later ones of a kind get "-2", "-3", ..., too.
         metadata: kept in the file.
 
     Returns:
@@ -57,15 +59,31 @@ def merge_parts(
     schema = part_schema(columns)
     with replacing(out) as temporary:
         with pq.ParquetWriter(temporary, schema.with_metadata(metadata), compression="zstd") as writer:
-            for group in _groups(_tables(sources, failures, ids_given), schema):
+            for group in _groups(_tables(sources, failures, ids_given, _Ids() if ids_may_repeat else None), schema):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
         table = pd.DataFrame(failures, columns=["source", "page", "reason"]).astype({"page": "Int64"})
         write_table(table, failures_path(out))
     return table
 
 
+class _Ids:
+    """The ids that are taken."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+
+    def free(self, name: str) -> str:
+        """The id, or with a number behind it that makes it a new one; taken from now on."""
+        found = name
+        while found in self._times:
+            self._times[name] += 1
+            found = f"{name}-{self._times[name]}"
+        self._times[found] = 1
+        return found
+
+
 def _tables(
-    sources: Iterable[Merged], failures: list[tuple[str, int | None, str]], ids_given: bool
+    sources: Iterable[Merged], failures: list[tuple[str, int | None, str]], ids_given: bool, taken: _Ids | None
 ) -> Iterator[pa.Table]:
     """Tables of the parts with `source` and final ids; appends to `failures` on the way."""
     copies: Counter[str] = Counter()
@@ -77,7 +95,8 @@ def _tables(
             table, reasons = read_part(part)
             failures += [(source.name, page, reason) for reason in reasons]
             names = pa.array([source.name] * len(table), pa.string())
-            ids = pa.array([name + suffix for name in table["record_id"].to_pylist()], pa.string())
+            ids = [name + suffix for name in table["record_id"].to_pylist()]
+            ids = pa.array(list(map(taken.free, ids)) if taken else ids, pa.string())
             table = table.set_column(table.schema.get_field_index("source"), "source", names)
             yield table.set_column(0, table.schema.field("record_id"), ids)
 
