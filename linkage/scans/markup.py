@@ -87,8 +87,7 @@ def _parse_xml(data: bytes) -> Any:
         recover=False,
         remove_comments=True,
         remove_pis=True,
-        collect_ids=False,
-    )
+    )  # and never collect_ids=False: with it libxml2 loads the DTD after all
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError, LookupError) as error:
@@ -110,7 +109,7 @@ def _parse_html(data: bytes) -> Any:
     except UnicodeDecodeError:
         encoding = None  # as the file says itself
     parser = etree.HTMLParser(
-        no_network=True, huge_tree=False, remove_comments=True, remove_pis=True, collect_ids=False, encoding=encoding
+        no_network=True, huge_tree=False, remove_comments=True, remove_pis=True, encoding=encoding
     )
     try:
         root = etree.fromstring(data, parser)
