@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw
-
+from linkage.layout.crops import crop_of
 from linkage.layout.regions import Region
 from linkage.ocr.engine import Box, Word
 from linkage.records import record_id
@@ -51,30 +49,10 @@ def rows_of(
             "ocr_engine": engine,
             "ocr_confidence": region.confidence,
             "words": [_edges(word.box) | {"text": word.text, "confidence": _known(word)} for word in region.words],
-            "crop": encode_crop(crop_of(page.image, region, padding)),
+            "crop": encode_crop(crop_of(page.image, region.box, region.polygon, padding)),
         }
         rows.append(row | _edges(region.box))
     return rows
-
-
-def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
-    """A region's picture with a margin; what lies outside its polygon is painted in the colour of the paper."""
-    x0, y0, x1, y1 = region.box
-    width, height = image.size
-    left, top = max(x0 - padding, 0), max(y0 - padding, 0)
-    crop = image.crop((left, top, min(x1 + padding, width), min(y1 + padding, height)))
-    if not region.polygon:
-        return crop
-    corners = [(x - left, y - top) for x, y in region.polygon]
-    mask = Image.new("1", crop.size)
-    pen = ImageDraw.Draw(mask)
-    pen.polygon(corners, fill=1)
-    if padding:
-        pen.line([*corners, corners[0]], fill=1, width=2 * padding + 1, joint="curve")
-    paper = np.median(np.asarray(crop).reshape(crop.width * crop.height, -1), axis=0).astype(int)
-    filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
-    filled.paste(crop, mask=mask)
-    return filled
 
 
 def _known(word: Word) -> float | None:

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from linkage.layout.ink import Ink
 from linkage.layout.level import straightened
@@ -39,7 +38,7 @@ class Cut(NamedTuple):
     slant: float
 
     def at(self, y: float) -> float:
-        """x at a height."""
+        """Where it is at a height."""
         return self.x + self.slant * y
 
 
@@ -91,6 +90,8 @@ def lines_crossing(lines: Sequence[Sequence[Word]], cuts: Sequence[Cut]) -> floa
 
 def _page_edges(rules: np.ndarray, middles: np.ndarray, edges: list[Cut], line: float) -> list[Cut]:
     """The edges, the outer ones moved in to rules that run along the page close by."""
+    from scipy import ndimage
+
     height = 2 * middles.mean()
     wide = ndimage.maximum_filter1d(rules, max(round(_WIDTH * line), 1), axis=1)
     for slant in map(float, _SLANTS):
@@ -107,10 +108,12 @@ def _page_edges(rules: np.ndarray, middles: np.ndarray, edges: list[Cut], line: 
 
 
 def _trimmed(strips: np.ndarray, middles: np.ndarray, left: Cut, right: Cut, line: float) -> tuple[Cut, Cut]:
-    """The edges of a column without its margins, in which there may be shadows and specks, but for half a line's height.
+    """The edges of a column without its margins, in which there may be shadows and specks, but for half a line.
 
     Lines begin below one another but may end anywhere: at the right, text goes on until there is a clear gap.
     """
+    from scipy import ndimage
+
     inside = _between(strips, middles, left, right)
     inside = inside[inside.any(axis=1)]
     if not len(inside):

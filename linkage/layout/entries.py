@@ -1,20 +1,23 @@
 """Entries of a directory: one or more lines each, told apart by the indent, from the picture of the page alone.
 
-Everything here is taken from the picture, so any engine can read the entries afterwards, crop by crop, and none that
-mixes up columns or drops faint lines costs an entry. Which lines are indented, and whether the indented ones carry on
-an entry (a hanging indent) or begin one, is found from all the columns of the page.
+Everything here is taken from the picture: no engine that mixes up columns or drops faint lines costs an entry, and any
+engine can read the entries afterwards. Tesseract reads them best line by line, each cut out along its own outline: on
+three pages of Paris directories its character error rate was 0.064 so, 0.132 with the words of a reading of the whole
+page (as good only on the cleanest page), and more with whole entries as crops. Which lines are indented, and whether
+the indented ones carry on an entry (a hanging indent) or begin one, is found from all columns of the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
-from linkage.layout.columns import find_columns
+from linkage.layout.columns import Cut, find_columns
 from linkage.layout.ink import Ink
-from linkage.layout.level import level
+from linkage.layout.level import Levelled, level
 from linkage.layout.lines import Line, find_lines
 
 _SAME = 0.12  # spread of the left edges of lines that begin alike, in line heights
@@ -38,20 +41,39 @@ class Entry:
     lines: tuple[Line, ...]
 
     @property
-    def corners(self) -> tuple[tuple[float, float], ...]:
-        """Its outline, clockwise from the upper left, in pixels of the page."""
-        right = [(x, y) for line in self.lines for x, y in _side(line, 1)]
-        left = [(x, y) for line in self.lines for x, y in _side(line, 0)]
-        return (*right, *left[::-1])
+    def outline(self) -> list[tuple[float, float]]:
+        """Its corners, clockwise from the upper left, in pixels of the page."""
+        return [*_side(self.lines, 1), *_side(self.lines, 0)[::-1]]
+
+    def line_at(self, x: float, y: float) -> int | None:
+        """Which of its lines lies at a place of the page; None: none of them."""
+        for number, (left, right) in enumerate(zip(_steps(self.lines, 0), _steps(self.lines, 1), strict=True)):
+            line = self.lines[number]
+            first, last = line.words[0][0], line.words[-1][1]
+            along = (x - first) / max(last - first, 1.0)
+            if 0 <= along <= 1 and left[0] + along * (right[0] - left[0]) <= y <= left[1] + along * (
+                right[1] - left[1]
+            ):
+                return number
+        return None
+
+
+def _steps(lines: Sequence[Line], side: int) -> list[tuple[float, float]]:
+    """Upper and lower y of lines at their left (0) or right (1) ends; what one reaches into the next is halved."""
+    edges = [(line.top[side] + line.bottom[side]) / 2 for line in lines]
+    between = [(upper.bottom[side] + lower.top[side]) / 2 for upper, lower in pairwise(lines)]
+    inner = [min(max(y, above), below) for y, (above, below) in zip(between, pairwise(edges), strict=True)]
+    return list(pairwise([lines[0].top[side], *inner, lines[-1].bottom[side]]))
+
+
+def _side(lines: Sequence[Line], side: int) -> list[tuple[float, float]]:
+    ends = [(line.words[0][0], line.words[-1][1])[side] for line in lines]
+    return [(x, y) for x, rows in zip(ends, _steps(lines, side), strict=True) for y in rows]
 
 
 def find_entries(ink: Ink) -> list[Entry]:
     """Entries of a page in reading order, column by column."""
-    rows = np.arange(len(ink.letters))
-    columns = [
-        level(ink.letters, left.at(rows), max(round(float(right.at(rows).mean() - left.at(rows).mean())), 1))
-        for left, right in find_columns(ink)
-    ]
+    columns = [_levelled(ink, left, right) for left, right in find_columns(ink)]
     if not columns:
         return []
     found, pitch = find_lines(columns, ink.line)
@@ -62,9 +84,10 @@ def find_entries(ink: Ink) -> list[Entry]:
     return [entry for block in blocks for entry in _grouped(block, _begins(block, indent, hanging, pitch), ink.line)]
 
 
-def _side(line: Line, side: int) -> list[tuple[float, float]]:
-    x = (line.words[0][0], line.words[-1][1])[side]
-    return [(x, line.top[side]), (x, line.bottom[side])]
+def _levelled(ink: Ink, left: Cut, right: Cut) -> Levelled:
+    middle = len(ink.letters) / 2
+    x = left.x + left.slant * np.arange(len(ink.letters))
+    return level(ink.letters, x, max(round(right.at(middle) - left.at(middle)), 1))
 
 
 def _body(lines: list[Line], pitch: float) -> list[Line]:
@@ -151,13 +174,15 @@ def _edge(middles: np.ndarray, starts: np.ndarray, line: float) -> np.ndarray:
     shapes = lean[:, None] * v + bow[:, None] * v**2
     upright = starts - shapes  # (shapes, lines)
     sharpest = [_likeness(row, _SAME * line).sum() for row in upright]
-    shape = shapes[int(np.argmax(sharpest))]
+    shape: np.ndarray = shapes[int(np.argmax(sharpest))]
     peaks = _peaks(starts - shape, line, _FLUSH)
-    return shape + (peaks[0] if peaks else float(np.median(starts - shape)))
+    shape += peaks[0] if peaks else float(np.median(starts - shape))
+    return shape
 
 
 def _likeness(places: np.ndarray, spread: float) -> np.ndarray:
-    return np.exp(-0.5 * ((places[:, None] - places) / spread) ** 2)
+    alike: np.ndarray = np.exp(-0.5 * ((places[:, None] - places) / spread) ** 2)
+    return alike
 
 
 def _peaks(places: np.ndarray, line: float, share: float) -> list[float]:

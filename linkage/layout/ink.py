@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 _SHRINK = 16  # the paper is as smooth as this many pixels
 _PAPER = 9  # side, in shrunk pixels, of the window in which some paper must show
@@ -48,6 +47,8 @@ def find_ink(image: Image.Image) -> Ink:
     Args:
         image: mode "L" or "RGB", any size.
     """
+    from scipy import ndimage
+
     dark = _dark(np.asarray(image.convert("L"), dtype=np.float32))
     line = _line_height(dark)
     if not line:
@@ -62,6 +63,8 @@ def find_ink(image: Image.Image) -> Ink:
 
 
 def _dark(grey: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
     height, width = grey.shape
     small = np.asarray(Image.fromarray(grey).reduce(_SHRINK))
     paper = ndimage.uniform_filter(ndimage.percentile_filter(small, 80, size=_PAPER), _PAPER)
@@ -87,7 +90,9 @@ def _otsu(counts: np.ndarray, edges: np.ndarray) -> float:
 
 def _without_specks(dark: np.ndarray, least: float) -> np.ndarray:
     """Without connected components that are less high and less wide than so many pixels."""
-    labels, count = ndimage.label(dark, np.ones((3, 3)))
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(dark, np.ones((3, 3)))
     boxes: list[Any] = ndimage.find_objects(labels)
     kept = [False, *(max(side.stop - side.start for side in box) >= least for box in boxes)]
     found: np.ndarray = np.array(kept)[labels]
@@ -96,7 +101,9 @@ def _without_specks(dark: np.ndarray, least: float) -> np.ndarray:
 
 def _line_height(dark: np.ndarray) -> float:
     """From the heights of the connected components that could be letters: most letters have no stem."""
-    labels, count = ndimage.label(dark, np.ones((3, 3)))
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(dark, np.ones((3, 3)))
     boxes: list[Any] = ndimage.find_objects(labels)
     sizes = np.array([(box[0].stop - box[0].start, box[1].stop - box[1].start) for box in boxes]).reshape(-1, 2)
     least, most = _LETTER
@@ -108,13 +115,13 @@ def _rules(dark: np.ndarray, reach: int) -> np.ndarray:
     """Upright or nearly upright rules."""
     step = max(reach // _COARSE, 1)
     height, width = len(dark) // step, dark.shape[1]
-    coarse = dark[: height * step].reshape(height, step, width).all(axis=1)
+    coarse: np.ndarray = dark[: height * step].reshape(height, step, width).all(axis=1)
     found = np.zeros_like(coarse)
     x = np.arange(width)
     for slant in _SLANTS:
         aside = np.rint(slant * step * np.arange(height)).astype(int)[:, None]
         upright = _shifted(coarse, x + aside)
-        found |= _shifted(_opened(upright, max(reach // step - 1, 1), 1), x - aside)
+        found = np.logical_or(found, _shifted(_opened(upright, max(reach // step - 1, 1), 1), x - aside))
     return np.pad(found.repeat(step, axis=0), ((0, len(dark) - height * step), (0, 0)))
 
 
@@ -127,6 +134,8 @@ def _shifted(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def _opened(dark: np.ndarray, high: int, wide: int) -> np.ndarray:
     """The parts of `dark` that hold a filled rectangle of this size."""
+    from scipy import ndimage
+
     eroded = ndimage.minimum_filter1d(ndimage.minimum_filter1d(dark, high, axis=0), wide, axis=1)
     origin = [-1 if size % 2 == 0 else 0 for size in (high, wide)]
     grown = ndimage.maximum_filter1d(eroded, high, axis=0, origin=origin[0])

@@ -1,7 +1,8 @@
 """Level the lines of a column or a page.
 
-Its rows are moved, by a shift that is smooth over the column, until their projection is as sharp as it gets (Postl 1986,
-Detection of linear oblique structures, for whole pages; here with terms for lines that fan out or bow near the spine).
+Its rows are moved, by a shift that is smooth over the column, until their projection is as sharp as it gets (Postl
+1986, Detection of linear oblique structures, for whole pages; here with terms for lines that fan out or bow near the
+spine).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 _SLOPE = 0.06  # steepest rise of a line that is looked for
 _BENDS = (0.03, 0.03, 0.02)  # largest further rise at an edge of the column: fanning, bowing, both
@@ -56,6 +56,11 @@ def straightened(letters: np.ndarray) -> np.ndarray:
     return _moved(letters, _down(_bend(letters, 1), height, np.arange(width) / width, width))
 
 
+def slope_of(letters: np.ndarray) -> float:
+    """How far the lines of a page go down, in pixels per pixel to the right."""
+    return float(_bend(letters, 1)[0]) if letters.any() else 0.0
+
+
 def _moved(ink: np.ndarray, down: np.ndarray) -> np.ndarray:
     at = np.rint(np.arange(len(ink))[:, None] + down).astype(int)
     inside = (at >= 0) & (at < len(ink))
@@ -73,6 +78,8 @@ def _down(bend: np.ndarray, height: int, u: np.ndarray, wide: int) -> np.ndarray
 
 def _bend(straight: np.ndarray, parts: int) -> np.ndarray:
     """The four numbers that level a column best: slope, fanning, bowing and how bowing changes; the first `parts`."""
+    from scipy import ndimage
+
     height, wide = straight.shape
     slices = np.stack([part.sum(axis=1) for part in np.array_split(straight, min(_SLICES, wide), axis=1)], axis=1)
     slices = ndimage.gaussian_filter1d(slices.astype(np.float32), 1.0, axis=0)

@@ -1,16 +1,16 @@
 """Lines of text in a column, from its picture alone.
 
-On the profile of a levelled column the lines stand at about even distances, and dynamic programming finds those that fit
-ink and distance best; where they leave room for more, lines of a few letters are looked for.
+On the profile of a levelled column the lines stand at about even distances, and dynamic programming finds those that
+fit ink and distance best; where they leave room for more, lines of a few letters are looked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from scipy import ndimage
 
 from linkage.layout.columns import runs
 from linkage.layout.level import Levelled
@@ -43,7 +43,7 @@ class Line:
 
     @property
     def middle(self) -> float:
-        """y of its middle."""
+        """Height of its middle on the page."""
         return (sum(self.top) + sum(self.bottom)) / 4
 
 
@@ -61,6 +61,8 @@ def find_lines(columns: Sequence[Levelled], line: float) -> tuple[list[list[Line
 
 def find_pitch(profiles: Sequence[np.ndarray], line: float) -> float:
     """The distance from line to line at which the profiles look like themselves; `line` where none does."""
+    from scipy import ndimage
+
     least, most = (max(round(times * line), 2) for times in _PITCHES)
     lags = np.arange(least - 1, most + 2)
     alike = np.zeros(len(lags))
@@ -77,6 +79,8 @@ def find_pitch(profiles: Sequence[np.ndarray], line: float) -> float:
 
 def find_centres(profile: np.ndarray, pitch: float) -> list[int]:
     """Rows of a profile where lines have their middles, rising: ink, at distances near the pitch."""
+    from scipy import ndimage
+
     usual = np.percentile(profile[profile > 0], 75) if (profile > 0).any() else 0
     if not usual:
         return []
@@ -127,12 +131,14 @@ def _traced(best: np.ndarray, ending: np.ndarray, before: np.ndarray) -> list[in
 
 def _edges(profile: np.ndarray, centres: list[int], pitch: float) -> list[tuple[int, int]]:
     """Upper and lower row of each line: the barest row between two neighbours, or half a pitch away."""
+    from scipy import ndimage
+
     if not centres:
         return []
     smooth = ndimage.gaussian_filter1d(profile, 0.08 * pitch)
     reach = max(round(_REACH * pitch), 1)
     tops, bottoms = [max(centres[0] - reach, 0)], []
-    for upper, lower in zip(centres, centres[1:], strict=False):
+    for upper, lower in pairwise(centres):
         if lower - upper > 2 * reach:
             # There is room for lines of a few letters: what has ink will be one.
             between = round((lower - upper) / pitch) - 1
@@ -173,6 +179,8 @@ def _line(column: Levelled, top: int, bottom: int, line: float) -> Line | None:
 
 def _words(band: np.ndarray, line: float) -> list[tuple[int, int]]:
     """First column and column behind the last of every run of ink in a line; specks are left out."""
+    from scipy import ndimage
+
     reach = max(round(_GAP * line), 1)
     inked = np.pad(band.any(axis=0), reach)
     closed = ndimage.binary_closing(inked, np.ones(reach))[reach:-reach]
