@@ -17,7 +17,8 @@ from linkage.errors import DependencyError, InputError
 from linkage.ingest.ingest import ingest
 from linkage.layout.boxes import GivenBox
 from linkage.layout.columns import lines_crossing
-from linkage.layout.regions import Region, blocks_of, find_regions, given_regions, has_letters, header_of, lines_of
+from linkage.layout.header import header_of, lines_of
+from linkage.layout.regions import Region, blocks_of, find_regions, given_regions, has_letters
 from linkage.ocr.engine import NoEngine, Word
 from linkage.ocr.engines import make_engine
 from linkage.ocr.tesseract import TesseractEngine

@@ -115,13 +115,13 @@ def _rules(dark: np.ndarray, reach: int) -> np.ndarray:
     """Upright or nearly upright rules."""
     step = max(reach // _COARSE, 1)
     height, width = len(dark) // step, dark.shape[1]
-    coarse: np.ndarray = dark[: height * step].reshape(height, step, width).all(axis=1)
-    found = np.zeros_like(coarse)
+    coarse: Any = dark[: height * step].reshape(height, step, width).all(axis=1)
+    found: Any = np.zeros_like(coarse)
     x = np.arange(width)
     for slant in _SLANTS:
         aside = np.rint(slant * step * np.arange(height)).astype(int)[:, None]
         upright = _shifted(coarse, x + aside)
-        found = np.logical_or(found, _shifted(_opened(upright, max(reach // step - 1, 1), 1), x - aside))
+        found |= _shifted(_opened(upright, max(reach // step - 1, 1), 1), x - aside)
     return np.pad(found.repeat(step, axis=0), ((0, len(dark) - height * step), (0, 0)))
 
 
