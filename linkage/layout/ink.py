@@ -71,8 +71,10 @@ def _dark(grey: np.ndarray) -> np.ndarray:
     usual = np.median(paper)
     paper = np.where(paper < _DARK * usual, 0, paper)
     whole = np.asarray(Image.fromarray(paper.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    # Blots and what lies around the page would draw the threshold away from the letters.
+    cells = np.repeat(np.repeat(small >= _DARK * usual, _SHRINK, axis=0), _SHRINK, axis=1)[:height, :width]
     share = np.divide(grey, whole, out=np.ones_like(grey), where=whole > 0)
-    counts, edges = np.histogram(share, bins=64, range=(0, 1.0))
+    counts, edges = np.histogram(share[cells], bins=64, range=(0, 1.0))
     found: np.ndarray = share < min(_otsu(counts, edges), _CONTRAST)
     return found
 
