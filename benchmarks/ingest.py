@@ -93,13 +93,17 @@ def cut(document: Path, out: Path, config: IngestConfig, pages: int, kills: int)
     return done
 
 
-def measure(kind: str, pages: int, kills: int, ocr: bool, folder: Path) -> None:
-    document = folder / f"document.{kind}"
+def measure(kind: str, pages: int, kills: int, ocr: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _measure(Path(folder, f"document.{kind}"), pages, kills, ocr)
+
+
+def _measure(document: Path, pages: int, kills: int, ocr: bool) -> None:
     write_document(document, pages)
     settings = {"regions": "lines"} if ocr else {"regions": "page", "ocr": "none"}
     config = IngestConfig(dpi=100, **settings)
-    whole, parted = (folder / name / OUTPUTS[0] for name in ("uncut", "cut"))
-    name = f"{pages} pages, {kind}, {'tesseract' if ocr else 'no OCR'}"
+    whole, parted = (document.parent / name / OUTPUTS[0] for name in ("uncut", "cut"))
+    name = f"{pages} pages, {document.suffix[1:]}, {'tesseract' if ocr else 'no OCR'}"
     print(f"{name:32} {uncut(document, whole, config, pages)}", flush=True)
     killed = cut(document, parted, config, pages, kills)
     same = all(whole.with_name(one).read_bytes() == parted.with_name(one).read_bytes() for one in OUTPUTS)
@@ -115,8 +119,7 @@ def main() -> None:
     for ocr, counts in ((False, arguments.pages), (True, arguments.read)):
         for pages in counts:
             for kind in KINDS:
-                with tempfile.TemporaryDirectory() as folder:
-                    measure(kind, pages, arguments.kills, ocr, Path(folder))
+                measure(kind, pages, arguments.kills, ocr)
 
 
 if __name__ == "__main__":
