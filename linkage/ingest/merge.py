@@ -49,7 +49,7 @@ def merge_parts(
         out: file to write.
         columns: the user's own columns.
         ids_given: ids are the user's and stay; else those of a source whose content came before get "-2", "-3", ...
-        ids_may_repeat: some ids come from the user's files, unchecked: later ones of a kind get "-2", "-3", ..., too.
+        ids_may_repeat: some ids come from the user's files, unchecked: they stay, and what comes twice gets "-2", ....
         metadata: kept in the file.
 
     Returns:
@@ -90,7 +90,7 @@ def _tables(
     for source in sources:
         failures += [(source.name, None, reason) for reason in source.reasons]
         copies[source.sha256] += 1
-        suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not ids_given else ""
+        suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not (ids_given or taken) else ""
         for page, part in enumerate(source.parts, start=1):
             table, reasons = read_part(part)
             failures += [(source.name, page, reason) for reason in reasons]
