@@ -6,15 +6,15 @@ import glob
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.scans.images import IMAGE_SUFFIXES, check_size, decode, opened
+from linkage.scans.images import FORMATS, IMAGE_SUFFIXES, check_size, decode, guarded
 from linkage.scans.mets import read_mets
 
 SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
@@ -81,40 +81,83 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
     return sorted(found.values())
 
 
-def count_pages(path: Path) -> int:
-    """Number of pages of a source, at least 1; nothing is decoded.
+class OpenSource:
+    """A source held open, in a `with` block: the way to its next page does not lead past all pages before.
 
-    A TIFF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
+    After an InputError of `page` it is to be closed: what the damage did to the reader is not known.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: not a page source, damaged, encrypted or without pages.
     """
-    if _is_pdf(path):
-        with _pdf(path) as document:
-            return len(document)
-    with opened(path) as image:
-        return _count_frames(image) if image.format == "TIFF" else 1
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_pdf = _is_pdf(path)
+        with self._guarded():
+            if self._is_pdf:
+                import pypdfium2
+
+                self._document: Any = pypdfium2.PdfDocument(path)
+            else:
+                self._document = Image.open(path, formats=FORMATS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._document.close()
+
+    def count(self) -> int:
+        """Number of pages, at least 1; nothing is decoded.
+
+        A TIFF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
+        """
+        if self._is_pdf:
+            return len(self._document)
+        with self._guarded():
+            return _count_frames(self._document) if self._document.format == "TIFF" else 1
+
+    def page(self, number: int, *, dpi: int, max_megapixels: float) -> Page:
+        """Decode or render one page, another one at each call.
+
+        Args:
+            number: page, from 1.
+            dpi: resolution for PDF pages; images keep their own pixels.
+            max_megapixels: larger pages are refused before they are decoded or rendered.
+
+        Raises:
+            InputError: the reason why this page cannot be had.
+        """
+        with self._guarded():
+            if self._is_pdf:
+                return _render(self._document, number, dpi, max_megapixels)
+            if number > 1:
+                self._document.seek(number - 1)
+            page = Page(decode(self._document, max_megapixels))
+            self._document.im = None  # `decode` made a copy
+            return page
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return _pdf_guarded(self._path) if self._is_pdf else guarded()
+
+
+def count_pages(path: Path) -> int:
+    """Number of pages of a source; see `OpenSource`."""
+    with OpenSource(path) as source:
+        return source.count()
 
 
 def read_page(path: Path, number: int, *, dpi: int, max_megapixels: float) -> Page:
-    """Decode or render one page.
-
-    Args:
-        path: the source.
-        number: page, from 1.
-        dpi: resolution for PDF pages; images keep their own pixels.
-        max_megapixels: larger pages are refused before they are decoded or rendered.
-
-    Raises:
-        InputError: the reason why this page cannot be had.
-    """
-    if _is_pdf(path):
-        with _pdf(path) as document:
-            return _render(document, number, dpi, max_megapixels)
-    with opened(path) as image:
-        if number > 1:
-            image.seek(number - 1)
-        return Page(decode(image, max_megapixels))
+    """Decode or render one page of a source; see `OpenSource.page`."""
+    with OpenSource(path) as source:
+        return source.page(number, dpi=dpi, max_megapixels=max_megapixels)
 
 
 def _matches(entry: Path) -> list[Path]:
@@ -199,12 +242,11 @@ def _count_frames(image: Image.Image) -> int:
 
 
 @contextmanager
-def _pdf(path: Path) -> Iterator[Any]:
+def _pdf_guarded(path: Path) -> Iterator[None]:
     import pypdfium2
 
     try:
-        with pypdfium2.PdfDocument(path) as document:
-            yield document
+        yield
     except pypdfium2.PdfiumError:
         # PDFium's own reason may be that of an earlier file: it sets none for a document without pages.
         if _mentions_encryption(path):
@@ -221,7 +263,9 @@ def _mentions_encryption(path: Path) -> bool:
 def _render(document: Any, number: int, dpi: int, max_megapixels: float) -> Page:
     scale = dpi / POINTS_PER_INCH
     page = document[number - 1]
-    width, height = page.get_size()
-    check_size(round(width * scale), round(height * scale), max_megapixels)
-    image = page.render(scale=scale).to_pil().convert("RGB")
-    return Page(image, scale)
+    try:
+        width, height = page.get_size()
+        check_size(round(width * scale), round(height * scale), max_megapixels)
+        return Page(page.render(scale=scale).to_pil().convert("RGB"), scale)
+    finally:
+        page.close()
