@@ -129,7 +129,6 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> Ing
         ids_given=job.ids_given,
         ids_may_repeat=job.config.ocr == "file",
         facts={
-            "settings": job.settings,
             "signature": signature,
             "content": content,
             "sources": len(surveyed),
@@ -141,19 +140,19 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> Ing
 
 def _survey(job: Job, workers: Workers) -> dict[Source, Surveyed]:
     seen: dict[tuple[Path, ...], Surveyed] = {}
-    sound = [job.files(source) for source in job.sources if not source.reason]
-    with progress("looking at files", len(sound), "files") as advance:
-        for files, result in workers.run(survey, sound, _seconds_to_hash):
-            seen[files] = Surveyed(reason=result.reason) if isinstance(result, Lost) else result
+    with progress("looking at files", len(job.sources), "files") as advance:
+        files = (job.files(source) for source in job.sources if not source.reason)
+        for paths, result in workers.run(survey, files, _seconds_to_hash):
+            seen[paths] = Surveyed(reason=result.reason) if isinstance(result, Lost) else result
             advance()
     unreadable = {source: Surveyed(reason=source.reason) for source in job.sources if source.reason}
     return {source: unreadable.get(source) or seen[job.files(source)] for source in job.sources}
 
 
-def _seconds_to_hash(files: tuple[Path, ...]) -> float:
+def _seconds_to_hash(paths: tuple[Path, ...]) -> float:
     """How long reading files from end to end may take."""
     try:
-        return sum(path.stat().st_size for path in files) / _SLOWEST_DISK
+        return sum(path.stat().st_size for path in paths) / _SLOWEST_DISK
     except OSError:
         return 0.0
 

@@ -21,7 +21,7 @@ from linkage.ocr.engines import make_engine
 from linkage.scans.pages import Source
 from linkage.transcripts.find import find_transcripts
 
-VERSION = 3
+VERSION = 2
 """Raised whenever the same page and settings would give other records."""
 
 _NOT_SETTINGS = {
@@ -47,12 +47,12 @@ class Job:
         boxes = read_boxes(config.boxes) if config.boxes else None
         self.columns = boxes.columns if boxes else ()
         self.ids_given = boxes is not None and boxes.ids_given
+        self._transcripts = find_transcripts(sources) if config.ocr == "file" else {}
         self._given: dict[str, dict[int, list[GivenBox]]] = {}
         for name, rows in (boxes.assign(sources) if boxes else {}).items():
             self._given[name] = defaultdict(list)
             for box in rows:
                 self._given[name][box.page].append(box)
-        self._transcripts = find_transcripts(sources) if config.ocr == "file" else {}
         self.settings = _digest(
             VERSION, self.engine.name, config.model_dump(mode="json", exclude=_NOT_SETTINGS), self.columns
         )
@@ -88,7 +88,7 @@ class Job:
         beyond = sorted(page for page in self._given.get(source.name, ()) if page > seen.pages > 0)
         reasons = [seen.reason] if seen.reason else []
         reasons += [f"boxes are given for page {page}, but it has {seen.pages}" for page in beyond]
-        return Merged(source.name, seen.sha256, parts, reasons)
+        return Merged(source.name, seen.sha256, self._key(source, seen), parts, reasons)
 
     def seed(self, before: Finished, surveyed: dict[Source, Surveyed], *, failed: bool) -> None:
         """Make parts of the pages of the earlier table `out` that are still wanted, without reading their scans.
@@ -98,8 +98,6 @@ class Job:
             surveyed: what is wanted now.
             failed: also of pages that were set aside.
         """
-        if before.facts["settings"] != self.settings or self._given or self._transcripts:
-            return  # the list of pages knows their content, but neither boxes nor transcripts
         wanted = {source.name: (source, seen) for source, seen in surveyed.items()}
         tasks: list[Task] = []
         copies: Counter[str] = Counter()
@@ -109,7 +107,7 @@ class Job:
                 name = note.source
                 copies[note.sha256] += 1
                 source, seen = wanted.get(name, (None, Surveyed()))
-                tasks = list(self.tasks(source, seen)) if source and seen.sha256 == note.sha256 else []
+                tasks = list(self.tasks(source, seen)) if source and self._key(source, seen) == note.key else []
             if note.page is None or note.page > len(tasks) or (note.reasons and not failed):
                 continue
             part = tasks[note.page - 1].part

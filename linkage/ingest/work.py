@@ -99,14 +99,14 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
             page = source.page(task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
             note.facts.update(width=page.image.width, height=page.image.height)
             name = engine.name
-            outside: list[str] = []
             if config.ocr == "file":
                 regions, outside, name = transcribed_regions(page, task.transcript, config, task.given)
+                note.reasons.extend(outside)
             elif config.regions == "boxes":
                 regions, outside = given_regions(page, engine, task.given)
+                note.reasons.extend(outside)
             else:
                 regions = find_regions(page, config, engine)
-            note.reasons.extend(outside)
             rows = rows_of(task.sha256, task.page, page, regions, config.padding, name)
     except InputError as error:
         note.reasons.append(str(error))
