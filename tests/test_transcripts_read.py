@@ -253,6 +253,17 @@ def test_absurd_numbers_are_none(text: str | None) -> None:
     assert number(text) is None
 
 
+def test_long_nonsense_takes_no_time(tmp_path: Path) -> None:
+    many = 300_000
+    page = PAGE.format(version="x", coords=f'points="{"1" * many}x"').replace("structure", "a" * many)
+    assert len(read(tmp_path, page).pages[0].blocks) == 3
+    assert number("1" * many + "x") is None
+    with pytest.raises(InputError):
+        read(tmp_path, "<!---->" * many + "<b>")
+    alto = ALTO.format(version=4, unit="pixel").replace('WIDTH="1000"', f'WIDTH="{"9" * many}"')
+    assert read(tmp_path, alto).pages[0].width == 0
+
+
 def test_numbers_are_read_whatever_parts_them() -> None:
     assert numbers("1,2 3.5,-4") == [1, 2, 3.5, -4]
     assert numbers("1,2 1e99,3") == []

@@ -32,6 +32,7 @@ FORMATS: dict[str, tuple[str, Callable[[TranscriptPage, str, str, str], Any]]] =
 }
 """Suffix and writer of each format."""
 
+_NEAR = 200  # words of a line that the next word is compared with: no line has more
 _EDGES = ["x0", "y0", "x1", "y1"]
 
 
@@ -191,10 +192,11 @@ def _span(word: Piece, vertical: bool) -> FloatBox:
 
 def _begins_line(span: FloatBox, line: list[FloatBox]) -> bool:
     """Whether a word stands beyond the line's word that is nearest to it along the line, which may slope."""
-    gap, nearest = min((max(other[0] - span[2], span[0] - other[2]), other) for other in line)
+    near = line[-_NEAR:]
+    gap, nearest = min((max(other[0] - span[2], span[0] - other[2]), other) for other in near)
     beyond = (span[1] + span[3]) / 2 > nearest[3]
     turns_back = span[0] < line[-1][0] or gap < 0
-    return (beyond and turns_back) or span[1] >= max(other[3] for other in line)
+    return (beyond and turns_back) or span[1] >= max(other[3] for other in near)
 
 
 def _hull(words: list[Piece]) -> FloatBox:
