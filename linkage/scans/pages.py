@@ -69,14 +69,14 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
 def count_pages(path: Path) -> int:
     """Number of pages of a source, at least 1; nothing is decoded.
 
-    A TIFF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
+    A TIFF or PDF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
 
     Raises:
         InputError: not a page source, damaged, encrypted or without pages.
     """
     if _is_pdf(path):
         with _pdf(path) as document:
-            return len(document)
+            return _count_sheets(document)
     with opened(path) as image:
         return _count_frames(image) if image.format == "TIFF" else 1
 
@@ -161,6 +161,24 @@ def _count_frames(image: Image.Image) -> int:
         count += 1
 
 
+def _count_sheets(document: Any) -> int:
+    """Pages of a PDF up to the last that is there, and one more where it claims to have more, be it a million."""
+    claimed = there = len(document)
+    while there > 1 and not _has_page(document, there - 1):
+        there -= 1
+    return min(there + 1, claimed)
+
+
+def _has_page(document: Any, index: int) -> bool:
+    import pypdfium2
+
+    try:
+        document.get_page_size(index)
+    except pypdfium2.PdfiumError:
+        return False
+    return True
+
+
 @contextmanager
 def _pdf(path: Path) -> Iterator[Any]:
     import pypdfium2
@@ -183,8 +201,7 @@ def _mentions_encryption(path: Path) -> bool:
 
 def _render(document: Any, number: int, dpi: int, max_megapixels: float) -> Page:
     scale = dpi / POINTS_PER_INCH
-    page = document[number - 1]
-    width, height = page.get_size()
+    width, height = document.get_page_size(number - 1)  # before the page is loaded, which costs what its content asks
     check_size(round(width * scale), round(height * scale), max_megapixels)
-    image = page.render(scale=scale).to_pil().convert("RGB")
+    image = document[number - 1].render(scale=scale).to_pil().convert("RGB")
     return Page(image, scale)
