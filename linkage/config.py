@@ -6,11 +6,21 @@ Every key has a default that works; an unknown key is an error, and all problems
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from linkage.errors import ConfigError
 from linkage.text import Folding, fold_by
@@ -39,9 +49,24 @@ class IngestConfig(Section):
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
     max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
     padding: int = Field(4, ge=0, le=200, description="pixels of margin around a region's crop")
-    workers: int = Field(0, ge=0, description="worker processes; 0 = one per core")
-    page_seconds: float = Field(120.0, gt=0, description="time limit for reading one page")
-    max_failures: float = Field(0.1, ge=0, le=1, description="share of pages set aside that fails the run")
+    workers: int = Field(0, ge=0, description="worker processes, of one thread each; 0 = one per core")
+    recycle: int = Field(200, ge=1, description="pages after which a worker process makes room for a new one")
+    page_seconds: float = Field(120.0, gt=0, description="time limit for one page, decoding and rendering included")
+    page_memory: ByteSize = Field(
+        ByteSize(4 * 10**9), ge=10**8, description="memory that one page may take in its worker process, e.g. 4G"
+    )
+    max_failures: float = Field(
+        0.1, ge=0, le=1, description="share of pages set aside from which the run fails, e.g. 0.01 or 1%"
+    )
+
+    @field_validator("max_failures", mode="before")
+    @classmethod
+    def _percent(cls, value: Any) -> Any:
+        """1% is 0.01."""
+        if isinstance(value, str) and value.strip().endswith("%"):
+            with suppress(ValueError):
+                return float(value.strip()[:-1]) / 100
+        return value
 
     @model_validator(mode="after")
     def _boxes_need_a_file(self) -> IngestConfig:

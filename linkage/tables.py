@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError, InputError, storage_error
 
 SCHEMA_VERSION = 1
 
@@ -93,6 +93,10 @@ COLUMNS: dict[str, Column] = {
     "n_records": Column("integer", "records of the entity; in a crosswalk: records that went this way"),
     "n_sources": Column("integer", "distinct source files of the entity's records"),
     "min_score": Column("number", "lowest pooled cosine of a member to the exemplar; empty for one record"),
+    "status": Column("text", "read, or failed: the page (without a page: the whole file) was set aside"),
+    "records": Column("integer", "records that the page gave"),
+    "width": Column("integer", "width of the page in pixels, as decoded or rendered; empty: it was not"),
+    "height": Column("integer", "height of the page in pixels"),
     "reason": Column("text", "why the input was set aside"),
     "old_entity_id": Column("text", "the entity of the records after the first of two runs; empty: none yet"),
     "new_entity_id": Column("text", "the entity of the same records after the second run; empty: none any more"),
@@ -117,12 +121,20 @@ def unescape_cell(text: str) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed.
+
+    Raises:
+        StorageError: the disk is full, or must not be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if no_room := storage_error(error, path):
+            raise no_room from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ A case is known by seed, kind and number: `fuzz.py --seed 0 --only pdf --case 73
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import os
 import signal
@@ -36,13 +37,14 @@ OUTCOMES = ("accepted", "refused", "stopped", "crash", "hang", "memory", "escape
 WRONG = OUTCOMES[3:]
 _PATIENCE = 300.0  # seconds for a worker to import what it needs and to make a case
 _FASTEST = 1500.0  # megabytes that a worker may take between two looks at it
+_IDLE = 10  # times its processor time that a reader may sit there, on a busy machine
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may cost: seconds to be read, megabytes that the process grows by."""
+    """What one file may cost: seconds of processor time to be read, megabytes that the process grows by."""
 
-    seconds: float = 30.0
+    seconds: float = 20.0
     megabytes: float = 2500.0  # a progressive JPEG of ingest.max_megapixels = 200 takes 2000
 
 
@@ -95,6 +97,7 @@ class _Worker:
     def __init__(self, root: Path, seed: int, limits: Limits) -> None:
         self._root, self._seed, self._limits = root, seed, limits
         self.task: tuple[str, int] | None = None
+        self._reading = False
         self._number = 0
         self._start()
 
@@ -121,20 +124,28 @@ class _Worker:
                 if isinstance(message, Seen):
                     return message
                 self._since, self._reading, self._base = time.monotonic(), True, self._resident()
+                self._busy_before = self._busy()
         except EOFError:
             self._process.join(10)
         seconds = time.monotonic() - self._since
         if not self._process.is_alive():
+            if not self._reading:
+                raise RuntimeError(f"a worker cannot make case {self.task} of seed {self._seed}: {self._last_words()}")
             code = self._process.exitcode or 0
             return Seen("crash", f"{signal.Signals(-code).name if code < 0 else code}: {self._last_words()}", seconds)
         guarded = self.task is not None and READERS[self.task[0]] is scan
-        if seconds > (self._limits.seconds if self._reading else _PATIENCE):
+        if self._too_long(seconds):
             return self._stopped(Seen("stopped" if guarded else "hang", f"more than {seconds:.0f} s", seconds))
         grown = self._resident() - self._base
         if self._reading and grown > self._limits.megabytes:
             slow = not guarded or grown > self._limits.megabytes + _FASTEST
             return self._stopped(Seen("memory" if slow else "stopped", f"{grown:.0f} MB and growing", seconds, grown))
         return None
+
+    def _too_long(self, seconds: float) -> bool:
+        if not self._reading:
+            return seconds > _PATIENCE
+        return self._busy() - self._busy_before > self._limits.seconds or seconds > _IDLE * self._limits.seconds
 
     def end(self) -> None:
         """Stop the process."""
@@ -164,6 +175,13 @@ class _Worker:
             return float(psutil.Process(self._process.pid).memory_info().rss) / 2**20
         except psutil.Error:
             return 0.0
+
+    def _busy(self) -> float:
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
@@ -211,6 +229,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="also write the table as CSV")
     parser.add_argument("--keep", type=Path, default=Path("runs/fuzz"), help="folder for the files that did harm")
     options = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     kinds = options.only or list(READERS)
     tasks = [(kind, options.case) for kind in kinds] if options.case is not None else plan(options.files, kinds)
     results = fuzz(tasks, options.seed, workers=options.workers)

@@ -24,10 +24,10 @@ from linkage.text import Folding, fold_by
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-import fuzz  # noqa: E402
-from fuzzing import cases, samples  # noqa: E402
-from fuzzing.readers import READERS  # noqa: E402
-from fuzzing.watch import problem_of  # noqa: E402
+import fuzz
+from fuzzing import cases, samples
+from fuzzing.readers import READERS
+from fuzzing.watch import problem_of
 
 TEXT = st.text(st.characters(), max_size=20)
 AWKWARD = st.sampled_from(

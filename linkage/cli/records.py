@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, ConfigFile, Inputs, Overwrite, Settings, app, free
+from linkage.cli.app import AsJson, ConfigFile, Inputs, MaxFailures, Overwrite, Settings, app, free
 from linkage.console import print_summary
 
 
@@ -29,12 +29,18 @@ def ingest(
     workers: Annotated[int | None, typer.Option(help="Worker processes; 0 = one per core.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    overwrite: Overwrite = False,
+    max_failures: MaxFailures = None,
+    existing: Annotated[
+        str, typer.Option(help="An earlier --out: skip what is done, retry what was set aside, overwrite, or abort.")
+    ] = "skip",
     as_json: AsJson = False,
 ) -> None:
     """Read scans into records: one row per region, with its text and its crop.
 
     Example: linkage ingest scans/ --regions lines --lang eng --out records.parquet
+
+    Only what was set aside, with more time: linkage ingest scans/ --regions lines --lang eng --out records.parquet
+    --existing retry --set ingest.page_seconds=600
     """
     from linkage.config import load_config, update
     from linkage.ingest.ingest import ingest as ingest_scans
@@ -49,8 +55,9 @@ def ingest(
         psm=psm,
         dpi=dpi,
         workers=workers,
+        max_failures=max_failures,
     )
-    summary = ingest_scans(scans, out, section, existing="overwrite" if overwrite else "resume")
+    summary = ingest_scans(scans, out, section, existing=existing)
     print_summary(
         {
             "sources": summary.sources,

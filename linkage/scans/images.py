@@ -42,15 +42,19 @@ def open_image(data: bytes | Path, max_megapixels: float = 200.0) -> Image.Image
 
 @contextmanager
 def opened(data: bytes | Path) -> Iterator[Image.Image]:
-    """Open a picture without decoding it; any damage met inside the block becomes an InputError."""
+    """Open a picture without decoding it, inside `guarded`."""
+    with guarded(), Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image:
+        yield image
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Any damage of a picture met inside the block becomes an InputError."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None  # `decode` has a limit of its own, which Pillow's would forestall
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),  # of odd metadata
-            Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image,
-        ):
-            yield image
+        with warnings.catch_warnings(action="ignore"):  # of odd metadata
+            yield
     except InputError:
         raise
     except UnidentifiedImageError:

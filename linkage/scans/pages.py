@@ -6,15 +6,15 @@ import glob
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.scans.images import check_size, decode, opened
+from linkage.scans.images import FORMATS, check_size, decode, guarded
 
 SUFFIXES = frozenset(".pdf .png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split())
 POINTS_PER_INCH = 72.0
@@ -66,40 +66,83 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
     return sorted(Source(_name(path.relative_to(root)), path) for path in found)
 
 
-def count_pages(path: Path) -> int:
-    """Number of pages of a source, at least 1; nothing is decoded.
+class OpenSource:
+    """A source held open, in a `with` block: the way to its next page does not lead past all pages before.
 
-    A TIFF or PDF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
+    After an InputError of `page` it is to be closed: what the damage did to the reader is not known.
+
+    Args:
+        path: the file.
 
     Raises:
         InputError: not a page source, damaged, encrypted or without pages.
     """
-    if _is_pdf(path):
-        with _pdf(path) as document:
-            return _count_sheets(document)
-    with opened(path) as image:
-        return _count_frames(image) if image.format == "TIFF" else 1
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_pdf = _is_pdf(path)
+        with self._guarded():
+            if self._is_pdf:
+                import pypdfium2
+
+                self._document: Any = pypdfium2.PdfDocument(path)
+            else:
+                self._document = Image.open(path, formats=FORMATS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._document.close()
+
+    def count(self) -> int:
+        """Number of pages, at least 1; nothing is decoded.
+
+        A TIFF or PDF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
+        """
+        with self._guarded():
+            if self._is_pdf:
+                return _count_sheets(self._document)
+            return _count_frames(self._document) if self._document.format == "TIFF" else 1
+
+    def page(self, number: int, *, dpi: int, max_megapixels: float) -> Page:
+        """Decode or render one page, another one at each call.
+
+        Args:
+            number: page, from 1.
+            dpi: resolution for PDF pages; images keep their own pixels.
+            max_megapixels: larger pages are refused before they are decoded or rendered.
+
+        Raises:
+            InputError: the reason why this page cannot be had.
+        """
+        with self._guarded():
+            if self._is_pdf:
+                return _render(self._document, number, dpi, max_megapixels)
+            if number > 1:
+                self._document.seek(number - 1)
+            page = Page(decode(self._document, max_megapixels))
+            self._document.im = None  # `decode` made a copy
+            return page
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return _pdf_guarded(self._path) if self._is_pdf else guarded()
+
+
+def count_pages(path: Path) -> int:
+    """Number of pages of a source; see `OpenSource`."""
+    with OpenSource(path) as source:
+        return source.count()
 
 
 def read_page(path: Path, number: int, *, dpi: int, max_megapixels: float) -> Page:
-    """Decode or render one page.
-
-    Args:
-        path: the source.
-        number: page, from 1.
-        dpi: resolution for PDF pages; images keep their own pixels.
-        max_megapixels: larger pages are refused before they are decoded or rendered.
-
-    Raises:
-        InputError: the reason why this page cannot be had.
-    """
-    if _is_pdf(path):
-        with _pdf(path) as document:
-            return _render(document, number, dpi, max_megapixels)
-    with opened(path) as image:
-        if number > 1:
-            image.seek(number - 1)
-        return Page(decode(image, max_megapixels))
+    """Decode or render one page of a source; see `OpenSource.page`."""
+    with OpenSource(path) as source:
+        return source.page(number, dpi=dpi, max_megapixels=max_megapixels)
 
 
 def _matches(entry: Path) -> list[Path]:
@@ -180,12 +223,11 @@ def _has_page(document: Any, index: int) -> bool:
 
 
 @contextmanager
-def _pdf(path: Path) -> Iterator[Any]:
+def _pdf_guarded(path: Path) -> Iterator[None]:
     import pypdfium2
 
     try:
-        with pypdfium2.PdfDocument(path) as document:
-            yield document
+        yield
     except pypdfium2.PdfiumError:
         # PDFium's own reason may be that of an earlier file: it sets none for a document without pages.
         if _mentions_encryption(path):
@@ -203,5 +245,8 @@ def _render(document: Any, number: int, dpi: int, max_megapixels: float) -> Page
     scale = dpi / POINTS_PER_INCH
     width, height = document.get_page_size(number - 1)  # before the page is loaded, which costs what its content asks
     check_size(round(width * scale), round(height * scale), max_megapixels)
-    image = document[number - 1].render(scale=scale).to_pil().convert("RGB")
-    return Page(image, scale)
+    page = document[number - 1]
+    try:
+        return Page(page.render(scale=scale).to_pil().convert("RGB"), scale)
+    finally:
+        page.close()

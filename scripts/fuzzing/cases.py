@@ -8,7 +8,7 @@ from random import Random
 from fuzzing.mutations import damaged
 from fuzzing.samples import TEXT, Sample, samples_of
 
-_HOSTILE = 0.12  # share of the damaged files that began as hostile ones: they are slow
+_HOSTILE = 0.06  # share of the damaged files that began as hostile ones: they are slow
 
 
 def case(kind: str, seed: int, number: int) -> tuple[Sample, bool]:

@@ -19,7 +19,8 @@ def scan(folder: Path) -> str:
     """
     from linkage.config import IngestConfig
     from linkage.errors import InputError
-    from linkage.ingest.work import Task, make_part, read_part, survey
+    from linkage.ingest.parts import read_part
+    from linkage.ingest.work import Task, make_part, survey
     from linkage.ocr.engine import NoEngine
 
     (path,) = folder.iterdir()
@@ -33,9 +34,10 @@ def scan(folder: Path) -> str:
     for page in range(1, min(seen.pages, PAGES_READ) + 1):
         part = folder / f"{page}.parquet"
         make_part(Task(path, seen.sha256, page, part), config, NoEngine(), ())
-        table, reasons = read_part(part)
-        if reasons:
-            raise InputError(reasons[0])
+        table, note = read_part(part)
+        if note.reasons:
+            assert not note.reasons[0].startswith("a bug"), note.reasons[0]
+            raise InputError(note.reasons[0])
         assert len(table) == 1
         texts += table["text"].to_pylist()
     return " ".join(texts)
