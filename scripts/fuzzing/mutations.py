@@ -14,8 +14,8 @@ _SIZES = (0, 1, 2, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**24, 2**31 
 _NUMBERS = ("0", "-1", "1e308", "1e999", "-inf", "nan", "9" * 25, "9" * 5000, "2147483648", "0x7fffffffffffffff", "١٢")
 _PLACES = ("../outside/secret.png", "/etc/passwd", "..\\secret.png", "a/../../outside/secret.png", "file:///etc/passwd")
 _CELLS = (
-    "=1+1", "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", '"', '""', "'", "'=1", ",", "a,b,c", "a\nb", "a\r\nb",
-    "\0", "\x1b[2J", "\x7f", "\u2028", "\u202e", "\ufeff", "\ud800", "é" * 300, "NA", "null", "none", "true", "[]", "{}",
+    "=1+1", "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", '"', "'", "'=1", ",", "a,b,c", "a\nb", "a\r\nb",
+    "\0", "\x1b[2J", "\x7f", "\u2028", "\u202e", "\ufeff", "\ud800", "é" * 300, "NA", "null", "none", "true", "[]",
     "&lt;", "&amp;", "&", "<", ">", "<![CDATA[", "]]>", "<!--", "&#0;", "&#x110000;", "<a>", "</a>", "<?xml?>",
     "!!python/object/apply:os.system [touch escaped]", "!!binary aGk=", "!!set {a, b}", "&a [*a]", "*b", "? ", "<<: 1",
     "2001-99-99", "2001-02-30 99:99:99", "0o9", "1_000", "12:30:45", "---", "...", "- - - -", "{a: {b: {c: [", "%TAG",
@@ -59,7 +59,7 @@ def _range(data: bytes, dice: Random) -> tuple[int, int]:
 
 def _flip(data: bytes, dice: Random, _: bytes) -> bytes:
     changed = bytearray(data)
-    for _ in range(dice.choice((1, 1, 2, 4, 16, 64)) if data else 0):
+    for _bit in range(dice.choice((1, 1, 2, 4, 16, 64)) if data else 0):
         changed[_place(data, dice)] ^= 1 << dice.randrange(8)
     return bytes(changed)
 

@@ -1,4 +1,4 @@
-"""Valid files of every kind that Linkage reads, made on the spot: small, and between them using what a format offers."""
+"""Valid files of every kind that Linkage reads, made on the spot: small, using what their formats offer."""
 
 from __future__ import annotations
 

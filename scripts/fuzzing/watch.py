@@ -119,11 +119,12 @@ def problem_of(message: str, names: set[str] | None) -> str:
 
 
 class _Watch:
-    """The folder of a worker: `case` for the files, surrounded by what no reader may touch."""
+    """The folder of a worker: `folder` for the files of a case, surrounded by what no reader may touch."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.folder = root / "case"
+        self._cases = 0
+        self.folder = root / "0"
         self._on = False
         self._escape = ""
         outside, cwd = root / "outside", root / "cwd"
@@ -136,8 +137,10 @@ class _Watch:
         sys.addaudithook(self._hear)
 
     def fresh(self) -> None:
-        """Empty the folder of the case."""
+        """Remove the folder of the case, and make one of another name: readers may hold a file open by its path."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._cases += 1
+        self.folder = self.root / str(self._cases)
         self.folder.mkdir()
 
     @contextmanager
