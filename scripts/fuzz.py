@@ -33,6 +33,8 @@ from fuzzing.cases import case, write
 from fuzzing.readers import READERS, scan, sharing
 from fuzzing.watch import Seen, work
 
+from linkage.progress import progress
+
 OUTCOMES = ("accepted", "refused", "stopped", "crash", "hang", "memory", "escape")
 WRONG = OUTCOMES[3:]
 _PATIENCE = 300.0  # seconds for a worker to import what it needs and to make a case
@@ -64,15 +66,16 @@ def plan(files: int, kinds: Sequence[str]) -> list[tuple[str, int]]:
     return [(kind, number) for kind, count in counts.items() for number in range(count)]
 
 
-def fuzz(
-    tasks: Sequence[tuple[str, int]], seed: int, *, workers: int = 2, limits: Limits | None = None
-) -> list[Result]:
+def fuzz(tasks: Sequence[tuple[str, int]], seed: int, *, workers: int = 2) -> list[Result]:
     """Have every case read in worker processes; a worker that dies or must be killed is replaced."""
-    limits = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-        crew = [_Worker(Path(scratch, f"{n}"), seed, limits) for n in range(workers)]
+    results = []
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch, progress("fuzz", len(tasks), "files") as advance:
+        crew = [_Worker(Path(scratch, f"{n}"), seed, Limits()) for n in range(workers)]
         try:
-            return list(_results(crew, tasks))
+            for result in _results(crew, tasks):
+                results.append(result)
+                advance()
+            return results
         finally:
             for worker in crew:
                 worker.end()
