@@ -25,7 +25,7 @@ from pydantic import (
 from linkage.errors import ConfigError
 from linkage.text import Folding, fold_by
 
-RegionKind = Literal["page", "lines", "blocks", "header", "boxes"]
+RegionKind = Literal["page", "lines", "blocks", "header", "boxes", "tagged"]
 Device = Literal["auto", "cpu", "cuda"]
 OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
 """What the scorer compares by itself: each has a column `<name>_score` of the links table."""
@@ -43,7 +43,10 @@ class IngestConfig(Section):
     regions: RegionKind = Field("lines", description="what becomes a record")
     header_lines: int = Field(0, ge=0, description="header: the first N lines; 0 = the first text block")
     boxes: Path | None = Field(None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]")
-    ocr: Literal["tesseract", "none"] = Field("tesseract", description="OCR engine")
+    tag: str = Field("", description="tagged: the blocks and lines that their transcript calls this")
+    ocr: Literal["tesseract", "file", "none"] = Field(
+        "tesseract", description="OCR engine; file: an ALTO, PAGE or hOCR file beside each source"
+    )
     languages: tuple[str, ...] = Field(("eng",), min_length=1, description="Tesseract language codes")
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
@@ -72,6 +75,12 @@ class IngestConfig(Section):
     def _boxes_need_a_file(self) -> IngestConfig:
         if (self.regions == "boxes") != (self.boxes is not None):
             raise ValueError("`regions: boxes` and `boxes: FILE.csv` go together")
+        return self
+
+    @model_validator(mode="after")
+    def _tags_are_in_files(self) -> IngestConfig:
+        if (self.regions == "tagged") != bool(self.tag) or (self.tag and self.ocr != "file"):
+            raise ValueError("`regions: tagged`, `tag: NAME` and `ocr: file` go together")
         return self
 
 

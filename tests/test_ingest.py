@@ -72,6 +72,14 @@ def test_pages_become_records_with_provenance(scans: Path, tmp_path: Path) -> No
     assert sorted(path.name for path in out.parent.iterdir()) == ["failures.csv", "pages.csv", "records.parquet"]
 
 
+def test_other_boxes_give_other_records_at_once(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.parquet"
+    for right in (20, 30):
+        table = "source,x0,y0,x1,y1\np0.png,0,0,10,10\np1.png,0,0," + f"{right},10\n"
+        ingest([scans], out, boxes_config(tmp_path, table))
+        assert Records.open(out).frame["x1"].tolist() == [10, right]
+
+
 def test_a_finished_table_is_kept_until_something_changes(scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "records.parquet"
     ingest([scans], out, WHOLE_PAGES)

@@ -16,13 +16,16 @@ def ingest(
     scans: Inputs,
     out: Annotated[Path, typer.Option(help="Records table to write (.parquet); a cut-off call is continued.")],
     regions: Annotated[
-        str | None, typer.Option(help="What becomes a record: page, lines, blocks, header or boxes.")
+        str | None, typer.Option(help="What becomes a record: page, lines, blocks, header, boxes or tagged.")
     ] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")
     ] = None,
     header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
-    ocr: Annotated[str | None, typer.Option(help="OCR engine: tesseract or none.")] = None,
+    tag: Annotated[str | None, typer.Option(help="tagged: what the transcript calls these blocks or lines.")] = None,
+    ocr: Annotated[
+        str | None, typer.Option(help="OCR engine: tesseract, none, or file: ALTO, PAGE or hOCR beside each scan.")
+    ] = None,
     lang: Annotated[str | None, typer.Option(help="Tesseract languages, e.g. eng+jpn.")] = None,
     psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
@@ -50,6 +53,7 @@ def ingest(
         regions=regions,
         boxes=boxes,
         header_lines=header_lines,
+        tag=tag,
         ocr=ocr,
         languages=lang.split("+") if lang else None,
         psm=psm,

@@ -127,8 +127,8 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> Ing
         job.out,
         columns=job.columns,
         ids_given=job.ids_given,
+        ids_may_repeat=job.config.ocr == "file",
         facts={
-            "settings": job.settings,
             "signature": signature,
             "content": content,
             "sources": len(surveyed),
@@ -139,18 +139,20 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> Ing
 
 
 def _survey(job: Job, workers: Workers) -> dict[Source, Surveyed]:
-    seen: dict[Path, Surveyed] = {}
+    seen: dict[tuple[Path, ...], Surveyed] = {}
     with progress("looking at files", len(job.sources), "files") as advance:
-        for path, result in workers.run(survey, (source.path for source in job.sources), _seconds_to_hash):
-            seen[path] = Surveyed(reason=result.reason) if isinstance(result, Lost) else result
+        files = (job.files(source) for source in job.sources if not source.reason)
+        for paths, result in workers.run(survey, files, _seconds_to_hash):
+            seen[paths] = Surveyed(reason=result.reason) if isinstance(result, Lost) else result
             advance()
-    return {source: seen[source.path] for source in job.sources}
+    unreadable = {source: Surveyed(reason=source.reason) for source in job.sources if source.reason}
+    return {source: unreadable.get(source) or seen[job.files(source)] for source in job.sources}
 
 
-def _seconds_to_hash(path: Path) -> float:
-    """How long reading a file from end to end may take."""
+def _seconds_to_hash(paths: tuple[Path, ...]) -> float:
+    """How long reading files from end to end may take."""
     try:
-        return path.stat().st_size / _SLOWEST_DISK
+        return sum(path.stat().st_size for path in paths) / _SLOWEST_DISK
     except OSError:
         return 0.0
 

@@ -19,6 +19,7 @@ from linkage.layout.boxes import GivenBox, read_boxes
 from linkage.ocr.engine import Engine
 from linkage.ocr.engines import make_engine
 from linkage.scans.pages import Source
+from linkage.transcripts.find import find_transcripts
 
 VERSION = 2
 """Raised whenever the same page and settings would give other records."""
@@ -46,6 +47,7 @@ class Job:
         boxes = read_boxes(config.boxes) if config.boxes else None
         self.columns = boxes.columns if boxes else ()
         self.ids_given = boxes is not None and boxes.ids_given
+        self._transcripts = find_transcripts(sources) if config.ocr == "file" else {}
         self._given: dict[str, dict[int, list[GivenBox]]] = {}
         for name, rows in (boxes.assign(sources) if boxes else {}).items():
             self._given[name] = defaultdict(list)
@@ -57,8 +59,14 @@ class Job:
 
     def signature(self) -> str:
         """Digest of names, sizes and times: while it stays, nothing need be read to know that nothing changed."""
-        files = [(source.name, _stat(source.path), self._boxes(source)) for source in self.sources]
+        files = [
+            (source.name, [_stat(path) for path in self.files(source)], self._boxes(source)) for source in self.sources
+        ]
         return _digest(self.settings, files)
+
+    def files(self, source: Source) -> tuple[Path, ...]:
+        """The file of a source and those of its transcripts."""
+        return source.path, *(self._transcripts[source].files if source in self._transcripts else ())
 
     def content(self, surveyed: dict[Source, Surveyed]) -> str:
         """Digest of names and contents."""
@@ -71,7 +79,8 @@ class Job:
         given = self._given.get(source.name, {})
         for page in range(1, seen.pages + 1):
             part = self.folder / "parts" / key[:2] / f"{key}-{page}.parquet"
-            yield Task(source.path, seen.sha256, page, part, tuple(given.get(page, ())))
+            transcript = self._transcripts[source].page(page) if source in self._transcripts else None
+            yield Task(source.path, seen.sha256, page, part, tuple(given.get(page, ())), transcript)
 
     def merged(self, source: Source, seen: Surveyed) -> Merged:
         """The parts of a source, and what is wrong with it as a whole."""
@@ -79,7 +88,7 @@ class Job:
         beyond = sorted(page for page in self._given.get(source.name, ()) if page > seen.pages > 0)
         reasons = [seen.reason] if seen.reason else []
         reasons += [f"boxes are given for page {page}, but it has {seen.pages}" for page in beyond]
-        return Merged(source.name, seen.sha256, parts, reasons)
+        return Merged(source.name, seen.sha256, self._key(source, seen), parts, reasons)
 
     def seed(self, before: Finished, surveyed: dict[Source, Surveyed], *, failed: bool) -> None:
         """Make parts of the pages of the earlier table `out` that are still wanted, without reading their scans.
@@ -89,8 +98,6 @@ class Job:
             surveyed: what is wanted now.
             failed: also of pages that were set aside.
         """
-        if before.facts["settings"] != self.settings:
-            return
         wanted = {source.name: (source, seen) for source, seen in surveyed.items()}
         tasks: list[Task] = []
         copies: Counter[str] = Counter()
@@ -100,7 +107,7 @@ class Job:
                 name = note.source
                 copies[note.sha256] += 1
                 source, seen = wanted.get(name, (None, Surveyed()))
-                tasks = list(self.tasks(source, seen)) if source and seen.sha256 == note.sha256 else []
+                tasks = list(self.tasks(source, seen)) if source and self._key(source, seen) == note.key else []
             if note.page is None or note.page > len(tasks) or (note.reasons and not failed):
                 continue
             part = tasks[note.page - 1].part
@@ -117,7 +124,7 @@ class Job:
         return rows.set_column(source, schema.field(source), pa.nulls(len(rows), pa.string())).cast(schema)
 
     def _key(self, source: Source, seen: Surveyed) -> str:
-        return _digest(seen.sha256, self.settings, self._boxes(source))[:32]
+        return _digest(seen.sha256, self.settings, self._boxes(source), seen.transcripts)[:32]
 
     def _boxes(self, source: Source) -> list[str]:
         return [repr(box) for boxes in self._given.get(source.name, {}).values() for box in boxes]

@@ -26,10 +26,14 @@ _FACTS, _PAGES = b"linkage.ingest", b"linkage.pages"
 
 @dataclass(frozen=True)
 class Merged:
-    """One source to merge: its parts in the order of pages, and what is wrong with the source as a whole."""
+    """One source to merge: its parts in the order of pages, and what is wrong with the source as a whole.
+
+    `key` is a digest of all that its rows were made from.
+    """
 
     name: str
     sha256: str
+    key: str
     parts: Sequence[Path]
     reasons: Sequence[str] = ()
 
@@ -39,7 +43,7 @@ class PageNote:
     """What a finished table keeps of one page, or of what is wrong with a source as a whole (`page` None).
 
     Attributes:
-        source, sha256: the file and its content's hash.
+        source, sha256, key: as of `Merged`.
         page: from 1.
         records: rows of the page.
         reasons: why it, or some of its given boxes, were set aside.
@@ -48,6 +52,7 @@ class PageNote:
 
     source: str
     sha256: str
+    key: str
     page: int | None
     records: int
     reasons: list[str]
@@ -84,7 +89,13 @@ def failures_path(out: Path) -> Path:
 
 
 def merge_parts(
-    sources: Iterable[Merged], out: Path, *, columns: Sequence[str], ids_given: bool, facts: Mapping[str, Any]
+    sources: Iterable[Merged],
+    out: Path,
+    *,
+    columns: Sequence[str],
+    ids_given: bool,
+    ids_may_repeat: bool,
+    facts: Mapping[str, Any],
 ) -> Finished:
     """Write all parts, in order, into `out` (Parquet, zstd) atomically, after the lists beside it.
 
@@ -95,13 +106,15 @@ def merge_parts(
         out: file to write.
         columns: the user's own columns.
         ids_given: ids are the user's and stay; else those of a source whose content came before get "-2", "-3", ...
+        ids_may_repeat: some ids come from the user's files, unchecked: later ones of a kind get "-2", "-3", ..., too.
         facts: JSON values, kept in the file.
     """
     finished = Finished(dict(facts), [])
     schema = part_schema(columns)
     with replacing(out) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for group in _groups(_tables(sources, finished.pages, ids_given), schema):
+            tables = _tables(sources, finished.pages, ids_given, _Ids() if ids_may_repeat else None)
+            for group in _groups(tables, schema):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
             writer.add_key_value_metadata({_FACTS: json.dumps(finished.facts), _PAGES: _packed(finished.pages)})
         finished.write_lists(out)
@@ -151,19 +164,38 @@ def _unpacked(data: bytes) -> list[PageNote]:
     return [PageNote(*row) for row in json.loads(zlib.decompress(base64.b64decode(data)))]
 
 
-def _tables(sources: Iterable[Merged], pages: list[PageNote], ids_given: bool) -> Iterator[pa.Table]:
+class _Ids:
+    """The ids that are taken."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+
+    def free(self, name: str) -> str:
+        """The id, or with a number behind it that makes it a new one; taken from now on."""
+        found = name
+        while found in self._times:
+            self._times[name] += 1
+            found = f"{name}-{self._times[name]}"
+        self._times[found] = 1
+        return found
+
+
+def _tables(
+    sources: Iterable[Merged], pages: list[PageNote], ids_given: bool, taken: _Ids | None
+) -> Iterator[pa.Table]:
     """Tables of the parts with `source` and final ids; appends to `pages` on the way."""
     copies: Counter[str] = Counter()
     for source in sources:
         if source.reasons:
-            pages.append(PageNote(source.name, source.sha256, None, 0, list(source.reasons), {}))
+            pages.append(PageNote(source.name, source.sha256, source.key, None, 0, list(source.reasons), {}))
         copies[source.sha256] += 1
         suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not ids_given else ""
         for page, part in enumerate(source.parts, start=1):
             table, note = read_part(part)
-            pages.append(PageNote(source.name, source.sha256, page, len(table), note.reasons, note.facts))
+            pages.append(PageNote(source.name, source.sha256, source.key, page, len(table), note.reasons, note.facts))
             names = pa.array([source.name] * len(table), pa.string())
-            ids = pa.array([name + suffix for name in table["record_id"].to_pylist()], pa.string())
+            ids = [name + suffix for name in table["record_id"].to_pylist()]
+            ids = pa.array(list(map(taken.free, ids)) if taken else ids, pa.string())
             table = table.set_column(table.schema.get_field_index("source"), "source", names)
             yield table.set_column(0, table.schema.field("record_id"), ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from linkage.layout.regions import Region
-from linkage.ocr.engine import Box
+from linkage.ocr.engine import Box, Word
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
 from linkage.scans.pages import Page
@@ -35,19 +36,21 @@ def rows_of(
         place = ",".join(map(str, region.box))
         seen[place] += 1
         name = place if seen[place] == 1 else f"{place}#{seen[place]}"
-        given = region.given.record_id if region.given else ""
+        given = region.given.record_id if region.given else region.record_id
         row: dict[str, Any] = dict(region.given.extra if region.given else ())
         row |= {
             "record_id": given or record_id(sha256, number, name),
             "source_sha256": sha256,
             "page": number,
+            "page_width": page.image.width,
+            "page_height": page.image.height,
             "polygon": " ".join(f"{x},{y}" for x, y in region.polygon),
             "direction": "vertical" if region.vertical else "horizontal",
             "text": region.text,
             "text_raw": region.text_raw,
             "ocr_engine": engine,
             "ocr_confidence": region.confidence,
-            "words": [_edges(word.box) | {"text": word.text, "confidence": word.confidence} for word in region.words],
+            "words": [_edges(word.box) | {"text": word.text, "confidence": _known(word)} for word in region.words],
             "crop": encode_crop(crop_of(page.image, region, padding)),
         }
         rows.append(row | _edges(region.box))
@@ -72,6 +75,10 @@ def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
     filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
     filled.paste(crop, mask=mask)
     return filled
+
+
+def _known(word: Word) -> float | None:
+    return None if math.isnan(word.confidence) else word.confidence
 
 
 def _edges(box: Box) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import find_regions, given_regions
 from linkage.ocr.engine import Engine
 from linkage.scans.pages import OpenSource, count_pages
+from linkage.transcripts.regions import transcribed_regions
 
 log = logging.getLogger(__name__)
 
@@ -29,34 +30,56 @@ _ROOM = 2**20  # bytes: what an engine writes about a page is less
 
 @dataclass(frozen=True)
 class Surveyed:
-    """A source looked at but not read: its content's SHA-256 and number of pages, or why it cannot be had."""
+    """A source looked at but not read: its content's SHA-256 and number of pages, or why it cannot be had.
+
+    `transcripts` is a digest of the contents of its transcripts, "" without any.
+    """
 
     sha256: str = ""
     pages: int = 0
     reason: str = ""
+    transcripts: str = ""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One page to read into one part file; `given` are its boxes where the user gives the regions."""
+    """One page to read into one part file.
+
+    `given` are its boxes where the user gives the regions; `transcript` the file that has been read from it and which
+    page of that file it is, where there is one.
+    """
 
     path: Path
     sha256: str
     page: int
     part: Path
     given: tuple[GivenBox, ...] = ()
+    transcript: tuple[Path, int] | None = None
 
 
-def survey(path: Path) -> Surveyed:
-    """Hash a source and count its pages; decodes nothing."""
+def survey(files: tuple[Path, ...]) -> Surveyed:
+    """Hash a source and its transcripts, which come after it, and count its pages; decodes nothing."""
+    path, *transcripts = files
     try:
         pages = count_pages(path)
-        with path.open("rb") as file:
-            return Surveyed(hashlib.file_digest(file, "sha256").hexdigest(), pages)
+        return Surveyed(_sha256(path), pages, transcripts=" ".join(map(_content, transcripts)))
     except InputError as error:
         return Surveyed(reason=str(error))
     except OSError as error:
         return Surveyed(reason=f"cannot be read ({error.strerror})")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content(transcript: Path) -> str:
+    """What a transcript's part of the results goes by; one that cannot be read is reported with its pages."""
+    try:
+        return _sha256(transcript)
+    except OSError:
+        return "unreadable"
 
 
 def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequence[str]) -> None:
@@ -75,12 +98,16 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
             source = _open(task.path, task.sha256)
             page = source.page(task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
             note.facts.update(width=page.image.width, height=page.image.height)
-            if config.regions == "boxes":
+            name = engine.name
+            if config.ocr == "file":
+                regions, outside, name = transcribed_regions(page, task.transcript, config, task.given)
+                note.reasons.extend(outside)
+            elif config.regions == "boxes":
                 regions, outside = given_regions(page, engine, task.given)
                 note.reasons.extend(outside)
             else:
                 regions = find_regions(page, config, engine)
-            rows = rows_of(task.sha256, task.page, page, regions, config.padding, engine.name)
+            rows = rows_of(task.sha256, task.page, page, regions, config.padding, name)
     except InputError as error:
         note.reasons.append(str(error))
     except Exception as error:

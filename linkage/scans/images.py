@@ -15,6 +15,7 @@ from linkage.errors import InputError
 
 # Formats whose decoders run inside Pillow. EPS and its like would start an outside program.
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split())
 JPEG_QUALITY = 90
 JPEG_EDGE = 65_500  # the format ends there
 

@@ -7,17 +7,19 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.scans.images import FORMATS, check_size, decode, guarded
+from linkage.scans.images import FORMATS, IMAGE_SUFFIXES, check_size, decode, guarded
+from linkage.scans.mets import read_mets
 
-SUFFIXES = frozenset(".pdf .png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split())
+SUFFIXES = IMAGE_SUFFIXES | {".pdf"}
 POINTS_PER_INCH = 72.0
+_METS = (".xml", ".mets")
 
 
 @dataclass(frozen=True, order=True)
@@ -27,10 +29,14 @@ class Source:
     Attributes:
         name: path relative to the folder that all inputs share, with "/" on every system.
         path: where it is.
+        transcript: the file that a METS file pairs it with; others are looked for beside it.
+        reason: why it cannot be read, where that is known before it is opened; "" otherwise.
     """
 
     name: str
     path: Path
+    transcript: Path | None = field(default=None, compare=False)
+    reason: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,8 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
 
     Folders are searched through all levels for files with the suffix of an image or PDF; hidden files and folders
     are passed over. A file that is named itself is taken whatever its suffix. `*`, `?` and `[` in an input that is
-    no existing path make it a glob (`**` for all levels).
+    no existing path make it a glob (`**` for all levels). A METS file that is named stands for the images that it
+    lists, each with its transcript; what it lists and is not there is a source with a reason.
 
     Raises:
         InputError: an input does not exist, or nothing is found.
@@ -60,10 +67,18 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
     if not named:
         raise InputError("no input was given; name files or folders with scans")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in named]))
-    found = {path for entry in named for path in (_walk(entry) if entry.is_dir() else [entry])}
+    found: dict[tuple[Path, str], Source] = {}
+    for entry in named:
+        for path in _walk(entry) if entry.is_dir() else [entry]:
+            found.setdefault((path, ""), Source(_name(path.relative_to(root)), path))
+    for entry in named:  # last: their sources have transcripts
+        listed = _listed(entry, root)
+        if listed is not None:
+            found.pop((entry, ""), None)
+            found |= listed
     if not found:
         raise InputError(f"{', '.join(map(str, inputs))}: no scan found; looked for {' '.join(sorted(SUFFIXES))}")
-    return sorted(Source(_name(path.relative_to(root)), path) for path in found)
+    return sorted(found.values())
 
 
 class OpenSource:
@@ -172,6 +187,28 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
     # A folder that cannot be listed is a source that cannot be read: it will be set aside with its reason.
     yield from (Path(error.filename) for error in unlisted)
+
+
+def _listed(entry: Path, root: Path) -> dict[tuple[Path, str], Source] | None:
+    """The sources that a METS file lists, by path and, where that is not known, name; None: it is no METS file."""
+    if entry.suffix.lower() not in _METS or not entry.is_file():
+        return None
+    name = _name(entry.relative_to(root))
+    try:
+        pages = read_mets(entry)
+    except InputError as error:
+        return {(entry, name): Source(name, entry, reason=str(error))}
+    if pages is None:
+        return None
+    found = {}
+    for page in pages:
+        if page.image:
+            image = _absolute(page.image)
+            found[image, ""] = Source(_name(image.relative_to(root)), image, page.transcript)
+        else:
+            missing = f"{name}#{page.name}"
+            found[entry, missing] = Source(missing, entry, reason=page.reason)
+    return found
 
 
 def _name(path: Path) -> str:
