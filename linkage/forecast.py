@@ -228,7 +228,7 @@ def _drawn(job: Job, pages: dict[Source, int], sample: int, dice: Random) -> Ite
     dice.shuffle(places)
     for place in places:
         number = int(np.searchsorted(ends, place, side="right"))
-        seen = survey(sources[number].path)
+        seen = survey(job.files(sources[number]))
         page = place - int(ends[number]) + pages[sources[number]]
         yield from islice(job.tasks(sources[number], seen), page, page + 1)
 

@@ -24,7 +24,7 @@ def scan(folder: Path) -> str:
     from linkage.ocr.engine import NoEngine
 
     (path,) = folder.iterdir()
-    seen = survey(path)
+    seen = survey((path,))
     if seen.reason:
         raise InputError(seen.reason)
     if seen.pages > path.stat().st_size:
@@ -41,6 +41,46 @@ def scan(folder: Path) -> str:
         assert len(table) == 1
         texts += table["text"].to_pylist()
     return " ".join(texts)
+
+
+def transcribed(folder: Path) -> str:
+    """Make the parts of pages that have transcripts, or that a METS file lists, as `linkage ingest` does.
+
+    Raises:
+        InputError: what the first bad page says.
+    """
+    from linkage.config import IngestConfig
+    from linkage.errors import InputError
+    from linkage.ingest.job import Job
+    from linkage.ingest.parts import read_part
+    from linkage.ingest.work import make_part, survey
+    from linkage.scans.pages import find_sources
+
+    config = IngestConfig(regions="lines", ocr="file")
+    mets = folder / "mets.xml"
+    job = Job(find_sources([mets if mets.exists() else folder]), folder / "out" / "records.parquet", config)
+    texts: list[str] = []
+    for source in job.sources[:PAGES_READ]:
+        seen = survey(job.files(source))
+        if seen.reason:
+            raise InputError(f"{source.path}: {seen.reason}")
+        for task in job.tasks(source, seen):
+            make_part(task, config, job.engine, ())
+            table, note = read_part(task.part)
+            if note.reasons:
+                assert not note.reasons[0].startswith("a bug"), note.reasons[0]
+                raise InputError(f"{source.path}: {note.reasons[0]}")
+            texts += table["text"].to_pylist()
+    return " ".join(texts)
+
+
+def iiif(folder: Path) -> str:
+    """Read a IIIF manifest and list what would be fetched."""
+    from linkage.scans.fetch import canvas_table
+    from linkage.scans.iiif import read_manifest
+
+    table = canvas_table(read_manifest(folder / "manifest.json"), 800)
+    return " ".join(map(str, table.to_numpy().ravel()))
 
 
 def table_of_records(folder: Path) -> str:
@@ -183,6 +223,8 @@ def run(folder: Path) -> str:
 
 READERS: dict[str, Callable[[Path], str]] = {
     **dict.fromkeys(("pdf", "tiff", "png", "jpeg", "webp", "jp2", "gif", "bmp", "ppm"), scan),
+    **dict.fromkeys(("alto", "page", "hocr", "mets"), transcribed),
+    "iiif": iiif,
     "records": table_of_records,
     "parquet": table_of_records,
     "boxes": boxes,

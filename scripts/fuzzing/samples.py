@@ -36,10 +36,13 @@ def alone(name: str, data: bytes, *, hostile: bool = False) -> Sample:
 @lru_cache(maxsize=1)
 def samples() -> dict[str, Callable[[], list[Sample]]]:
     """What makes the valid files of each kind."""
-    from fuzzing import artefacts, hostile
+    from fuzzing import artefacts, hostile, markup
 
     return {kind: partial(_images, kind) for kind in _IMAGES} | {
         "pdf": lambda: [*_pdfs(), *hostile.pdfs()],
+        **{form: partial(markup.transcripts, form) for form in ("alto", "page", "hocr")},
+        "mets": markup.mets,
+        "iiif": markup.iiif,
         "records": _records,
         "boxes": _boxes,
         "truth": _truths,
