@@ -9,11 +9,22 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+_LONGEST, _END = 1500, 300  # characters of a message, and of its end where it is cut: there stands the fix
+
 
 class LinkageError(Exception):
-    """Base of every error that is the world's fault rather than a bug; never raised itself."""
+    """Base of every error that is the world's fault rather than a bug; never raised itself.
+
+    Its message is one line that a terminal and a table can take, whatever stood in the file that it speaks of: what
+    cannot be printed is written as an escape, and the middle of a long one is left out.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        cut = len(line) > _LONGEST
+        super().__init__(f"{line[: _LONGEST - _END]} ... {line[-_END:]}" if cut else line)
 
 
 class UsageError(LinkageError):

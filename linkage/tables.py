@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -240,7 +241,7 @@ def _numbers(cells: pd.Series, name: str) -> pd.Series:
         return numbers.astype(float)
     try:
         return numbers.astype("Int64")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"column {name} must hold whole numbers") from None
 
 
@@ -284,7 +285,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # the last: of headers that look old
         raise ArtefactError(f"{path}: not a readable array ({_one_line(error)}); make it again") from None
 
 

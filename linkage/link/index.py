@@ -38,7 +38,7 @@ def choose_device(device: Device) -> Literal["cpu", "cuda"]:
     """
     if device == "cpu":
         return "cpu"
-    reason = _gpu_problem()
+    reason = gpu_problem()
     if reason is None:
         log.info("search: GPU")
         return "cuda"
@@ -48,7 +48,7 @@ def choose_device(device: Device) -> Literal["cpu", "cuda"]:
     return "cpu"
 
 
-def _gpu_problem() -> str | None:
+def gpu_problem() -> str | None:
     """Why the GPU cannot be used, or None; a wheel may see a GPU and yet hold no code for it."""
     import faiss
 
