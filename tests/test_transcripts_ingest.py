@@ -121,6 +121,27 @@ def test_a_crop_follows_the_outline_and_the_direction_is_the_files(scans: Path) 
     assert row.ocr_confidence is None or np.isnan(row.ocr_confidence), "the file does not say"
 
 
+def test_a_block_without_lines_is_its_own_line(scans: Path) -> None:
+    text = '<TextRegion><Coords points="10,10 90,10 90,40 10,40"/><TextEquiv conf="0.5"><Unicode>Abel, smith</Unicode>'
+    (scans / "1.xml").write_text(
+        f'<PcGts><Page imageWidth="400" imageHeight="300">{text}</TextEquiv></TextRegion></Page></PcGts>'
+    )
+    for regions in ("lines", "blocks", "header", "page"):
+        (row,) = records(scans, regions=regions).itertuples()
+        assert (row.text, row.ocr_confidence) == ("Abel, smith", 0.5)
+
+
+def test_a_page_of_no_size_is_taken_as_pixels(scans: Path) -> None:
+    for size in ("", 'WIDTH="1e-300" HEIGHT="1e-300"', 'WIDTH="-4" HEIGHT="0"'):
+        line = '<TextLine HPOS="1" VPOS="2" WIDTH="50" HEIGHT="20"><String CONTENT="Abel"/></TextLine>'
+        (scans / "1.xml").write_text(f"<alto><Layout><Page {size}><TextBlock>{line}</TextBlock></Page></Layout></alto>")
+        assert records(scans)[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[1, 2, 51, 22]]
+    unit = "<Description><MeasurementUnit>mm10</MeasurementUnit></Description><Layout>"
+    (scans / "1.xml").write_text((scans / "1.xml").read_text().replace("<Layout>", unit))
+    assert records(scans).empty
+    assert reasons(scans)["1.png"] == "its transcript 1.xml: gives no page size, which its units need"
+
+
 def test_a_changed_transcript_is_read_again(scans: Path) -> None:
     assert "Abel & Co" in records(scans)["text"].tolist()
     before = (scans / "1.xml").stat()

@@ -19,12 +19,12 @@ from linkage.transcripts.model import (
     line_of,
     outline,
     share,
+    sideways,
 )
 from linkage.transcripts.writing import add, figure, record_id_of, xml_id
 
 NAMESPACE = "http://www.loc.gov/standards/alto/ns-v4#"
 _DIRECTION = "direction"  # type of the tag by which our own files say that a text runs from top to bottom
-_SIDEWAYS = (60, 120)  # degrees of ROTATION, modulo 180, at which lines run up or down the page
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _vertical(element: Any, tags: dict[str, tuple[str, str]]) -> bool | None:
     if any(tags.get(ref, ("", ""))[0] == _DIRECTION for ref in element.get("TAGREFS", "").split()):
         return True
     turned = number(element.get("ROTATION"))
-    return None if turned is None else _SIDEWAYS[0] <= turned % 180 <= _SIDEWAYS[1]
+    return None if turned is None else sideways(turned)
 
 
 def _labels(element: Any, tags: dict[str, tuple[str, str]]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,6 @@ from linkage.transcripts.hocr import write_hocr
 from linkage.transcripts.model import Block, FloatBox, Line, Piece, Point, TranscriptPage
 from linkage.transcripts.pagexml import write_page_xml
 
-Format = Literal["alto", "page", "hocr"]
 FORMATS: dict[str, tuple[str, Callable[[TranscriptPage, str, str, str], Any]]] = {
     "alto": (".xml", write_alto),
     "page": (".xml", write_page_xml),
@@ -36,7 +35,7 @@ _NEAR = 200  # words of a line that the next word is compared with: no line has 
 _EDGES = ["x0", "y0", "x1", "y1"]
 
 
-def export_records(records: Path, out: Path, form: Format, *, overwrite: bool = False) -> dict[str, int]:
+def export_records(records: Path, out: Path, form: str, *, overwrite: bool = False) -> dict[str, int]:
     """Write the records of each page as blocks of one file, in the table's order.
 
     Files are called as the sources, in the same folders; those of a source with several pages end in _0001, _0002, ....
@@ -56,10 +55,12 @@ def export_records(records: Path, out: Path, form: Format, *, overwrite: bool = 
 
     Raises:
         InputError: the table is invalid or has no boxes.
-        UsageError: a file exists, or a link in the folder leads out of it.
+        UsageError: there is no such format, a file exists, or a link in the folder leads out of it.
     """
     from lxml import etree
 
+    if form not in FORMATS:
+        raise UsageError(f"--format {form}: must be {', '.join(FORMATS)}")
     suffix, write = FORMATS[form]
     opened = Records.open(records)
     require_columns(opened.frame, ("page", *_EDGES), records)
@@ -217,14 +218,3 @@ def _polygon(written: str) -> tuple[Point, ...]:
 def _created(records: Path) -> str:
     """When the records were written: the same table gives the same files."""
     return datetime.datetime.fromtimestamp(records.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
-
-
-def check_format(form: str) -> Format:
-    """The name of a format.
-
-    Raises:
-        UsageError: there is no such format.
-    """
-    if form not in FORMATS:
-        raise UsageError(f"--format {form}: must be {', '.join(FORMATS)}")
-    return form  # type: ignore[return-value]
