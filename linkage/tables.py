@@ -240,7 +240,8 @@ def _numbers(cells: pd.Series, name: str) -> pd.Series:
     if kind == "number":
         return numbers.astype(float)
     try:
-        return numbers.astype("Int64")
+        with np.errstate(invalid="ignore"):  # of what is beyond an integer
+            return numbers.astype("Int64")
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"column {name} must hold whole numbers") from None
 

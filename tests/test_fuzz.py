@@ -163,6 +163,25 @@ def test_any_table_is_taken_or_refused(
             assert problem_of(str(error), {"t.csv"}) == ""
 
 
+def test_a_page_that_devours_memory_is_set_aside(tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    speckled(1).save(scans / "a.png")
+    # A form that draws itself twice: forty levels deep, which is where PDFium stops, it draws 2^40 times.
+    resources = "/Resources << /XObject << /X1 5 0 R >> >>"
+    sheet = f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 99 99] {resources} /Contents 4 0 R >>"
+    form = f"<< /Length 14 /Subtype /Form /BBox [0 0 9 9] {resources} >>\nstream\n/X1 Do /X1 Do \nendstream"
+    pages = "<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
+    drawn = "<< /Length 7 >>\nstream\n/X1 Do \nendstream"
+    write_pdf(scans / "b.pdf", CATALOGUE, pages, sheet, drawn, form)
+    config = IngestConfig(regions="page", ocr="none", workers=1, max_failures=1, page_memory=10**8)
+    ingest([scans], tmp_path / "records.parquet", config)
+    assert Records.open(tmp_path / "records.parquet").frame["source"].tolist() == ["a.png"]
+    reasons = read_table(tmp_path / "failures.csv")["reason"].tolist()
+    assert len(reasons) == 1
+    assert "ingest.page_memory" in reasons[0]
+
+
 def test_good_scans_come_through_among_bad_ones(tmp_path: Path) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
@@ -174,14 +193,12 @@ def test_good_scans_come_through_among_bad_ones(tmp_path: Path) -> None:
     write_broken_tiff(scans / "broken.tif")
     write_encrypted_pdf(scans / "locked.pdf")
     pages = "<< /Type /Pages /Kids [3 0 R] /Count 2147483647 >>"
-    write_pdf(scans / "claims.pdf", CATALOGUE, pages, "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 1e38 1e38] >>")
-    for kind in ("png", "pdf", "tiff", "jpeg", "gif", "webp", "jp2"):
+    write_pdf(scans / "claims.pdf", CATALOGUE, pages, "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 90000 90000] >>")
+    for kind in ("png", "tiff", "jpeg", "gif", "webp", "jp2"):
         first = len(samples.samples_of(kind))
-        for number in range(first, first + 6):
-            ((_, data),) = cases.case(kind, 3, number)[0].files.items()
-            (scans / f"{kind}{number}.{kind}").with_suffix(
-                {"tiff": ".tif", "jpeg": ".jpg"}.get(kind, f".{kind}")
-            ).write_bytes(data)
+        for number in range(first, first + 5):
+            for name, data in cases.case(kind, 3, number)[0].files.items():
+                (scans / f"{number}-{name}").write_bytes(data)
     config = IngestConfig(regions="page", ocr="none", workers=2, max_failures=1)
     summary = ingest([scans], tmp_path / "run" / "records.parquet", config)
     frame = Records.open(tmp_path / "run" / "records.parquet").frame
