@@ -21,6 +21,7 @@ from drawn import page, speckled, write_bomb, write_broken_tiff, write_empty_pdf
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.ingest import ingest
+from linkage.ingest.parts import FACTS
 from linkage.ingest.pool import CrashedError, Workers
 from linkage.records import SCHEMA, Records
 from linkage.scans.images import decode_crop
@@ -64,7 +65,7 @@ def test_pages_become_records_with_provenance(scans: Path, tmp_path: Path) -> No
     assert np.abs(np.asarray(crop, float) - np.asarray(speckled(2), float)).mean() < 6
     assert failures(out) == {}
     assert pq.read_schema(out).remove_metadata().equals(SCHEMA)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["failures.csv", "records.parquet"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["failures.csv", "pages.csv", "records.parquet"]
 
 
 def test_a_finished_table_is_kept_until_something_changes(scans: Path, tmp_path: Path) -> None:
@@ -86,8 +87,10 @@ def test_a_finished_table_is_kept_until_something_changes(scans: Path, tmp_path:
     assert again(existing="overwrite") == (False, False)
     speckled(9).save(scans / "p1.png")
     assert again() == (False, False)
-    out.with_name("failures.csv").unlink()
-    assert again() == (False, False)
+    for name in ("failures.csv", "pages.csv"):
+        out.with_name(name).write_text("another table's")
+    assert again() == (True, True)
+    assert failures(out) == {} and len(read_table(out.with_name("pages.csv"))) == 3, "the table knows its pages"
 
 
 def test_the_same_content_elsewhere_gets_other_ids(scans: Path, tmp_path: Path) -> None:
@@ -128,6 +131,15 @@ def test_what_cannot_be_read_is_set_aside_with_its_reason(tmp_path: Path) -> Non
         ("text.png", ""): "not an image",
         ("three.tif", "2"): "damaged or unreadable image",
     }
+    pages = read_table(out.with_name("pages.csv"))
+    assert list(pages.columns) == ["source", "page", "status", "records", *FACTS, "reason"]
+    assert len(pages) == 12
+    assert set(zip(pages["source"], pages["status"], pages["records"], strict=True)) == {
+        *((source, "failed", 0) for source, _ in reasons),
+        *((source, "read", 1) for source in ("good.jpg", "good.png", "three.tif")),
+    }
+    assert pages.loc[pages["source"] == "good.png", ["width", "height"]].to_numpy().tolist() == [[700, 300]]
+    assert pages.loc[pages["source"] == "bomb.png", "width"].isna().all()
     frame = Records.open(out).frame
     assert frame[["source", "page"]].to_numpy().tolist() == [
         ["good.jpg", 1],
@@ -286,7 +298,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(tmp_path: Path) -> Non
     damaged.write_bytes(damaged.read_bytes()[:100])  # as a power cut can leave it
     cut.with_name(".r.parquet.123.tmp").write_bytes(b"PAR1")  # what a run killed while merging leaves
     ingest([scans], cut, WHOLE_PAGES)
-    assert sorted(path.name for path in cut.parent.iterdir()) == ["failures.csv", "r.parquet"]
+    assert sorted(path.name for path in cut.parent.iterdir()) == ["failures.csv", "pages.csv", "r.parquet"]
     assert cut.read_bytes() == uncut.read_bytes()
     assert cut.with_name("failures.csv").read_bytes() == uncut.with_name("failures.csv").read_bytes()
     assert not parts.parent.exists()

@@ -18,31 +18,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
-from linkage.ingest.merge import Merged, failures_path, merge_parts
+from linkage.ingest.merge import Finished, Merged, failures_path, merge_parts, read_finished
+from linkage.ingest.parts import Note, part_of, read_note, write_part
 from linkage.ingest.pool import CrashedError, Workers
-from linkage.ingest.work import Surveyed, Task, make_part, part_is_whole, survey, write_part
+from linkage.ingest.work import Surveyed, Task, make_part, survey
 from linkage.layout.boxes import read_boxes
 from linkage.ocr.engine import Engine
 from linkage.ocr.engines import make_engine
 from linkage.progress import progress
 from linkage.scans.pages import Source, find_sources
-from linkage.tables import read_table
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same page and settings would give other records."""
 
 CRASHED = "its reader crashed on it"
-_METADATA = b"linkage.ingest"
 _NOT_SETTINGS = {
     "workers",
     "max_failures",
@@ -79,7 +77,8 @@ def ingest(
     """Read scans into a Parquet table of records (`linkage.records.SCHEMA`) with the crops inside.
 
     Sources are ordered by name, records of a page in reading order. What cannot be read is set aside into
-    `failures.csv` beside `out`. Killed at any moment and started again, it gives the same table as an uncut run.
+    `failures.csv` beside `out`, where `pages.csv` lists every page. Killed at any moment and started again, it gives
+    the same table as an uncut run.
 
     Args:
         inputs: files, folders or patterns; see `find_sources`.
@@ -97,10 +96,10 @@ def ingest(
     """
     _check(out, config, existing)
     job = _Job(find_sources(inputs), out, config)
-    before = None if existing == "overwrite" else _facts(out)
+    before = None if existing == "overwrite" else read_finished(out)
     signature = job.signature()
-    if before and before["signature"] == signature:
-        summary = _finished(before, out)
+    if before and before.facts["signature"] == signature:
+        summary = _kept(before, out)
     else:
         with _alone(job.folder, out):
             if existing == "overwrite":
@@ -161,7 +160,7 @@ class _Job:
         return [repr(box) for box in self._given.get(source.name, ())]
 
 
-def _read(job: _Job, before: dict[str, Any] | None, signature: str) -> IngestSummary:
+def _read(job: _Job, before: Finished | None, signature: str) -> IngestSummary:
     scratch = job.folder / ".scratch"  # hidden: the folder may lie inside an input folder
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -170,19 +169,18 @@ def _read(job: _Job, before: dict[str, Any] | None, signature: str) -> IngestSum
     with Workers(job.config.workers or len(os.sched_getaffinity(0)), scratch) as workers:
         surveyed = _survey(job, workers)
         content = job.content(surveyed)
-        if before and before["content"] == content:
-            return _finished(before, job.out)
+        if before and before.facts["content"] == content:
+            return _kept(before, job.out)
         _read_pages(job, surveyed, workers)
     pages = sum(seen.pages for seen in surveyed.values())
-    facts = {"signature": signature, "content": content, "sources": len(surveyed), "pages": pages}
-    failures = merge_parts(
+    finished = merge_parts(
         (job.merged(source, seen) for source, seen in surveyed.items()),
         job.out,
         columns=job.columns,
         ids_given=job.ids_given,
-        metadata={_METADATA: json.dumps(facts).encode()},
+        facts={"signature": signature, "content": content, "sources": len(surveyed), "pages": pages},
     )
-    return IngestSummary(len(surveyed), pages, pq.read_metadata(job.out).num_rows, failures)
+    return _summary(finished, job.out)
 
 
 def _survey(job: _Job, workers: Workers) -> dict[Source, Surveyed]:
@@ -202,7 +200,7 @@ def _read_pages(job: _Job, surveyed: dict[Source, Surveyed], workers: Workers) -
             made = set()  # the same content in two places is read once
             for source, seen in surveyed.items():
                 for task in job.tasks(source, seen):
-                    if task.part in made or part_is_whole(task.part):
+                    if task.part in made or read_note(task.part):
                         advance()
                     else:
                         yield task
@@ -210,28 +208,19 @@ def _read_pages(job: _Job, surveyed: dict[Source, Surveyed], workers: Workers) -
 
         for task, result in workers.run(work, missing()):
             if isinstance(result, CrashedError):
-                write_part(task.part, [], [CRASHED], job.columns)
+                write_part(task.part, part_of([], job.columns), Note([CRASHED]))
             advance()
 
 
-def _facts(out: Path) -> dict[str, Any] | None:
-    """What an earlier ingest noted in the table it finished; None where there is none."""
-    if not out.exists():
-        return None
-    try:
-        noted = (pq.read_metadata(out).metadata or {}).get(_METADATA)
-    except (OSError, pa.ArrowException):
-        noted = None
-    if noted is None:
-        raise UsageError(f"{out}: exists and was not written by ingest; choose another file or overwrite it")
-    facts: dict[str, Any] = json.loads(noted)
-    return facts if failures_path(out).exists() else None
-
-
-def _finished(facts: dict[str, Any], out: Path) -> IngestSummary:
+def _kept(before: Finished, out: Path) -> IngestSummary:
     log.info("%s: finished before, from the same inputs with the same settings", out)
+    before.write_lists(out)
+    return _summary(before, out, reused=True)
+
+
+def _summary(finished: Finished, out: Path, *, reused: bool = False) -> IngestSummary:
     records = pq.read_metadata(out).num_rows
-    return IngestSummary(facts["sources"], facts["pages"], records, read_table(failures_path(out)), reused=True)
+    return IngestSummary(finished.facts["sources"], finished.facts["pages"], records, finished.failures(), reused)
 
 
 @contextmanager

@@ -1,21 +1,27 @@
-"""Join the parts of all pages into one table, one small row group at a time."""
+"""Join the parts of all pages into one table, one small row group at a time, and keep a list of the pages in it."""
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from linkage.ingest.work import part_schema, read_part
+from linkage.errors import UsageError
+from linkage.ingest.parts import FACTS, part_schema, read_part
 from linkage.tables import replacing, write_table
 
 ROWS_PER_GROUP = 256
 _BYTES_PER_GROUP = 32 * 2**20
+_FACTS, _PAGES = b"linkage.ingest", b"linkage.pages"
 
 
 @dataclass(frozen=True)
@@ -28,54 +34,122 @@ class Merged:
     reasons: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PageNote:
+    """What a finished table keeps of one page, or of what is wrong with a source as a whole (`page` None).
+
+    Attributes:
+        source, sha256: the file and its content's hash.
+        page: from 1.
+        records: rows of the page.
+        reasons: why it, or some of its given boxes, were set aside.
+        facts: see `parts.Note`.
+    """
+
+    source: str
+    sha256: str
+    page: int | None
+    records: int
+    reasons: list[str]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a finished table keeps of the ingest that wrote it: its facts, and its pages in order."""
+
+    facts: dict[str, Any]
+    pages: list[PageNote]
+
+    def failures(self) -> pd.DataFrame:
+        """What was set aside: source, page (empty: the whole file), reason."""
+        rows = [(note.source, note.page, reason) for note in self.pages for reason in note.reasons]
+        return pd.DataFrame(rows, columns=["source", "page", "reason"]).astype({"page": "Int64"})
+
+    def table(self) -> pd.DataFrame:
+        """All pages: source, page, status, records, FACTS, reason."""
+        rows = [_row(note) for note in self.pages]
+        columns = ["source", "page", "status", "records", *FACTS, "reason"]
+        return pd.DataFrame(rows, columns=columns, dtype=object).convert_dtypes()
+
+    def write_lists(self, out: Path) -> None:
+        """Write `pages.csv` and `failures.csv` beside the table."""
+        write_table(self.table(), out.with_name("pages.csv"))
+        write_table(self.failures(), failures_path(out))
+
+
 def failures_path(out: Path) -> Path:
     """Where the list of what was set aside is kept: beside the table."""
     return out.with_name("failures.csv")
 
 
 def merge_parts(
-    sources: Iterable[Merged],
-    out: Path,
-    *,
-    columns: Sequence[str],
-    ids_given: bool,
-    metadata: dict[bytes, bytes],
-) -> pd.DataFrame:
-    """Write all parts, in order, into `out` (Parquet, zstd) atomically, after `failures.csv` beside it.
+    sources: Iterable[Merged], out: Path, *, columns: Sequence[str], ids_given: bool, facts: Mapping[str, Any]
+) -> Finished:
+    """Write all parts, in order, into `out` (Parquet, zstd) atomically, after the lists beside it.
+
+    The table keeps the list of its pages itself, compressed: the lists beside it can be written again.
 
     Args:
         sources: in the order of the table.
         out: file to write.
         columns: the user's own columns.
         ids_given: ids are the user's and stay; else those of a source whose content came before get "-2", "-3", ...
-        metadata: kept in the file.
-
-    Returns:
-        What was set aside: source, page, reason.
+        facts: JSON values, kept in the file.
     """
-    failures: list[tuple[str, int | None, str]] = []
+    finished = Finished(dict(facts), [])
     schema = part_schema(columns)
     with replacing(out) as temporary:
-        with pq.ParquetWriter(temporary, schema.with_metadata(metadata), compression="zstd") as writer:
-            for group in _groups(_tables(sources, failures, ids_given), schema):
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for group in _groups(_tables(sources, finished.pages, ids_given), schema):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
-        table = pd.DataFrame(failures, columns=["source", "page", "reason"]).astype({"page": "Int64"})
-        write_table(table, failures_path(out))
-    return table
+            writer.add_key_value_metadata({_FACTS: json.dumps(finished.facts), _PAGES: _packed(finished.pages)})
+        finished.write_lists(out)
+    return finished
 
 
-def _tables(
-    sources: Iterable[Merged], failures: list[tuple[str, int | None, str]], ids_given: bool
-) -> Iterator[pa.Table]:
-    """Tables of the parts with `source` and final ids; appends to `failures` on the way."""
+def read_finished(out: Path) -> Finished | None:
+    """What an earlier ingest noted in the table it finished; None where there is no table.
+
+    Raises:
+        UsageError: it is something else than the table of an ingest.
+    """
+    if not out.exists():
+        return None
+    try:
+        metadata = pq.read_metadata(out).metadata or {}
+    except (OSError, pa.ArrowException):
+        metadata = {}
+    if not {_FACTS, _PAGES} <= metadata.keys():
+        raise UsageError(f"{out}: exists and was not written by ingest; choose another file or overwrite it")
+    return Finished(json.loads(metadata[_FACTS]), _unpacked(metadata[_PAGES]))
+
+
+def _row(note: PageNote) -> dict[str, Any]:
+    status = "failed" if note.reasons and not note.records else "read"
+    row = {"source": note.source, "page": note.page, "status": status, "records": note.records}
+    return {**row, **note.facts, "reason": "; ".join(note.reasons)}
+
+
+def _packed(pages: Sequence[PageNote]) -> bytes:
+    return base64.b64encode(zlib.compress(json.dumps([astuple(note) for note in pages]).encode()))
+
+
+def _unpacked(data: bytes) -> list[PageNote]:
+    return [PageNote(*row) for row in json.loads(zlib.decompress(base64.b64decode(data)))]
+
+
+def _tables(sources: Iterable[Merged], pages: list[PageNote], ids_given: bool) -> Iterator[pa.Table]:
+    """Tables of the parts with `source` and final ids; appends to `pages` on the way."""
     copies: Counter[str] = Counter()
     for source in sources:
-        failures += [(source.name, None, reason) for reason in source.reasons]
+        if source.reasons:
+            pages.append(PageNote(source.name, source.sha256, None, 0, list(source.reasons), {}))
         copies[source.sha256] += 1
         suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not ids_given else ""
         for page, part in enumerate(source.parts, start=1):
-            table, reasons = read_part(part)
-            failures += [(source.name, page, reason) for reason in reasons]
+            table, note = read_part(part)
+            pages.append(PageNote(source.name, source.sha256, page, len(table), note.reasons, note.facts))
             names = pa.array([source.name] * len(table), pa.string())
             ids = pa.array([name + suffix for name in table["record_id"].to_pylist()], pa.string())
             table = table.set_column(table.schema.get_field_index("source"), "source", names)

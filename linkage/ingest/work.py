@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from linkage.config import IngestConfig
 from linkage.errors import InputError
+from linkage.ingest.parts import Note, part_of, write_part
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import find_regions, given_regions
 from linkage.ocr.engine import Engine
-from linkage.records import SCHEMA
 from linkage.scans.pages import count_pages, read_page
-from linkage.tables import replacing
-
-_FAILURES = b"linkage.failures"
 
 
 @dataclass(frozen=True)
@@ -67,43 +60,17 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
         columns: the user's own columns, added to the schema of records as text.
     """
     rows: list[dict[str, Any]] = []
-    reasons: list[str] = []
+    note = Note()
     try:
         if config.regions != "boxes" or task.given:
             page = read_page(task.path, task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
+            note.facts.update(width=page.image.width, height=page.image.height)
             if config.regions == "boxes":
-                regions, reasons = given_regions(page, engine, task.given)
+                regions, outside = given_regions(page, engine, task.given)
+                note.reasons.extend(outside)
             else:
                 regions = find_regions(page, config, engine)
             rows = rows_of(task.sha256, task.page, page, regions, config.padding, engine.name)
     except InputError as error:
-        reasons.append(str(error))
-    write_part(task.part, rows, reasons, columns)
-
-
-def part_schema(columns: Sequence[str]) -> pa.Schema:
-    """The schema of records with the user's own columns as text."""
-    return pa.schema([*SCHEMA, *(pa.field(column, pa.string()) for column in columns)])
-
-
-def write_part(path: Path, rows: list[dict[str, Any]], reasons: Sequence[str], columns: Sequence[str]) -> None:
-    """Write a part atomically: rows without `source`, which is the same content's business elsewhere."""
-    schema = part_schema(columns).with_metadata({_FAILURES: json.dumps(list(reasons)).encode()})
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="none")
-
-
-def part_is_whole(path: Path) -> bool:
-    """Whether a part was written to its end (a power cut can leave a name without the content)."""
-    if not path.exists():
-        return False
-    try:
-        return _FAILURES in (pq.read_metadata(path).metadata or {})
-    except (OSError, pa.ArrowException):
-        return False
-
-
-def read_part(path: Path) -> tuple[pa.Table, list[str]]:
-    """Rows and reasons of a part."""
-    table = pq.read_table(path)
-    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[_FAILURES])
+        note.reasons.append(str(error))
+    write_part(task.part, part_of(rows, columns), note)
