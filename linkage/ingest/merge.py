@@ -16,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.errors import UsageError
-from linkage.ingest.parts import FACTS, part_schema, read_part
+from linkage.ingest.duplicates import find_duplicates
+from linkage.ingest.parts import FACTS, part_schema, read_note, read_part
+from linkage.progress import progress
+from linkage.scans.rescans import Look
 from linkage.tables import replacing, write_table
 
 ROWS_PER_GROUP = 256
@@ -84,7 +87,7 @@ def failures_path(out: Path) -> Path:
 
 
 def merge_parts(
-    sources: Iterable[Merged], out: Path, *, columns: Sequence[str], ids_given: bool, facts: Mapping[str, Any]
+    sources: Sequence[Merged], out: Path, *, columns: Sequence[str], ids_given: bool, facts: Mapping[str, Any]
 ) -> Finished:
     """Write all parts, in order, into `out` (Parquet, zstd) atomically, after the lists beside it.
 
@@ -98,10 +101,11 @@ def merge_parts(
         facts: JSON values, kept in the file.
     """
     finished = Finished(dict(facts), [])
+    met = _met_before(sources)
     schema = part_schema(columns)
     with replacing(out) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for group in _groups(_tables(sources, finished.pages, ids_given), schema):
+            for group in _groups(_tables(sources, finished.pages, met, ids_given), schema):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
             writer.add_key_value_metadata({_FACTS: json.dumps(finished.facts), _PAGES: _packed(finished.pages)})
         finished.write_lists(out)
@@ -139,7 +143,31 @@ def _unpacked(data: bytes) -> list[PageNote]:
     return [PageNote(*row) for row in json.loads(zlib.decompress(base64.b64decode(data)))]
 
 
-def _tables(sources: Iterable[Merged], pages: list[PageNote], ids_given: bool) -> Iterator[pa.Table]:
+def _met_before(sources: Sequence[Merged]) -> dict[tuple[str, int], dict[str, str]]:
+    """Facts of the pages that were met before, by source and page."""
+    places = [(source, page) for source in sources for page in range(1, len(source.parts) + 1)]
+
+    def look(place: int) -> Look | None:
+        source, page = places[place]
+        note = read_note(source.parts[page - 1])
+        return Look.unpacked(note.look) if note and note.look else None
+
+    with progress("comparing", len(places), "pages") as advance:
+        found = []
+        for duplicate in find_duplicates([(source.sha256, page) for source, page in places], look):
+            found.append(duplicate)
+            advance()
+    firsts = [f"{source.name}:{page}" for source, page in places]
+    return {
+        (source.name, page): {"duplicate": duplicate.kind, "duplicate_of": firsts[duplicate.first]}
+        for (source, page), duplicate in zip(places, found, strict=True)
+        if duplicate
+    }
+
+
+def _tables(
+    sources: Sequence[Merged], pages: list[PageNote], met: Mapping[tuple[str, int], dict[str, str]], ids_given: bool
+) -> Iterator[pa.Table]:
     """Tables of the parts with `source` and final ids; appends to `pages` on the way."""
     copies: Counter[str] = Counter()
     for source in sources:
@@ -149,7 +177,8 @@ def _tables(sources: Iterable[Merged], pages: list[PageNote], ids_given: bool) -
         suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not ids_given else ""
         for page, part in enumerate(source.parts, start=1):
             table, note = read_part(part)
-            pages.append(PageNote(source.name, source.sha256, page, len(table), note.reasons, note.facts))
+            facts = note.facts | met.get((source.name, page), {})
+            pages.append(PageNote(source.name, source.sha256, page, len(table), note.reasons, facts))
             names = pa.array([source.name] * len(table), pa.string())
             ids = pa.array([name + suffix for name in table["record_id"].to_pylist()], pa.string())
             table = table.set_column(table.schema.get_field_index("source"), "source", names)

@@ -13,13 +13,19 @@ _DARKER = 0.86  # times that mean; paper grain stays above
 _LETTERS = 0.06  # of the longer side: what is longer is no letter and hardly a word
 _STROKE = 0.012  # of the longer side: what is longer and thin is a rule or an edge of paper
 _ELONGATED = 5  # times as long as wide is thin
+_SPECK = 0.003  # of the longer side: no letter is smaller
 _SOLID = 0.006  # of the longer side: what is dark all over a square of this half width is no writing
 
 
 def small_grey(image: Image.Image) -> Image.Image:
     """A page as a grey picture of at most SMALL_EDGE pixels, shrunk by a whole number."""
-    factor = -(-max(image.size) // SMALL_EDGE)
+    factor = shrinkage(image)
     return (image.reduce(factor) if factor > 1 else image).convert("L")
+
+
+def shrinkage(image: Image.Image) -> int:
+    """By how much `small_grey` shrinks a page."""
+    return -(-max(image.size) // SMALL_EDGE)
 
 
 def dark_surround(small: Image.Image) -> np.ndarray:
@@ -65,10 +71,18 @@ def _pixels(small: Image.Image, share: float) -> int:
     return max(round(share * max(small.size)), 1)
 
 
-def writing_of(ink: np.ndarray) -> np.ndarray:
-    """The ink without what is too large for a letter or word: rules, edges of paper, pictures."""
+def writing_on(small: Image.Image, *, strokes: bool = False) -> np.ndarray:
+    """The ink of a small picture that may be letters and words: (height, width) bool.
+
+    What is too large is left out: rules, edges of paper, pictures.
+
+    Args:
+        small: see `small_grey`.
+        strokes: keep what is long and thin, single strokes of letters as well as pieces of rules and edges.
+    """
     from scipy import ndimage
 
+    ink = ink_of(small, dark_surround(small))
     labels, count = ndimage.label(ink, np.ones((3, 3)))
     longest, thinnest = _LETTERS * max(ink.shape), _STROKE * max(ink.shape)
     kept = np.ones(count + 1, bool)
@@ -76,5 +90,18 @@ def writing_of(ink: np.ndarray) -> np.ndarray:
     for number, place in enumerate(ndimage.find_objects(labels), start=1):
         if place:
             short, long = sorted(part.stop - part.start for part in place)
-            kept[number] = long <= longest and (long <= thinnest or long <= _ELONGATED * short)
-    return kept[labels]
+            kept[number] = long <= longest and (strokes or long <= thinnest or long <= _ELONGATED * short)
+    found: np.ndarray = kept[labels]
+    return found
+
+
+def without_specks(ink: np.ndarray) -> np.ndarray:
+    """The ink without spots too small for a letter or a full stop's neighbour."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(ink, np.ones((3, 3)))
+    kept = np.zeros(count + 1, bool)
+    for number, place in enumerate(ndimage.find_objects(labels), start=1):
+        kept[number] = bool(place) and max(part.stop - part.start for part in place) >= _SPECK * max(ink.shape)
+    found: np.ndarray = kept[labels]
+    return found
