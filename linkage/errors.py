@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 
 class LinkageError(Exception):
     """Base of every error that is the world's fault rather than a bug; never raised itself."""
@@ -43,3 +50,52 @@ class QualityGateError(LinkageError):
     """A measured figure is below the one given with `--fail-under` (exit code 7)."""
 
     exit_code = 7
+
+
+class StorageError(LinkageError):
+    """A disk is full, a quota used up, or a place must not be written to (exit code 8)."""
+
+    exit_code = 8
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_SAID = "|".join(re.escape(os.strerror(code)) for code in sorted(_NO_ROOM))
+# SQLite and Rust libraries have words of their own.
+_TOLD = re.compile(rf"{_SAID}|disk is full|\b(?:code: |os error )(?:{'|'.join(map(str, sorted(_NO_ROOM)))})\b")
+
+
+def storage_error(error: BaseException, path: Path | None = None) -> StorageError | None:
+    """The error to raise instead where a disk is behind `error`, else None.
+
+    Libraries wrap what the system says in errors of their own, so the chain of causes is searched, numbers and words.
+
+    Args:
+        error: what was raised.
+        path: what was being written, if it is known.
+    """
+    for one in _chain(error):
+        if isinstance(one, LinkageError):
+            continue
+        if (isinstance(one, OSError) and one.errno in _NO_ROOM) or _TOLD.search(str(one)):
+            named = path or (Path(os.fsdecode(one.filename)) if isinstance(one, OSError) and one.filename else None)
+            said = _TOLD.search(str(one))
+            return StorageError(_no_room(named, said.group() if said else "no space left"))
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _no_room(path: Path | None, said: str) -> str:
+    place = next((one for one in (path, *path.parents) if one.exists()), None) if path else None
+    free = ""
+    if place:
+        usage = shutil.disk_usage(place)
+        free = f" ({usage.free / 1e6:.0f} of {usage.total / 1e6:.0f} MB are free)"
+    remedy = "make room or name another place; the same command then goes on from what is finished"
+    return f"{path or 'a file'}: cannot be written: {said}{free}; {remedy}"

@@ -25,7 +25,7 @@ WORD = pa.struct(
 )
 SCHEMA = pa.schema(
     [pa.field("record_id", pa.string(), nullable=False), ("source", pa.string()), ("source_sha256", pa.string())]
-    + [("page", pa.int32())]
+    + [(name, pa.int32()) for name in ("page", "page_width", "page_height")]
     + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
     + [(name, pa.string()) for name in ("polygon", "direction", "text", "text_raw", "ocr_engine")]
     + [("ocr_confidence", pa.float32()), ("words", pa.list_(WORD)), ("crop", pa.binary())]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from linkage.config import Config, dump_config, load_config
+from linkage.config import Config, IngestConfig, dump_config, load_config
 from linkage.errors import InputError
 from linkage.jobs import clustered_by, export, model_scorer
 from linkage.records import LABELS, Records
@@ -92,18 +92,12 @@ class _Pipeline:
         """Scans, or one table of records, to `ingest/records.parquet`."""
         from linkage.ingest.ingest import ingest
         from linkage.ingest.table import import_records, is_table
-        from linkage.scans.pages import find_sources
 
         config = self.config.ingest
         tables = [path for path in inputs if is_table(path)]
         if tables and len(inputs) > 1:
             raise InputError(f"{tables[0]}: a table of records must be the only input")
-        seen = [
-            digest_file(path)
-            if is_table(path)
-            else [[source.name, _signature(source.path)] for source in find_sources([path])]
-            for path in inputs
-        ]
+        seen = [digest_file(path) if is_table(path) else _signatures(path, config) for path in inputs]
         settings = config.model_dump(mode="json", exclude={"workers"})
 
         def make(folder: Path) -> dict[str, Any]:
@@ -338,6 +332,19 @@ def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
         if not chosen.any():
             raise InputError(f"link.exemplars: no source matches {pattern!r}; sources look like {frame['source'][0]!r}")
     return chosen
+
+
+def _signatures(path: Path, config: IngestConfig) -> list[list[Any]]:
+    """Names of the scans of one input, and what tells them and their transcripts from changed ones."""
+    from linkage.scans.pages import find_sources
+    from linkage.transcripts.find import find_transcripts
+
+    sources = find_sources([path])
+    transcripts = find_transcripts(sources) if config.ocr == "file" else {}
+    return [
+        [source.name, *map(_signature, [source.path, *(transcripts[source].files if source in transcripts else ())])]
+        for source in sources
+    ]
 
 
 def _signature(path: Path) -> list[int]:

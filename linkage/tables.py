@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError, InputError, storage_error
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +30,8 @@ COLUMNS: dict[str, Column] = {
     "source": Column("text", "file that the record was read from, relative to the input folder"),
     "source_sha256": Column("text", "SHA-256 of that file's bytes"),
     "page": Column("integer", "page of the source, counted from 1"),
+    "page_width": Column("integer", "width of that page's picture in pixels"),
+    "page_height": Column("integer", "height of that page's picture"),
     "x0": Column("number", "left edge of the region, pixels of the page at native resolution"),
     "y0": Column("number", "top edge of the region"),
     "x1": Column("number", "right edge of the region (exclusive)"),
@@ -43,6 +45,10 @@ COLUMNS: dict[str, Column] = {
     "confidence_low": Column("number", "lowest reading confidence of a bin of queries; empty: all, or unknown"),
     "confidence_high": Column("number", "highest reading confidence of the bin"),
     "image": Column("text", "CSV records: image file, relative to the CSV's folder"),
+    "canvas_id": Column("text", "id of the IIIF canvas that the image shows"),
+    "label": Column("text", "label of that canvas"),
+    "manifest_id": Column("text", "id of its IIIF manifest"),
+    "image_url": Column("text", "where the image came from"),
     "split": Column("text", "train, val or test; entities never cross splits"),
     "role": Column("text", "exemplar, query or query_nomatch, where the user said so"),
     "entity_id": Column("text", "id of the entity; in links: of the candidate, linked or not (see decision)"),
@@ -128,12 +134,20 @@ def unescape_cell(text: str) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed.
+
+    Raises:
+        StorageError: the disk is full, or must not be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if no_room := storage_error(error, path):
+            raise no_room from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -18,7 +18,7 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
-from linkage.encode.reader import LineReader
+from linkage.ocr.reader import LineReader
 
 MODEL = "models/PP-OCRv6_rec_small.onnx"
 

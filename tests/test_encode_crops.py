@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from lines import draw
 from PIL import Image
 
-from linkage.encode.crops import fit_line, fit_photo, in_a_row, line_bounds, read_crop
+from linkage.encode.crops import fit_photo, read_crop
+from linkage.ocr.lines import fit_line, in_a_row, line_bounds
 
 
 def stacked(*lines: Image.Image) -> Image.Image:

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "linkage"
 LAYERS = """
     __main__ cli console run jobs rundir report evaluate cluster link encode synth ingest transcripts
-    layout ocr scans records tables config progress text errors
+    layout ocr scans records tables config progress text locks errors
 """.split()
 
 

@@ -21,12 +21,13 @@ from safetensors.torch import save_file
 
 from linkage.config import Device
 from linkage.encode import towers
-from linkage.encode.crops import fit_line, fit_photo
+from linkage.encode.crops import fit_photo
 from linkage.encode.memory import keep_memory
 from linkage.encode.pooling import pool
 from linkage.encode.sight import Sight, look
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
+from linkage.ocr.lines import fit_line
 from linkage.text import fold
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,10 @@ from timm.models import register_model
 from torch import nn
 
 from linkage.encode.lattice import BEST
-from linkage.encode.reader import COLUMN, HEIGHT, LineReader
+from linkage.ocr.reader import COLUMN, HEIGHT, WIDEST, LineReader
 
 CLASSES = 18_710
 """Of the recogniser: none (0), its characters, the space (last)."""
-WIDEST = 2048
-"""Pixels; a longer line is squeezed to it."""
 _FAINT = 0.02  # chance of a character below which a column is taken for blank
 _PLACES = 256
 

@@ -10,7 +10,8 @@ import torch
 
 from linkage.encode.lattice import Lattice
 from linkage.encode.line import Lattices, Seen
-from linkage.encode.towers import batches_of_lines, restore_order
+from linkage.encode.towers import restore_order
+from linkage.ocr.reader import batches_of_lines
 
 
 class Sight(NamedTuple):

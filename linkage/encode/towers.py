@@ -12,14 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from linkage.encode.line import WIDEST, LineTower, Seen
-from linkage.encode.reader import COLUMN
+from linkage.encode.line import LineTower, Seen
+from linkage.ocr.reader import COLUMN, batches_of_lines
 
 ARCHITECTURE = "linkage_line"  # also the name of its image tower at timm
 PHOTO_ARCHITECTURE = "linkage_photo"  # no weights are shipped: small enough to be trained from nothing in minutes
-
-_BUCKETS = (*range(64, 320, 32), *range(320, 640, 64), *range(640, WIDEST + 1, 128))
-_CROPS_AT_A_TIME = 32
 
 
 class Spelling(nn.Module):
@@ -107,23 +104,6 @@ def restore_order(parts: list[torch.Tensor], order: list[int]) -> torch.Tensor:
     """Unit rows of `parts`, put end to end, in the order of the row numbers that they belong to."""
     rows = torch.argsort(torch.tensor(order, device=parts[0].device))
     return F.normalize(torch.cat(parts)[rows], dim=-1)
-
-
-def batches_of_lines(pixels: Sequence[np.ndarray]) -> list[tuple[list[int], torch.Tensor]]:
-    """Lines of like width together: row numbers, and float32 (b, 3, 48, W) in -1..1, 0 right of a line's end."""
-    buckets: dict[int, list[int]] = {}
-    for row, line in enumerate(pixels):
-        width = next((bucket for bucket in _BUCKETS if bucket >= line.shape[2]), line.shape[2])
-        buckets.setdefault(width, []).append(row)
-    batches = []
-    for width, rows in sorted(buckets.items()):
-        for start in range(0, len(rows), _CROPS_AT_A_TIME):
-            some = rows[start : start + _CROPS_AT_A_TIME]
-            batch = torch.zeros(len(some), 1, pixels[0].shape[1], width)
-            for place, row in enumerate(some):
-                batch[place, :, :, : pixels[row].shape[2]] = torch.from_numpy(pixels[row] / np.float32(127.5) - 1)
-            batches.append((some, batch.expand(-1, 3, -1, -1)))
-    return batches
 
 
 def scaled(model: Any, pixels: torch.Tensor) -> torch.Tensor:

@@ -9,8 +9,8 @@ import numpy as np
 
 from linkage.scans.rescans import Look, same_sheet
 
-_MOST_BITS = 90  # of a hash that differ, of 256; half of them do by chance
-_MOST_CANDIDATES = 12  # pages laid over one page
+_MOST_BITS = 80  # of a hash that differ, of 256; half of them do by chance
+_MOST_CANDIDATES = 4  # pages laid over one page: a good half of a second each
 
 
 @dataclass(frozen=True)
@@ -26,33 +26,49 @@ class Duplicate:
     kind: str
 
 
-def find_duplicates(files: Sequence[Hashable], look: Callable[[int], Look | None]) -> Iterator[Duplicate | None]:
+@dataclass(frozen=True)
+class Seen:
+    """What a page is known again by.
+
+    Attributes:
+        file: its file's content and its number in it.
+        pixels: hash of its pixels; "": it was not decoded.
+        bits: perceptual hash, 32 bytes; empty: none.
+    """
+
+    file: Hashable
+    pixels: str = ""
+    bits: bytes = b""
+
+
+def find_duplicates(pages: Sequence[Seen], look: Callable[[int], Look]) -> Iterator[Duplicate | None]:
     """Yield for every page in order where it was met before; None where it was not.
 
     Pages whose hashes are near are candidates, the nearest few are laid over the page (see `rescans.same_sheet`).
 
     Args:
-        files: of every page, its file's content and its number in it.
-        look: of a page by its index; called again for candidates, so that not all need be in memory.
+        pages: all pages.
+        look: of a page by its index; asked for candidates only, so that not all need be in memory.
     """
     by_file: dict[Hashable, int] = {}
     by_pixels: dict[str, int] = {}
     hashes = _Hashes()
-    for page, file in enumerate(files):
-        seen = look(page)
+    for page, seen in enumerate(pages):
         found: Duplicate | None = None
-        if file in by_file:
-            found = Duplicate(by_file[file], "file")
-        elif seen and seen.pixels in by_pixels:
+        if seen.file in by_file:
+            found = Duplicate(by_file[seen.file], "file")
+        elif seen.pixels in by_pixels:
             found = Duplicate(by_pixels[seen.pixels], "page")
-        elif seen and seen.bits:
-            found = _near(seen, hashes, look)
-            if not found:
+        elif seen.bits:
+            same = (other for other in hashes.nearest(seen.bits) if same_sheet(look(other), look(page)))
+            first = next(same, None)
+            if first is None:
                 hashes.add(page, seen.bits)
-        first = found.first if found else page
-        by_file.setdefault(file, first)
-        if seen:
-            by_pixels.setdefault(seen.pixels, first)
+            else:
+                found = Duplicate(first, "near")
+        by_file.setdefault(seen.file, found.first if found else page)
+        if seen.pixels:
+            by_pixels.setdefault(seen.pixels, found.first if found else page)
         yield found
 
 
@@ -76,11 +92,3 @@ class _Hashes:
         for place in np.argsort(away, kind="stable")[:_MOST_CANDIDATES]:
             if away[place] <= _MOST_BITS:
                 yield self._pages[place]
-
-
-def _near(seen: Look, hashes: _Hashes, look: Callable[[int], Look | None]) -> Duplicate | None:
-    for page in hashes.nearest(seen.bits):
-        candidate = look(page)
-        if candidate and same_sheet(candidate, seen):
-            return Duplicate(page, "near")
-    return None

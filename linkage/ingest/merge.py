@@ -6,7 +6,7 @@ import base64
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.errors import UsageError
-from linkage.ingest.duplicates import find_duplicates
-from linkage.ingest.parts import FACTS, part_schema, read_note, read_part
+from linkage.ingest.duplicates import Seen, find_duplicates
+from linkage.ingest.parts import FACTS, Note, part_schema, read_note, read_part
 from linkage.progress import progress
 from linkage.scans.rescans import Look
 from linkage.tables import replacing, write_table
@@ -29,12 +29,17 @@ _FACTS, _PAGES = b"linkage.ingest", b"linkage.pages"
 
 @dataclass(frozen=True)
 class Merged:
-    """One source to merge: its parts in the order of pages, and what is wrong with the source as a whole."""
+    """One source to merge: its parts in the order of pages, and what is wrong with the source as a whole.
+
+    `key` is a digest of all that its rows were made from; `look` reads a page again to see what it looks like.
+    """
 
     name: str
     sha256: str
+    key: str
     parts: Sequence[Path]
-    reasons: Sequence[str] = ()
+    reasons: Sequence[str]
+    look: Callable[[int], Look]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class PageNote:
     """What a finished table keeps of one page, or of what is wrong with a source as a whole (`page` None).
 
     Attributes:
-        source, sha256: the file and its content's hash.
+        source, sha256, key: as of `Merged`.
         page: from 1.
         records: rows of the page.
         reasons: why it, or some of its given boxes, were set aside.
@@ -51,6 +56,7 @@ class PageNote:
 
     source: str
     sha256: str
+    key: str
     page: int | None
     records: int
     reasons: list[str]
@@ -87,7 +93,13 @@ def failures_path(out: Path) -> Path:
 
 
 def merge_parts(
-    sources: Sequence[Merged], out: Path, *, columns: Sequence[str], ids_given: bool, facts: Mapping[str, Any]
+    sources: Sequence[Merged],
+    out: Path,
+    *,
+    columns: Sequence[str],
+    ids_given: bool,
+    ids_may_repeat: bool,
+    facts: Mapping[str, Any],
 ) -> Finished:
     """Write all parts, in order, into `out` (Parquet, zstd) atomically, after the lists beside it.
 
@@ -98,6 +110,7 @@ def merge_parts(
         out: file to write.
         columns: the user's own columns.
         ids_given: ids are the user's and stay; else those of a source whose content came before get "-2", "-3", ...
+        ids_may_repeat: some ids come from the user's files, unchecked: later ones of a kind get "-2", "-3", ..., too.
         facts: JSON values, kept in the file.
     """
     finished = Finished(dict(facts), [])
@@ -105,7 +118,8 @@ def merge_parts(
     schema = part_schema(columns)
     with replacing(out) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for group in _groups(_tables(sources, finished.pages, met, ids_given), schema):
+            tables = _tables(sources, finished.pages, met, ids_given, _Ids() if ids_may_repeat else None)
+            for group in _groups(tables, schema):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
             writer.add_key_value_metadata({_FACTS: json.dumps(finished.facts), _PAGES: _packed(finished.pages)})
         finished.write_lists(out)
@@ -129,6 +143,18 @@ def read_finished(out: Path) -> Finished | None:
     return Finished(json.loads(metadata[_FACTS]), _unpacked(metadata[_PAGES]))
 
 
+def rows_by_page(out: Path, finished: Finished) -> Iterator[tuple[PageNote, pa.Table]]:
+    """The pages of a finished table with their rows, in order, one row group at a time in memory."""
+    with pq.ParquetFile(out) as file:
+        held = file.schema_arrow.empty_table()
+        groups = map(file.read_row_group, range(file.num_row_groups))
+        for note in finished.pages:
+            while len(held) < note.records:
+                held = pa.concat_tables([held, next(groups)])
+            yield note, held.slice(0, note.records)
+            held = held.slice(note.records)
+
+
 def _row(note: PageNote) -> dict[str, Any]:
     status = "failed" if note.reasons and not note.records else "read"
     row = {"source": note.source, "page": note.page, "status": status, "records": note.records}
@@ -146,15 +172,21 @@ def _unpacked(data: bytes) -> list[PageNote]:
 def _met_before(sources: Sequence[Merged]) -> dict[tuple[str, int], dict[str, str]]:
     """Facts of the pages that were met before, by source and page."""
     places = [(source, page) for source in sources for page in range(1, len(source.parts) + 1)]
+    seen = []
+    for source, page in places:
+        note = read_note(source.parts[page - 1]) or Note()
+        bits = bytes.fromhex(note.facts.get("hash", ""))
+        seen.append(Seen((source.sha256, page), note.facts.get("pixels", ""), bits))
 
-    def look(place: int) -> Look | None:
+    def look(place: int) -> Look:
         source, page = places[place]
         note = read_note(source.parts[page - 1])
-        return Look.unpacked(note.look) if note and note.look else None
+        # What a page looks like is not kept in the table that parts are made from again.
+        return Look.unpacked(note.look) if note and note.look else source.look(page)
 
     with progress("comparing", len(places), "pages") as advance:
         found = []
-        for duplicate in find_duplicates([(source.sha256, page) for source, page in places], look):
+        for duplicate in find_duplicates(seen, look):
             found.append(duplicate)
             advance()
     firsts = [f"{source.name}:{page}" for source, page in places]
@@ -165,22 +197,44 @@ def _met_before(sources: Sequence[Merged]) -> dict[tuple[str, int], dict[str, st
     }
 
 
+class _Ids:
+    """The ids that are taken."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+
+    def free(self, name: str) -> str:
+        """The id, or with a number behind it that makes it a new one; taken from now on."""
+        found = name
+        while found in self._times:
+            self._times[name] += 1
+            found = f"{name}-{self._times[name]}"
+        self._times[found] = 1
+        return found
+
+
 def _tables(
-    sources: Sequence[Merged], pages: list[PageNote], met: Mapping[tuple[str, int], dict[str, str]], ids_given: bool
+    sources: Sequence[Merged],
+    pages: list[PageNote],
+    met: Mapping[tuple[str, int], dict[str, str]],
+    ids_given: bool,
+    taken: _Ids | None,
 ) -> Iterator[pa.Table]:
     """Tables of the parts with `source` and final ids; appends to `pages` on the way."""
     copies: Counter[str] = Counter()
     for source in sources:
         if source.reasons:
-            pages.append(PageNote(source.name, source.sha256, None, 0, list(source.reasons), {}))
+            pages.append(PageNote(source.name, source.sha256, source.key, None, 0, list(source.reasons), {}))
         copies[source.sha256] += 1
         suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not ids_given else ""
         for page, part in enumerate(source.parts, start=1):
             table, note = read_part(part)
-            facts = note.facts | met.get((source.name, page), {})
-            pages.append(PageNote(source.name, source.sha256, page, len(table), note.reasons, facts))
+            facts = {name: value for name, value in note.facts.items() if not name.startswith("duplicate")}
+            facts |= met.get((source.name, page), {})
+            pages.append(PageNote(source.name, source.sha256, source.key, page, len(table), note.reasons, facts))
             names = pa.array([source.name] * len(table), pa.string())
-            ids = pa.array([name + suffix for name in table["record_id"].to_pylist()], pa.string())
+            ids = [name + suffix for name in table["record_id"].to_pylist()]
+            ids = pa.array(list(map(taken.free, ids)) if taken else ids, pa.string())
             table = table.set_column(table.schema.get_field_index("source"), "source", names)
             yield table.set_column(0, table.schema.field("record_id"), ids)
 

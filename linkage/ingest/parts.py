@@ -26,7 +26,8 @@ class Note:
 
     Attributes:
         reasons: why the page, or some of its given boxes, were set aside.
-        facts: by the names in FACTS, JSON values; one that is not known is left out.
+        facts: by the names in FACTS, JSON values; one that is not known is left out. Also `pixels`, a hash of the
+            decoded pixels, and `hash`, the perceptual one, both hexadecimal.
         look: what the page looks like, as `scans.rescans.Look` packs it; empty: not known.
     """
 

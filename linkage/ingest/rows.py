@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from linkage.layout.regions import Region
-from linkage.ocr.engine import Box
+from linkage.ocr.engine import Box, Word
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
 from linkage.scans.straighten import Straight
@@ -36,12 +37,14 @@ def rows_of(
         place = ",".join(map(str, box))
         seen[place] += 1
         name = place if seen[place] == 1 else f"{place}#{seen[place]}"
-        given = region.given.record_id if region.given else ""
+        given = region.given.record_id if region.given else region.record_id
         row: dict[str, Any] = dict(region.given.extra if region.given else ())
         row |= {
             "record_id": given or record_id(sha256, number, name),
             "source_sha256": sha256,
             "page": number,
+            "page_width": straight.size[0],
+            "page_height": straight.size[1],
             "polygon": " ".join(f"{x},{y}" for x, y in polygon),
             "direction": "vertical" if region.vertical else "horizontal",
             "text": region.text,
@@ -49,7 +52,7 @@ def rows_of(
             "ocr_engine": engine,
             "ocr_confidence": region.confidence,
             "words": [
-                _edges(straight.outline(word.box)[0]) | {"text": word.text, "confidence": word.confidence}
+                _edges(straight.outline(word.box)[0]) | {"text": word.text, "confidence": _known(word)}
                 for word in region.words
             ],
             "crop": encode_crop(crop_of(straight.page.image, region, padding)),
@@ -76,6 +79,10 @@ def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
     filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
     filled.paste(crop, mask=mask)
     return filled
+
+
+def _known(word: Word) -> float | None:
+    return None if math.isnan(word.confidence) else word.confidence
 
 
 def _edges(box: Box) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Region:
         vertical: whether the text runs from top to bottom.
         given: the box of the user's table, where there was one.
         polygon: outline of a region that is no upright rectangle, (x, y) in pixels of the page; `box` is its hull.
+        record_id: that an export of ours gave to the region in its transcript; "" where ids are to be derived.
     """
 
     box: Box
@@ -53,6 +54,7 @@ class Region:
     vertical: bool = False
     given: GivenBox | None = None
     polygon: tuple[tuple[int, int], ...] = ()
+    record_id: str = ""
 
     @property
     def text(self) -> str:
@@ -149,9 +151,10 @@ def header_of(words: Sequence[Word], count: int = 0) -> list[list[Word]]:
 
 
 def holds_words(line: Sequence[Word]) -> bool:
-    """Whether a line holds a word of letters that the engine is halfway sure of; any CJK character is a word."""
+    """Whether a line holds a word of letters that its engine is halfway sure of; any CJK character is a word."""
     return any(
-        word.confidence >= _SURE and (sum(map(str.isalpha, word.text)) >= _WORD_LETTERS or _UNSPACED.search(word.text))
+        not word.confidence < _SURE  # nan, where a transcript has none, is no doubt
+        and (sum(map(str.isalpha, word.text)) >= _WORD_LETTERS or _UNSPACED.search(word.text))
         for word in line
     )
 

@@ -13,6 +13,6 @@ def make_engine(config: IngestConfig) -> Engine:
     Raises:
         DependencyError: it is not installed.
     """
-    if config.ocr == "none":
+    if config.ocr in ("file", "none"):  # what a file says is no engine's work
         return NoEngine()
     return TesseractEngine(config.languages, config.psm, config.page_seconds)

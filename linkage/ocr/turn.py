@@ -48,7 +48,10 @@ def find_rotation(page: Page, config: IngestConfig, engine: Engine) -> int:
     elif level.clarity > _CLEARER * standing.clarity and not config.vertical:
         turns = (0, 180)
     left, top, right, bottom = (edge * shrinkage(page.image) for edge in _densest(writing))
-    for part in (page.image.crop((left, top, right, bottom)), page.image):  # the whole where the densest part is no text
+    for part in (
+        page.image.crop((left, top, right, bottom)),
+        page.image,
+    ):  # the whole if that part is no text
         read = _read_turned(part, tilt, turns, config, engine)
         best = max(turns, key=lambda turn: read[turn])
         if read[best] > _ENOUGH and read[best] > _BETTER * max(read[turn] for turn in turns if turn != best):

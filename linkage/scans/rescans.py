@@ -34,24 +34,21 @@ class Look:
     """What a page looks like.
 
     Attributes:
-        pixels: SHA-256 of its decoded pixels, hexadecimal.
         bits: perceptual hash, _HASH * _HASH / 8 bytes; empty for a page without writing.
         writing: (HEIGHT, WIDTH) bool, packed and compressed; empty as `bits`.
     """
 
-    pixels: str
     bits: bytes = b""
     writing: bytes = b""
 
     def packed(self) -> str:
         """As text that `Look.unpacked` reads."""
-        return " ".join([self.pixels, *(base64.b64encode(part).decode() for part in (self.bits, self.writing))])
+        return " ".join(base64.b64encode(part).decode() for part in (self.bits, self.writing))
 
     @classmethod
     def unpacked(cls, text: str) -> Look:
         """Undo `packed`."""
-        pixels, *parts = text.split(" ")
-        return cls(pixels, *map(base64.b64decode, parts))
+        return cls(*map(base64.b64decode, text.split(" ")))
 
     def ink(self) -> np.ndarray:
         """The writing: (HEIGHT, WIDTH) float32, 0 or 1."""
@@ -65,13 +62,12 @@ def look_at(image: Image.Image) -> Look:
     Args:
         image: mode "L" or "RGB", as it is in the file.
     """
-    pixels = hash_of(image)
     small = small_grey(image)
     tilt = find_tilt(writing_on(small)).degrees
     levelled = small.rotate(tilt, Image.Resampling.BILINEAR, expand=True, fillcolor=paper_colour(small))
     writing = writing_on(levelled, strokes=True)
     if writing.sum() < _FEWEST:
-        return Look(pixels)
+        return Look()
     left, right = _ends(writing.sum(axis=0))
     top, bottom = _ends(writing.sum(axis=1))
     across, down = (right - left) / (0.9 * WIDTH), (bottom - top) / (0.9 * HEIGHT)
@@ -79,7 +75,7 @@ def look_at(image: Image.Image) -> Look:
     grey = Image.fromarray(writing).convert("L")
     filled = grey.transform((WIDTH, HEIGHT), Image.Transform.AFFINE, stretch, Image.Resampling.BILINEAR)
     ink = np.asarray(filled) > 127
-    return Look(pixels, _hash(filled), zlib.compress(np.packbits(ink).tobytes(), 9))
+    return Look(_hash(filled), zlib.compress(np.packbits(ink).tobytes(), 9))
 
 
 def hash_of(image: Image.Image) -> str:
@@ -109,6 +105,7 @@ _LEVELS = ((8, (16, 11), 12), (4, (16, 11), 5), (1, (32, 22), 3))
 """Times reduced, block (pixels high and wide), how far it is moved either way, at each step of the alignment."""
 
 
+_ALIKE = 0.35  # mean correlation of the blocks, at any step
 _NEAR = np.ones((3, 3), bool)  # ink this far off is the same ink
 _WINDOW = (13, 11)  # pixels: about a letter of ordinary print
 _SWAPPED = 6  # pixels of either picture's ink that the other lacks in one window: a letter in another's place
@@ -127,7 +124,10 @@ def same_sheet(one: Look, other: Look) -> bool:
     if not one.writing or not other.writing:
         return False
     ink = one.ink()
-    laid, ink = lay_over(ink, other.ink()) > 0.5, ink > 0.5
+    over = lay_over(ink, other.ink())
+    if over is None:
+        return False
+    laid, ink = over > 0.5, ink > 0.5
     lacks = [ink & ~ndimage.binary_dilation(laid, _NEAR), laid & ~ndimage.binary_dilation(ink, _NEAR)]
     if sum(int(lack.sum()) for lack in lacks) > _UNMATCHED * (int(ink.sum()) + int(laid.sum())):
         return False
@@ -138,7 +138,7 @@ def same_sheet(one: Look, other: Look) -> bool:
     return bool(swapped.max() < _SWAPPED - 0.5)
 
 
-def lay_over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def lay_over(one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
     """Lay a picture of writing over another one of, perhaps, the same sheet.
 
     Blocks of the one are looked for on the other; an affine map fitted to where they lie is the start of the next,
@@ -148,7 +148,7 @@ def lay_over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         one, other: (HEIGHT, WIDTH) float32, 0 or 1.
 
     Returns:
-        The other as it lies over the one, (HEIGHT, WIDTH) float32.
+        The other as it lies over the one, (HEIGHT, WIDTH) float32; None where they are too unlike to be laid at all.
     """
     matrix = np.eye(3)
     laid = other
@@ -156,6 +156,8 @@ def lay_over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         shape = (HEIGHT // reduced, reduced, WIDTH // reduced, reduced)
         pictures = [picture.reshape(shape).mean(axis=(1, 3)) for picture in (one, laid)]
         likeness, moves, mass = _moves(pictures[0], pictures[1], block, reach)
+        if float(np.average(likeness, weights=mass + 1e-9)) < _ALIKE:
+            return None
         if reduced > 1:
             step = _fitted(likeness, moves, mass, block)
             step[:2, 2] *= reduced

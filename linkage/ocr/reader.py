@@ -7,8 +7,9 @@ batch, what stands right of a crop is kept at zero layer by layer, so that a cro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,6 +19,11 @@ STEP = 8
 """Pixels of width per column of features; the width of a crop is a multiple of it."""
 COLUMN = 120
 """Numbers per column of features."""
+WIDEST = 2048
+"""Pixels; a longer line is squeezed to it."""
+
+_BUCKETS = (*range(64, 320, 32), *range(320, 640, 64), *range(640, WIDEST + 1, 128))
+_CROPS_AT_A_TIME = 32
 
 # Channels, whether the height is halved, whether channels are reweighed (squeeze and excitation).
 _BLOCKS = (
@@ -161,3 +167,20 @@ class LineReader(nn.Module):
                 yield from (block.reweigh.squeeze, block.reweigh.excite)
             yield from (block.expand, block.reduce)
         yield from (self.shortcut, self.neck, self.along)
+
+
+def batches_of_lines(pixels: Sequence[np.ndarray]) -> list[tuple[list[int], torch.Tensor]]:
+    """Lines of like width together: row numbers, and float32 (b, 3, 48, W) in -1..1, 0 right of a line's end."""
+    buckets: dict[int, list[int]] = {}
+    for row, line in enumerate(pixels):
+        width = next((bucket for bucket in _BUCKETS if bucket >= line.shape[2]), line.shape[2])
+        buckets.setdefault(width, []).append(row)
+    batches = []
+    for width, rows in sorted(buckets.items()):
+        for start in range(0, len(rows), _CROPS_AT_A_TIME):
+            some = rows[start : start + _CROPS_AT_A_TIME]
+            batch = torch.zeros(len(some), 1, pixels[0].shape[1], width)
+            for place, row in enumerate(some):
+                batch[place, :, :, : pixels[row].shape[2]] = torch.from_numpy(pixels[row] / np.float32(127.5) - 1)
+            batches.append((some, batch.expand(-1, 3, -1, -1)))
+    return batches

@@ -16,10 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from convert_recogniser import characters, convert, published_model
 
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.crops import fit_line
 from linkage.encode.line import LineTower
-from linkage.encode.reader import LineReader
-from linkage.encode.towers import batches_of_lines
+from linkage.ocr.lines import fit_line
+from linkage.ocr.reader import LineReader, batches_of_lines
 
 LINES = [fit_line(draw(name, size), 48, 2048) for name, size in zip(NAMES[:8], (14, 20, 30, 40) * 2, strict=True)]
 

@@ -1,0 +1,146 @@
+"""Lines of writing in a crop: where they lie, scaled for the recogniser, characters that run downward in a row."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from PIL import Image
+
+from linkage.ocr.reader import STEP
+
+_GAP = 16  # pixels of paper between lines that are put side by side
+_LEAST_LINE = 7  # rows of pixels below which nothing is legible
+_MOST_CHARACTERS = 200  # in a line that runs downward
+_NO_INK = 40  # grey levels between paper and ink below which a crop is bare
+
+
+def fit_line(image: Image.Image, height: int, widest: int) -> np.ndarray:
+    """Scale writing to a height, its lines side by side where it has several, proportions kept.
+
+    Args:
+        image: mode L or RGB, at least one pixel.
+        height: of the result, pixels.
+        widest: lines beyond it are squeezed to it.
+
+    Returns:
+        uint8 (1, height, W), grey, W a multiple of 8 and at most `widest`.
+    """
+    image = image.convert("L")
+    lines = [image.crop((0, top, image.width, bottom)) for top, bottom in line_bounds(np.asarray(image))]
+    widths = [line.width * height / line.height for line in lines]
+    gaps = _GAP * (len(lines) - 1)
+    if gaps > widest / 2:  # more lines than a record has: take it for a picture
+        lines, widths, gaps = [image], [image.width * height / image.height], 0
+    squeeze = min(1.0, (widest - gaps) / sum(widths))
+    fitted = []
+    for line, width in zip(lines, widths, strict=True):
+        columns = max(2, int(width * squeeze / STEP) if squeeze < 1 else round(width / STEP)) * STEP
+        fitted.append(np.asarray(line.resize((columns, height), Image.Resampling.BILINEAR, reducing_gap=2.0)))
+    if len(fitted) == 1:
+        return fitted[0][None, :, :widest]
+    gap = np.full((height, _GAP), _paper(np.asarray(image)), dtype=np.uint8)
+    row = np.concatenate([part for line in fitted for part in (line, gap)][:-1], axis=1)
+    return row[None, :, :widest]
+
+
+def line_bounds(pixels: np.ndarray) -> list[tuple[int, int]]:
+    """First row and end of each line of writing, top to bottom; of the whole picture where it has one line or none.
+
+    Args:
+        pixels: uint8 (h, w), grey.
+    """
+    whole = [(0, len(pixels))]
+    if len(pixels) < 2 * _LEAST_LINE:
+        return whole
+    ink = _ink(pixels).mean(axis=1)
+    runs = _runs(ink > max(0.004, 0.06 * float(np.percentile(ink, 95))))
+    tallest = max((end - start for start, end in runs), default=0)
+    lines = [(start, end) for start, end in runs if end - start >= max(_LEAST_LINE, 0.4 * tallest)]
+    if len(lines) < 2:
+        return whole
+    # Dots, accents and rules belong to the nearest line: cut half-way between the bodies.
+    cuts = [0, *((above[1] + below[0]) // 2 for above, below in pairwise(lines)), len(pixels)]
+    margin = tallest // 4
+    return [
+        (max(top, start - margin), min(bottom, end + margin))
+        for (start, end), (top, bottom) in zip(lines, pairwise(cuts), strict=True)
+    ]
+
+
+def in_a_row(image: Image.Image) -> Image.Image:
+    """Put the upright characters of a line that runs downward side by side, left to right; mode L.
+
+    Characters stand at equal distances, about as far apart as the line is wide; of the distances possible, the one
+    whose cuts meet the least ink is taken.
+    """
+    if image.height <= image.width:  # one character at most
+        return image.convert("L")
+    pixels = np.asarray(image.convert("L"))
+    ink = _ink(pixels)
+    dense = ink.mean(axis=0)
+    columns = np.flatnonzero(dense > max(0.02, 0.15 * float(np.percentile(dense, 90))))  # not specks at the sides
+    if not len(columns):
+        return image.convert("L")
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    rows = np.flatnonzero(ink[:, left:right].any(axis=1))
+    top, bottom = rows[0], rows[-1] + 1
+    side = max(4, right - left)
+    profile = ink[top:bottom, left:right].mean(axis=1)
+    cuts = _cuts(profile, side)
+    cells = list(pairwise([0, *cuts, len(profile)]))
+    edge = max(1, side // 12)
+    row = np.full((side + 2 * edge, len(cells) * (side + edge) + edge), _paper(pixels), dtype=np.uint8)
+    for place, (first, end) in enumerate(cells):
+        inked = np.flatnonzero(profile[first:end])
+        first, end = (first + inked[0], first + inked[-1] + 1) if len(inked) else (first, end)
+        cell = pixels[top + first : top + end, left:right]
+        if len(cell) > side:
+            cell = np.asarray(Image.fromarray(cell).resize((cell.shape[1], side), Image.Resampling.BILINEAR))
+        down = edge + (side - len(cell)) // 2
+        across = edge + place * (side + edge)
+        row[down : down + len(cell), across : across + cell.shape[1]] = cell
+    return Image.fromarray(row)
+
+
+def _cuts(profile: np.ndarray, side: int) -> list[int]:
+    """Rows between the characters of a line that runs downward.
+
+    Args:
+        profile: share of ink by row, from the first inked row to the last.
+        side: width of the line, pixels.
+    """
+    found: tuple[float, list[int]] = (np.inf, [])
+    height, usual = len(profile), float(profile.mean())
+    most = min(round(height / (0.8 * side)), _MOST_CHARACTERS)
+    for count in range(max(1, most // 3), most + 1):
+        pitch = (height - side) / (count - 1) if count > 1 else height
+        if count > 1 and not 0.85 * side <= pitch <= 2.2 * side:
+            continue
+        reach = max(1, round(0.15 * pitch))
+        middles = [round(place * pitch - (pitch - side) / 2) for place in range(1, count)]
+        windows = [range(max(1, middle - reach), min(height - 1, middle + reach) + 1) for middle in middles]
+        cuts = [min(window, key=lambda row: (profile[row], abs(row - window[len(window) // 2]))) for window in windows]
+        met = float(np.mean(profile[cuts])) / usual if cuts else 0.5
+        cost = met + 0.2 * abs(np.log(pitch / (1.12 * side)))
+        found = min(found, (float(cost), cuts))
+    return found[1]
+
+
+def _paper(pixels: np.ndarray) -> int:
+    return int(np.percentile(pixels, 70))
+
+
+def _ink(pixels: np.ndarray) -> np.ndarray:
+    """Where there is ink, bool (h, w): darker than half-way from paper to ink, or lighter on a dark ground."""
+    low, middle, high = np.percentile(pixels, (1, 60, 99))
+    if max(middle - low, high - middle) < _NO_INK:
+        return np.zeros(pixels.shape, dtype=bool)
+    if middle - low >= high - middle:
+        return np.asarray(pixels < (low + middle) / 2)
+    return np.asarray(pixels > (middle + high) / 2)
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
