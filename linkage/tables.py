@@ -104,6 +104,14 @@ COLUMNS: dict[str, Column] = {
     "records": Column("integer", "records that the page gave"),
     "width": Column("integer", "width of the page in pixels, as decoded or rendered; empty: it was not"),
     "height": Column("integer", "height of the page in pixels"),
+    "rotation": Column("integer", "degrees, clockwise, by which the page was turned before it was read"),
+    "skew": Column("number", "degrees by which its lines then fell to the right, taken off before it was read"),
+    "duplicate": Column(
+        "text",
+        "page that was met before: in the same file (file), as the same pixels (page), or the same sheet scanned again "
+        "(near); empty: it was not",
+    ),
+    "duplicate_of": Column("text", "where it was met first, as source:page"),
     "reason": Column("text", "why the input was set aside"),
     "old_entity_id": Column("text", "the entity of the records after the first of two runs; empty: none yet"),
     "new_entity_id": Column("text", "the entity of the same records after the second run; empty: none any more"),
