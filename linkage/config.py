@@ -51,6 +51,11 @@ class IngestConfig(Section):
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
     max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
+    rotate: Literal["auto", 0, 90, 180, 270] = Field(0, description="degrees, clockwise, by which pages are turned")
+    deskew: bool = Field(False, description="take off the tilt of a page's lines, up to 15 degrees")
+    frame: bool = Field(False, description="crop pages to the sheet and to what is on it")
+    contrast: bool = Field(False, description="even out the light of a page and stretch its contrast")
+    rescans: bool = Field(True, description="find sheets that were scanned twice; False: only equal files and pixels")
     padding: int = Field(4, ge=0, le=200, description="pixels of margin around a region's crop")
     workers: int = Field(0, ge=0, description="worker processes, of one thread each; 0 = one per core")
     recycle: int = Field(200, ge=1, description="pages after which a worker process makes room for a new one")
@@ -70,6 +75,17 @@ class IngestConfig(Section):
             with suppress(ValueError):
                 return float(value.strip()[:-1]) / 100
         return value
+
+    @property
+    def vertical(self) -> bool:
+        """Whether text may run from top to bottom."""
+        return self.psm == 5 or any(language.endswith("_vert") for language in self.languages)
+
+    @field_validator("rotate", mode="before")
+    @classmethod
+    def _degrees(cls, value: Any) -> Any:
+        """On the command line, degrees are text."""
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @model_validator(mode="after")
     def _boxes_need_a_file(self) -> IngestConfig:
@@ -285,7 +301,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file; ready ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that can be none
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if values is None:
         return {}
@@ -300,7 +316,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write it as key.sub=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {override}: the value is not valid YAML; quote it") from None
     *parents, last = key.strip().split(".")
     for parent in parents:

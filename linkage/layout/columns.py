@@ -18,12 +18,14 @@ from linkage.layout.level import straightened
 from linkage.ocr.engine import Word
 
 _SLANTS = np.tan(np.radians(np.linspace(-3, 3, 61)))  # pixels to the right per pixel down
+_STRIP = 1.6  # height of the strips in which a page is looked at, in line heights
 _FEWEST_STRIPS = 15  # with fewer that hold ink, gaps between words line up by chance
-_CROSSED = 0.35  # share of the strips that may have ink in a gutter: headings, speckles
+_CROSSED = 0.15  # share of the strips that may have ink in a gutter: headings, speckles
 _CLEAR = 0.05  # what is crossed by so much more than its clearest part is no part of a gutter
 _WIDTH = 0.35  # least width of a gutter, in line heights
 _COLUMN = 6.0  # least width of a column, in line heights
 _FILLED = 0.8  # share of the strips that have ink on both sides of a gutter; a receipt's prices have less
+_INKED = 0.35  # share of the strips that have ink in every part of a column, but for its margins
 _DENSE = 0.42  # mean share of strips with ink over a column's width; tables have less
 _RULED = 0.5  # share of the strips that a rule runs through where it is the edge of the page
 _SLIVER = 0.25  # what lies beyond such a rule and is narrower than this share of its column is of another page
@@ -110,15 +112,21 @@ def _page_edges(rules: np.ndarray, middles: np.ndarray, edges: list[Cut], line: 
 def _trimmed(strips: np.ndarray, middles: np.ndarray, left: Cut, right: Cut, line: float) -> tuple[Cut, Cut]:
     """The edges of a column without its margins, in which there may be shadows and specks, but for half a line.
 
-    Lines begin below one another but may end anywhere: at the right, text goes on until there is a clear gap.
+    They get the slant along which the lines begin below one another most sharply, which a wide gutter leaves open.
+    Lines may end anywhere: at the right, text goes on until there is a clear gap.
     """
     from scipy import ndimage
 
-    inside = _between(strips, middles, left, right)
-    inside = inside[inside.any(axis=1)]
-    if not len(inside):
+    x = np.arange(strips.shape[1])
+    edges = [(cut.x + cut.slant * middles)[:, None] for cut in (left, right)]
+    inside = strips & (x >= edges[0]) & (x < edges[1])
+    used = inside.any(axis=1)
+    if not used.any():
         return left, right
-    smooth = ndimage.uniform_filter1d(inside.mean(axis=0), max(round(line / 2), 1))
+    profiles = [_slanted(inside[used], middles[used], float(slant)).mean(axis=0) for slant in _SLANTS]
+    sharp = [np.square(np.diff(ndimage.uniform_filter1d(each, max(round(line / 6), 1)))).sum() for each in profiles]
+    slant, profile = float(_SLANTS[int(np.argmax(sharp))]), profiles[int(np.argmax(sharp))]
+    smooth = ndimage.uniform_filter1d(profile, max(round(line / 2), 1))
     dense = np.flatnonzero(smooth >= _DENSE)
     if not len(dense):
         return left, right
@@ -126,16 +134,17 @@ def _trimmed(strips: np.ndarray, middles: np.ndarray, left: Cut, right: Cut, lin
     first = before[-1] if len(before) else 0
     gaps = [start for start, end in runs(smooth[dense[-1] :] < _MARGIN) if end - start >= line]
     last = dense[-1] + gaps[0] if gaps else len(smooth)
-    slant, height = right.slant or left.slant, 2 * middles.mean()
+    middle = float(middles.mean())
+    lean = slant * middle
     return (
-        max(left, Cut(float(first) - line / 2, slant), key=lambda cut: cut.at(height / 2)),
-        min(right, Cut(float(last) + line / 2, slant), key=lambda cut: cut.at(height / 2)),
+        Cut(max(left.at(middle) - lean, float(first) - line / 2), slant),
+        Cut(min(right.at(middle) - lean, float(last) + line / 2), slant),
     )
 
 
 def _strips(letters: np.ndarray, line: float) -> np.ndarray:
-    """(strips, width) where a strip, as high as a line, has ink."""
-    count = max(round(len(letters) / line), 1)
+    """(strips, width) where a strip, as high as a line with its lead, has ink."""
+    count = max(round(len(letters) / (_STRIP * line)), 1)
     return np.stack([strip.any(axis=0) for strip in np.array_split(letters, min(count, len(letters)))])
 
 
@@ -195,7 +204,7 @@ def _is_column(strips: np.ndarray, line: float) -> bool:
     """Whether a part of the page is as wide and as dense as a column of text."""
     filled = strips[strips.any(axis=1)]
     crossed = filled.mean(axis=0)
-    inked = np.flatnonzero(crossed > _CROSSED)
+    inked = np.flatnonzero(crossed > _INKED)
     if not len(inked) or inked[-1] - inked[0] < _COLUMN * line:
         return False
     return bool(crossed[inked[0] : inked[-1] + 1].mean() >= _DENSE)

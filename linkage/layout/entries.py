@@ -31,6 +31,7 @@ _SHORT = 1.5  # a line that ends so far before the column, in line heights, is s
 _CENTRED = 2.0  # least margin on both sides of a centred heading, in line heights
 _APART = 1.35  # distance, in common distances of lines, that parts title and footer from the body
 _TITLE = 2  # most lines of a title or footer
+_ENDING = 0.5  # share of short lines inside groups from which each line is an entry
 _SPACED = 0.1  # share of the distances that are wide where entries are set apart by space
 
 
@@ -81,7 +82,11 @@ def find_entries(ink: Ink) -> list[Entry]:
     blocks = [_Block.of(lines, ink.line) for lines in bodies if lines]
     indent = _indent(blocks, ink.line)
     hanging = _hanging(blocks, indent, ink.line)
-    return [entry for block in blocks for entry in _grouped(block, _begins(block, indent, hanging, pitch), ink.line)]
+    return [
+        entry
+        for block in blocks
+        for entry in _grouped(block, _begins(block, indent, hanging, pitch, ink.line), ink.line)
+    ]
 
 
 def _levelled(ink: Ink, left: Cut, right: Cut) -> Levelled:
@@ -213,12 +218,15 @@ def _hanging(blocks: Sequence[_Block], indent: float | None, line: float) -> boo
     return bool(short[~before].mean() >= short[before].mean()) if before.any() and not before.all() else True
 
 
-def _begins(block: _Block, indent: float | None, hanging: bool, pitch: float) -> np.ndarray:
+def _begins(block: _Block, indent: float | None, hanging: bool, pitch: float, line: float) -> np.ndarray:
     """(lines,) whether an entry begins there."""
     if indent is None:
-        middles = np.array([line.middle for line in block.lines])
+        middles = np.array([each.middle for each in block.lines])
         apart: np.ndarray = np.diff(middles, prepend=-np.inf) > _APART * pitch
-        return apart if _spaced(middles, pitch) else np.ones(len(middles), dtype=bool)
+        # Space may also set apart groups of entries: short lines end entries.
+        inner = block.ends[:-1][~apart[1:]] > _SHORT * line
+        alone = not _spaced(middles, pitch) or (len(inner) > 0 and inner.mean() > _ENDING)
+        return np.ones(len(middles), dtype=bool) if alone else apart
     indented = block.starts > indent / 2
     return ~indented if hanging else indented
 

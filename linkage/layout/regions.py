@@ -94,10 +94,10 @@ def regions_of(page: Page, words: list[Word], config: IngestConfig, engine: Engi
     """
     width, height = page.image.size
     if config.regions == "page":
-        return [_region(words, _vertical_language(config), (0, 0, width, height))]
+        return [_region(words, config.vertical, (0, 0, width, height))]
     if config.regions == "entries":
         return _worded_entries(page, words)
-    vertical = _vertical_language(config)
+    vertical = config.vertical
     if config.regions == "header":
         regions = _header(page, words, config, engine or NoEngine())
     elif config.regions == "rows":
@@ -113,7 +113,7 @@ def regions_of(page: Page, words: list[Word], config: IngestConfig, engine: Engi
 
 
 def _header(page: Page, words: list[Word], config: IngestConfig, engine: Engine) -> list[Region]:
-    vertical = _vertical_language(config)
+    vertical = config.vertical
     if config.header_lines:
         return [_region(header, vertical) for header in header_of(words, config.header_lines)]
     found = find_header(page.image, words, engine)
@@ -221,10 +221,6 @@ def _region(words: Sequence[Word], vertical_language: bool, box: Box | None = No
         confidence=float(np.mean([word.confidence for word in words])) if words else None,
         vertical=vertical_language and taller,
     )
-
-
-def _vertical_language(config: IngestConfig) -> bool:
-    return config.psm == 5 or any(language.endswith("_vert") for language in config.languages)
 
 
 def joined(text_raw: str) -> str:
