@@ -58,6 +58,8 @@ def _gutters(strips: np.ndarray, ink: Ink) -> list[Cut]:
     for _, cut in sorted(_gaps(strips, middles, _WIDTH * ink.line), reverse=True):  # the clearest first
         if any((cut.x - other.x) * (cut.at(height) - other.at(height)) <= 0 for other in cuts):
             continue  # they would meet on the page
+        if not 0 < cut.at(height / 2) < width:
+            continue
         edges = sorted([*cuts, Cut(0, 0), Cut(width, 0)], key=lambda edge: edge.at(height / 2))
         place = sum(edge.at(height / 2) < cut.at(height / 2) for edge in edges)
         before = _between(strips, middles, edges[place - 1], cut)
@@ -127,13 +129,16 @@ def _trimmed(strips: np.ndarray, middles: np.ndarray, left: Cut, right: Cut, lin
     sharp = [np.square(np.diff(ndimage.uniform_filter1d(each, max(round(line / 6), 1)))).sum() for each in profiles]
     slant, profile = float(_SLANTS[int(np.argmax(sharp))]), profiles[int(np.argmax(sharp))]
     smooth = ndimage.uniform_filter1d(profile, max(round(line / 2), 1))
-    dense = np.flatnonzero(smooth >= _DENSE)
+    # A shadow along the edge of the page is parted from the text by a clear gap.
+    parts = runs(ndimage.binary_closing(np.pad(smooth >= _MARGIN, round(line)), np.ones(max(round(line), 1))))
+    start, last = max(
+        ((a - round(line), b - round(line)) for a, b in parts), key=lambda part: smooth[slice(*part)].sum()
+    )
+    dense = np.flatnonzero(smooth[start:last] >= _DENSE)
     if not len(dense):
         return left, right
-    before = np.flatnonzero(smooth[: dense[0]] < _BEGUN)
-    first = before[-1] if len(before) else 0
-    gaps = [start for start, end in runs(smooth[dense[-1] :] < _MARGIN) if end - start >= line]
-    last = dense[-1] + gaps[0] if gaps else len(smooth)
+    before = np.flatnonzero(smooth[start : start + dense[0]] < _BEGUN)
+    first = start + (before[-1] if len(before) else 0)
     middle = float(middles.mean())
     lean = slant * middle
     return (
