@@ -51,6 +51,11 @@ class IngestConfig(Section):
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
     max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
+    rotate: Literal["auto", 0, 90, 180, 270] = Field(0, description="degrees, clockwise, by which pages are turned")
+    deskew: bool = Field(False, description="take off the tilt of a page's lines, up to 15 degrees")
+    frame: bool = Field(False, description="crop pages to the sheet and to what is on it")
+    contrast: bool = Field(False, description="even out the light of a page and stretch its contrast")
+    rescans: bool = Field(True, description="find sheets that were scanned twice; False: only equal files and pixels")
     padding: int = Field(4, ge=0, le=200, description="pixels of margin around a region's crop")
     workers: int = Field(0, ge=0, description="worker processes, of one thread each; 0 = one per core")
     recycle: int = Field(200, ge=1, description="pages after which a worker process makes room for a new one")
@@ -70,6 +75,17 @@ class IngestConfig(Section):
             with suppress(ValueError):
                 return float(value.strip()[:-1]) / 100
         return value
+
+    @property
+    def vertical(self) -> bool:
+        """Whether text may run from top to bottom."""
+        return self.psm == 5 or any(language.endswith("_vert") for language in self.languages)
+
+    @field_validator("rotate", mode="before")
+    @classmethod
+    def _degrees(cls, value: Any) -> Any:
+        """On the command line, degrees are text."""
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @model_validator(mode="after")
     def _boxes_need_a_file(self) -> IngestConfig:

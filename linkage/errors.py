@@ -75,22 +75,25 @@ _SAID = "|".join(re.escape(os.strerror(code)) for code in sorted(_NO_ROOM))
 _TOLD = re.compile(rf"{_SAID}|disk is full|\b(?:code: |os error )(?:{'|'.join(map(str, sorted(_NO_ROOM)))})\b")
 
 
-def storage_error(error: BaseException, path: Path | None = None) -> StorageError | None:
+def storage_error(error: BaseException, path: Path | None = None, *, within: Path | None = None) -> StorageError | None:
     """The error to raise instead where a disk is behind `error`, else None.
 
     Libraries wrap what the system says in errors of their own, so the chain of causes is searched, numbers and words.
 
     Args:
         error: what was raised.
-        path: what was being written, if it is known.
+        path: what was being written, if it is known; else the file that the error names.
+        within: what to name where neither is known.
     """
+    if isinstance(error, StorageError):
+        return error
     for one in _chain(error):
         if isinstance(one, LinkageError):
             continue
         if (isinstance(one, OSError) and one.errno in _NO_ROOM) or _TOLD.search(str(one)):
-            named = path or (Path(os.fsdecode(one.filename)) if isinstance(one, OSError) and one.filename else None)
+            named = Path(os.fsdecode(one.filename)) if isinstance(one, OSError) and one.filename else within
             said = _TOLD.search(str(one))
-            return StorageError(_no_room(named, said.group() if said else "no space left"))
+            return StorageError(_no_room(path or named, said.group() if said else "no space left"))
     return None
 
 

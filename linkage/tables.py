@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +104,14 @@ COLUMNS: dict[str, Column] = {
     "records": Column("integer", "records that the page gave"),
     "width": Column("integer", "width of the page in pixels, as decoded or rendered; empty: it was not"),
     "height": Column("integer", "height of the page in pixels"),
+    "rotation": Column("integer", "degrees, clockwise, by which the page was turned before it was read"),
+    "skew": Column("number", "degrees by which its lines then fell to the right, taken off before it was read"),
+    "duplicate": Column(
+        "text",
+        "page that was met before: in the same file (file), as the same pixels (page), or the same sheet scanned again "
+        "(near); empty: it was not",
+    ),
+    "duplicate_of": Column("text", "where it was met first, as source:page"),
     "reason": Column("text", "why the input was set aside"),
     "old_entity_id": Column("text", "the entity of the records after the first of two runs; empty: none yet"),
     "new_entity_id": Column("text", "the entity of the same records after the second run; empty: none any more"),
@@ -133,16 +142,38 @@ def replacing(path: Path) -> Iterator[Path]:
         StorageError: the disk is full, or must not be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _on_disk(path):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; else as `replacing`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _on_disk(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        yield
     except Exception as error:
         if no_room := storage_error(error, path):
             raise no_room from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
@@ -157,6 +188,8 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
         with replacing(path) as temporary:
             table.to_parquet(temporary, index=False)
         return
+    if twin:
+        write_table(table, path.with_suffix(".parquet"))
     cells = table.copy()
     for name in cells.columns:
         if not pd.api.types.is_numeric_dtype(cells[name]):
@@ -166,8 +199,6 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(path) as temporary:
         cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g", quoting=quoting)
-    if twin:
-        write_table(table, path.with_suffix(".parquet"))
 
 
 def read_table(path: Path) -> pd.DataFrame:

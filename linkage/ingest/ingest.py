@@ -45,6 +45,7 @@ class IngestSummary:
         pages: pages found.
         records: rows of the table.
         failures: source, page (empty: the whole file), reason.
+        duplicates: pages that were met before, in the same file, as the same pixels or as another scan of the sheet.
         reused: the table was there already, made from the same inputs with the same settings.
     """
 
@@ -52,6 +53,7 @@ class IngestSummary:
     pages: int
     records: int
     failures: pd.DataFrame
+    duplicates: int = 0
     reused: bool = False
 
 
@@ -123,7 +125,7 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> Ing
         _read_pages(job, surveyed, workers, retry)
     pages = sum(seen.pages for seen in surveyed.values())
     finished = merge_parts(
-        (job.merged(source, seen) for source, seen in surveyed.items()),
+        [job.merged(source, seen) for source, seen in surveyed.items()],
         job.out,
         columns=job.columns,
         ids_given=job.ids_given,
@@ -187,7 +189,10 @@ def _kept(before: Finished, out: Path) -> IngestSummary:
 
 def _summary(finished: Finished, out: Path, *, reused: bool = False) -> IngestSummary:
     records = pq.read_metadata(out).num_rows
-    return IngestSummary(finished.facts["sources"], finished.facts["pages"], records, finished.failures(), reused)
+    duplicates = sum("duplicate" in note.facts for note in finished.pages)
+    return IngestSummary(
+        finished.facts["sources"], finished.facts["pages"], records, finished.failures(), duplicates, reused
+    )
 
 
 def _check(out: Path, config: IngestConfig, existing: str) -> None:
@@ -199,6 +204,8 @@ def _check(out: Path, config: IngestConfig, existing: str) -> None:
         raise ConfigError(
             f"ingest.regions: {config.regions} need an OCR engine; set ingest.ocr: tesseract, or regions: page"
         )
+    if config.ocr == "none" and config.rotate == "auto":
+        raise ConfigError("ingest.rotate: auto needs an OCR engine; set ingest.ocr: tesseract, or rotate by hand")
 
 
 def _check_share(summary: IngestSummary, out: Path, config: IngestConfig) -> None:

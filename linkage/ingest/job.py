@@ -7,18 +7,21 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from linkage.config import IngestConfig
+from linkage.errors import InputError
 from linkage.ingest.merge import Finished, Merged, rows_by_page
 from linkage.ingest.parts import Note, part_schema, read_note, write_part
 from linkage.ingest.work import Surveyed, Task
 from linkage.layout.boxes import GivenBox, read_boxes
 from linkage.ocr.engine import Engine
 from linkage.ocr.engines import make_engine
-from linkage.scans.pages import Source
+from linkage.scans.pages import Source, read_page
+from linkage.scans.rescans import Look, look_at
 from linkage.transcripts.find import find_transcripts
 
 VERSION = 2
@@ -88,7 +91,8 @@ class Job:
         beyond = sorted(page for page in self._given.get(source.name, ()) if page > seen.pages > 0)
         reasons = [seen.reason] if seen.reason else []
         reasons += [f"boxes are given for page {page}, but it has {seen.pages}" for page in beyond]
-        return Merged(source.name, seen.sha256, self._key(source, seen), parts, reasons)
+        look = partial(_look_again, source.path, self.config)
+        return Merged(source.name, seen.sha256, self._key(source, seen), parts, reasons, look)
 
     def seed(self, before: Finished, surveyed: dict[Source, Surveyed], *, failed: bool) -> None:
         """Make parts of the pages of the earlier table `out` that are still wanted, without reading their scans.
@@ -128,6 +132,13 @@ class Job:
 
     def _boxes(self, source: Source) -> list[str]:
         return [repr(box) for boxes in self._given.get(source.name, {}).values() for box in boxes]
+
+
+def _look_again(path: Path, config: IngestConfig, page: int) -> Look:
+    try:
+        return look_at(read_page(path, page, dpi=config.dpi, max_megapixels=config.max_megapixels).image)
+    except InputError:  # it could be read before: then it is like nothing else
+        return Look()
 
 
 def _stat(path: Path) -> tuple[int, int, bool]:

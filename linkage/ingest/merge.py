@@ -6,7 +6,7 @@ import base64
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.errors import UsageError
-from linkage.ingest.parts import FACTS, part_schema, read_part
+from linkage.ingest.duplicates import Seen, find_duplicates
+from linkage.ingest.parts import FACTS, Note, part_schema, read_note, read_part
+from linkage.progress import progress
+from linkage.scans.rescans import Look
 from linkage.tables import replacing, write_table
 
 ROWS_PER_GROUP = 256
@@ -28,14 +31,15 @@ _FACTS, _PAGES = b"linkage.ingest", b"linkage.pages"
 class Merged:
     """One source to merge: its parts in the order of pages, and what is wrong with the source as a whole.
 
-    `key` is a digest of all that its rows were made from.
+    `key` is a digest of all that its rows were made from; `look` reads a page again to see what it looks like.
     """
 
     name: str
     sha256: str
     key: str
     parts: Sequence[Path]
-    reasons: Sequence[str] = ()
+    reasons: Sequence[str]
+    look: Callable[[int], Look]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def failures_path(out: Path) -> Path:
 
 
 def merge_parts(
-    sources: Iterable[Merged],
+    sources: Sequence[Merged],
     out: Path,
     *,
     columns: Sequence[str],
@@ -106,14 +110,15 @@ def merge_parts(
         out: file to write.
         columns: the user's own columns.
         ids_given: ids are the user's and stay; else those of a source whose content came before get "-2", "-3", ...
-        ids_may_repeat: some ids come from the user's files, unchecked: later ones of a kind get "-2", "-3", ..., too.
+        ids_may_repeat: some ids come from the user's files, unchecked: they stay, and what comes twice gets "-2", ....
         facts: JSON values, kept in the file.
     """
     finished = Finished(dict(facts), [])
+    met = _met_before(sources)
     schema = part_schema(columns)
     with replacing(out) as temporary:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            tables = _tables(sources, finished.pages, ids_given, _Ids() if ids_may_repeat else None)
+            tables = _tables(sources, finished.pages, met, ids_given, _Ids() if ids_may_repeat else None)
             for group in _groups(tables, schema):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
             writer.add_key_value_metadata({_FACTS: json.dumps(finished.facts), _PAGES: _packed(finished.pages)})
@@ -164,6 +169,34 @@ def _unpacked(data: bytes) -> list[PageNote]:
     return [PageNote(*row) for row in json.loads(zlib.decompress(base64.b64decode(data)))]
 
 
+def _met_before(sources: Sequence[Merged]) -> dict[tuple[str, int], dict[str, str]]:
+    """Facts of the pages that were met before, by source and page."""
+    places = [(source, page) for source in sources for page in range(1, len(source.parts) + 1)]
+    seen = []
+    for source, page in places:
+        note = read_note(source.parts[page - 1]) or Note()
+        bits = bytes.fromhex(note.facts.get("hash", ""))
+        seen.append(Seen((source.sha256, page), note.facts.get("pixels", ""), bits))
+
+    def look(place: int) -> Look:
+        source, page = places[place]
+        note = read_note(source.parts[page - 1])
+        # What a page looks like is not kept in the table that parts are made from again.
+        return Look.unpacked(note.look) if note and note.look else source.look(page)
+
+    with progress("comparing", len(places), "pages") as advance:
+        found = []
+        for duplicate in find_duplicates(seen, look):
+            found.append(duplicate)
+            advance()
+    firsts = [f"{source.name}:{page}" for source, page in places]
+    return {
+        (source.name, page): {"duplicate": duplicate.kind, "duplicate_of": firsts[duplicate.first]}
+        for (source, page), duplicate in zip(places, found, strict=True)
+        if duplicate
+    }
+
+
 class _Ids:
     """The ids that are taken."""
 
@@ -181,7 +214,11 @@ class _Ids:
 
 
 def _tables(
-    sources: Iterable[Merged], pages: list[PageNote], ids_given: bool, taken: _Ids | None
+    sources: Sequence[Merged],
+    pages: list[PageNote],
+    met: Mapping[tuple[str, int], dict[str, str]],
+    ids_given: bool,
+    taken: _Ids | None,
 ) -> Iterator[pa.Table]:
     """Tables of the parts with `source` and final ids; appends to `pages` on the way."""
     copies: Counter[str] = Counter()
@@ -189,10 +226,12 @@ def _tables(
         if source.reasons:
             pages.append(PageNote(source.name, source.sha256, source.key, None, 0, list(source.reasons), {}))
         copies[source.sha256] += 1
-        suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not ids_given else ""
+        suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not (ids_given or taken) else ""
         for page, part in enumerate(source.parts, start=1):
             table, note = read_part(part)
-            pages.append(PageNote(source.name, source.sha256, source.key, page, len(table), note.reasons, note.facts))
+            facts = {name: value for name, value in note.facts.items() if not name.startswith("duplicate")}
+            facts |= met.get((source.name, page), {})
+            pages.append(PageNote(source.name, source.sha256, source.key, page, len(table), note.reasons, facts))
             names = pa.array([source.name] * len(table), pa.string())
             ids = [name + suffix for name in table["record_id"].to_pylist()]
             ids = pa.array(list(map(taken.free, ids)) if taken else ids, pa.string())

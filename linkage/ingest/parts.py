@@ -14,23 +14,26 @@ import pyarrow.parquet as pq
 from linkage.records import SCHEMA
 from linkage.tables import replacing
 
-FACTS = ("width", "height")
+FACTS = ("width", "height", "rotation", "skew", "duplicate", "duplicate_of")
 """What is known of a page beside its records: keys of `Note.facts` and, in this order, columns of `pages.csv`."""
 
 _NOTE = b"linkage.page"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Note:
     """What a part says of its page as a whole.
 
     Attributes:
         reasons: why the page, or some of its given boxes, were set aside.
-        facts: by the names in FACTS, JSON values; one that is not known is left out.
+        facts: by the names in FACTS, JSON values; one that is not known is left out. Also `pixels`, a hash of the
+            decoded pixels, and `hash`, the perceptual one, both hexadecimal.
+        look: what the page looks like, as `scans.rescans.Look` packs it; empty: not known.
     """
 
     reasons: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    look: str = ""
 
 
 def part_schema(columns: Sequence[str]) -> pa.Schema:
@@ -45,7 +48,7 @@ def part_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Tab
 
 def write_part(path: Path, rows: pa.Table, note: Note) -> None:
     """Write a part atomically."""
-    noted = json.dumps({"reasons": note.reasons, "facts": note.facts}).encode()
+    noted = json.dumps({"reasons": note.reasons, "facts": note.facts, "look": note.look}).encode()
     with replacing(path) as temporary:
         pq.write_table(rows.replace_schema_metadata({_NOTE: noted}), temporary, compression="none")
 

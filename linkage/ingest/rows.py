@@ -14,26 +14,27 @@ from linkage.layout.regions import Region
 from linkage.ocr.engine import Box, Word
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
-from linkage.scans.pages import Page
+from linkage.scans.straighten import Straight
 
 
 def rows_of(
-    sha256: str, number: int, page: Page, regions: Sequence[Region], padding: int, engine: str
+    sha256: str, number: int, straight: Straight, regions: Sequence[Region], padding: int, engine: str
 ) -> list[dict[str, Any]]:
-    """One row per region, without `source`, in the regions' order.
+    """One row per region, without `source`, in the regions' order; places are on the page as it is in its file.
 
     Args:
         sha256: of the source's content.
         number: of the page, from 1.
-        page: the page, from which the crops are cut.
-        regions: in pixels of the page.
+        straight: the page, from which the crops are cut.
+        regions: in pixels of the straightened page.
         padding: pixels of margin around a region's crop.
         engine: name of the OCR engine that read them.
     """
     rows = []
     seen: Counter[str] = Counter()
     for region in regions:
-        place = ",".join(map(str, region.box))
+        box, polygon = straight.outline(region.box, region.polygon)
+        place = ",".join(map(str, box))
         seen[place] += 1
         name = place if seen[place] == 1 else f"{place}#{seen[place]}"
         given = region.given.record_id if region.given else region.record_id
@@ -42,18 +43,21 @@ def rows_of(
             "record_id": given or record_id(sha256, number, name),
             "source_sha256": sha256,
             "page": number,
-            "page_width": page.image.width,
-            "page_height": page.image.height,
-            "polygon": " ".join(f"{x},{y}" for x, y in region.polygon),
+            "page_width": straight.size[0],
+            "page_height": straight.size[1],
+            "polygon": " ".join(f"{x},{y}" for x, y in polygon),
             "direction": "vertical" if region.vertical else "horizontal",
             "text": region.text,
             "text_raw": region.text_raw,
             "ocr_engine": engine,
             "ocr_confidence": region.confidence,
-            "words": [_edges(word.box) | {"text": word.text, "confidence": _known(word)} for word in region.words],
-            "crop": encode_crop(crop_of(page.image, region, padding)),
+            "words": [
+                _edges(straight.outline(word.box)[0]) | {"text": word.text, "confidence": _known(word)}
+                for word in region.words
+            ],
+            "crop": encode_crop(crop_of(straight.page.image, region, padding)),
         }
-        rows.append(row | _edges(region.box))
+        rows.append(row | _edges(box))
     return rows
 
 

@@ -18,9 +18,12 @@ from linkage.errors import InputError, LinkageError, storage_error
 from linkage.ingest.parts import Note, part_of, write_part
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
-from linkage.layout.regions import find_regions, given_regions
+from linkage.layout.regions import Region, find_regions, given_regions
 from linkage.ocr.engine import Engine
-from linkage.scans.pages import OpenSource, count_pages
+from linkage.ocr.turn import find_rotation
+from linkage.scans.pages import OpenSource, Page, count_pages
+from linkage.scans.rescans import hash_of, look_at
+from linkage.scans.straighten import Straight, as_it_is, straighten
 from linkage.transcripts.regions import transcribed_regions
 
 log = logging.getLogger(__name__)
@@ -98,16 +101,10 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
             source = _open(task.path, task.sha256)
             page = source.page(task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
             note.facts.update(width=page.image.width, height=page.image.height)
-            name = engine.name
-            if config.ocr == "file":
-                regions, outside, name = transcribed_regions(page, task.transcript, config, task.given)
-                note.reasons.extend(outside)
-            elif config.regions == "boxes":
-                regions, outside = given_regions(page, engine, task.given)
-                note.reasons.extend(outside)
-            else:
-                regions = find_regions(page, config, engine)
-            rows = rows_of(task.sha256, task.page, page, regions, config.padding, name)
+            note.look = _note_look(page, config, note.facts)
+            straight, regions, name = cut(page, task, config, engine, note.reasons)
+            note.facts.update(rotation=straight.rotation, skew=straight.skew)
+            rows = rows_of(task.sha256, task.page, straight, regions, config.padding, name)
     except InputError as error:
         note.reasons.append(str(error))
     except Exception as error:
@@ -120,6 +117,49 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
         _open.cache_clear()
     _check_room(task.part)
     write_part(task.part, part_of(rows, columns), note)
+
+
+def cut(
+    page: Page, task: Task, config: IngestConfig, engine: Engine, reasons: list[str]
+) -> tuple[Straight, list[Region], str]:
+    """Straighten a page as the settings say and cut it into regions, which are in pixels of the straightened page.
+
+    A page whose boxes or transcript are given is left as it is: they are places on it.
+
+    Args:
+        page: as it is in the file.
+        task: which page it is.
+        config: ingest settings.
+        engine: OCR engine.
+        reasons: takes up why some boxes have no region.
+
+    Returns:
+        The page, its regions, and the name of the engine that read them.
+
+    Raises:
+        InputError: the engine failed or took too long, or the transcript cannot be had.
+    """
+    if config.ocr == "file":
+        regions, outside, name = transcribed_regions(page, task.transcript, config, task.given)
+        reasons.extend(outside)
+        return as_it_is(page), regions, name
+    if config.regions == "boxes":
+        regions, outside = given_regions(page, engine, task.given)
+        reasons.extend(outside)
+        return as_it_is(page), regions, engine.name
+    rotation = find_rotation(page, config, engine) if config.rotate == "auto" else config.rotate
+    straight = straighten(page, config, rotation)
+    return straight, find_regions(straight.page, config, engine), engine.name
+
+
+def _note_look(page: Page, config: IngestConfig, facts: dict[str, Any]) -> str:
+    """Put what a page is known again by into its facts; returns the picture of its writing, as text."""
+    facts["pixels"] = hash_of(page.image)
+    if not config.rescans:
+        return ""
+    look = look_at(page.image)
+    facts["hash"] = look.bits.hex()
+    return look.packed()
 
 
 @lru_cache(maxsize=1)

@@ -81,13 +81,13 @@ def find_regions(page: Page, config: IngestConfig, engine: Engine) -> list[Regio
         words = engine.read_page(page.image, cuts)
     width, height = page.image.size
     if config.regions == "page":
-        return [_region(words, _vertical_language(config), (0, 0, width, height))]
+        return [_region(words, config.vertical, (0, 0, width, height))]
     find: Callable[[list[Word]], list[list[Word]]] = {
         "lines": lines_of,
         "blocks": blocks_of,
         "header": lambda found: header_of(found, config.header_lines),
     }[config.regions]
-    regions = [_region(group, _vertical_language(config)) for group in find(words)]
+    regions = [_region(group, config.vertical) for group in find(words)]
     regions = [region for region in regions if has_letters(region.text_raw)]
     if config.regions == "header" and not regions and holds_ink(page):
         # A head that cannot be read, a logo or a faded print, can still be seen: the record goes by its picture.
@@ -184,10 +184,6 @@ def _region(words: Sequence[Word], vertical_language: bool, box: Box | None = No
 def _hull(words: Sequence[Word]) -> Box:
     left, top, right, bottom = zip(*(word.box for word in words), strict=True)
     return min(left), min(top), max(right), max(bottom)
-
-
-def _vertical_language(config: IngestConfig) -> bool:
-    return config.psm == 5 or any(language.endswith("_vert") for language in config.languages)
 
 
 def joined(text_raw: str) -> str:
