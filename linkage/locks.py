@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from linkage.errors import UsageError
+from linkage.errors import UsageError, storage_error
 
 
 @contextmanager
@@ -17,6 +17,7 @@ def alone(out: Path) -> Iterator[None]:
 
     Raises:
         UsageError: another process is writing it.
+        StorageError: the disk is full.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     path = out.with_name(f".{out.name}.lock")
@@ -30,6 +31,10 @@ def alone(out: Path) -> Iterator[None]:
                 continue
             try:
                 yield
+            except Exception as error:
+                if no_room := storage_error(error, within=out):
+                    raise no_room from error
+                raise
             finally:
                 path.unlink(missing_ok=True)
             return

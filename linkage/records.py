@@ -188,12 +188,16 @@ def _check_images(frame: pd.DataFrame, path: Path) -> list[tuple[str, str]]:
     for row, name in enumerate(frame["image"]):
         if not name:
             continue
-        inside = not PurePosixPath(name).is_absolute() and (root / name).resolve().is_relative_to(root)
+        try:
+            inside = not PurePosixPath(name).is_absolute() and (root / name).resolve().is_relative_to(root)
+            there = (root / name).is_file() and os.access(root / name, os.R_OK)
+        except (OSError, ValueError, RuntimeError):  # a name that no file can have, or links that go in a circle
+            inside, there = True, False
         if not inside:
             raise InputError(
                 f"{path}: image {name!r} of record {frame['record_id'][row]!r} leaves the folder of the CSV"
             )
-        if not ((root / name).is_file() and os.access(root / name, os.R_OK)):
+        if not there:
             failures.append((str(frame["record_id"][row]), f"image {name} is missing or must not be read"))
             frame.loc[row, "image"] = ""
     return failures

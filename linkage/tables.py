@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -141,16 +143,38 @@ def replacing(path: Path) -> Iterator[Path]:
         StorageError: the disk is full, or must not be written to.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _on_disk(path):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; else as `replacing`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _on_disk(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        yield
     except Exception as error:
         if no_room := storage_error(error, path):
             raise no_room from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
@@ -165,6 +189,8 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
         with replacing(path) as temporary:
             table.to_parquet(temporary, index=False)
         return
+    if twin:
+        write_table(table, path.with_suffix(".parquet"))
     cells = table.copy()
     for name in cells.columns:
         if not pd.api.types.is_numeric_dtype(cells[name]):
@@ -174,8 +200,6 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(path) as temporary:
         cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g", quoting=quoting)
-    if twin:
-        write_table(table, path.with_suffix(".parquet"))
 
 
 def read_table(path: Path, as_text: Sequence[str] = ()) -> pd.DataFrame:
@@ -226,8 +250,9 @@ def _numbers(cells: pd.Series, name: str) -> pd.Series:
     if kind == "number":
         return numbers.astype(float)
     try:
-        return numbers.astype("Int64")
-    except (TypeError, ValueError):
+        with np.errstate(invalid="ignore"):  # of what is beyond an integer
+            return numbers.astype("Int64")
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"column {name} must hold whole numbers") from None
 
 
@@ -271,7 +296,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # the last: of headers that look old
         raise ArtefactError(f"{path}: not a readable array ({_one_line(error)}); make it again") from None
 
 

@@ -45,10 +45,10 @@ def test_the_nearest_counts(tmp_path: Path) -> None:
 
 
 def test_a_source_of_several_pages_may_have_a_file_for_each(tmp_path: Path) -> None:
-    touch(
-        tmp_path, "t.tif", "t_0001.xml", "t-page_0012.hocr", "t_2.page.xml", "t_2.hocr", "t2.jpg", "t_x.xml", "t_0.xml"
-    )
+    touch(tmp_path, "1.jpg", "1_1.xml", "t2.jpg", "t_x.xml", "t_0.xml")
+    touch(tmp_path, "t.tif", "t_0001.xml", "t-page_0012.hocr", "t_2.page.xml", "t_2.hocr")
     transcripts = {source.name: match for source, match in find_transcripts(find_sources([tmp_path])).items()}
+    assert transcripts["1.jpg"] == Found(), "it has one page only"
     match = transcripts["t.tif"]
     assert [match.page(number) for number in (1, 2, 3, 12)] == [
         (tmp_path / "t_0001.xml", 1),

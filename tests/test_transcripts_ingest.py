@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from linkage.ingest.ingest import ingest
 from linkage.records import Records
 from linkage.scans.images import decode_crop
 from linkage.tables import read_table
+from linkage.transcripts.export import export_records
 from linkage.transcripts.model import Block, Line
 
 FILE = IngestConfig(ocr="file", workers=1, padding=0, max_failures=1.0)
@@ -119,6 +121,27 @@ def test_a_crop_follows_the_outline_and_the_direction_is_the_files(scans: Path) 
     assert row.ocr_confidence is None or np.isnan(row.ocr_confidence), "the file does not say"
 
 
+def test_a_block_without_lines_is_its_own_line(scans: Path) -> None:
+    text = '<TextRegion><Coords points="10,10 90,10 90,40 10,40"/><TextEquiv conf="0.5"><Unicode>Abel, smith</Unicode>'
+    (scans / "1.xml").write_text(
+        f'<PcGts><Page imageWidth="400" imageHeight="300">{text}</TextEquiv></TextRegion></Page></PcGts>'
+    )
+    for regions in ("lines", "blocks", "header", "page"):
+        (row,) = records(scans, regions=regions).itertuples()
+        assert (row.text, row.ocr_confidence) == ("Abel, smith", 0.5)
+
+
+def test_a_page_of_no_size_is_taken_as_pixels(scans: Path) -> None:
+    for size in ("", 'WIDTH="1e-300" HEIGHT="1e-300"', 'WIDTH="-4" HEIGHT="0"'):
+        line = '<TextLine HPOS="1" VPOS="2" WIDTH="50" HEIGHT="20"><String CONTENT="Abel"/></TextLine>'
+        (scans / "1.xml").write_text(f"<alto><Layout><Page {size}><TextBlock>{line}</TextBlock></Page></Layout></alto>")
+        assert records(scans)[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[1, 2, 51, 22]]
+    unit = "<Description><MeasurementUnit>mm10</MeasurementUnit></Description><Layout>"
+    (scans / "1.xml").write_text((scans / "1.xml").read_text().replace("<Layout>", unit))
+    assert records(scans).empty
+    assert reasons(scans)["1.png"] == "its transcript 1.xml: gives no page size, which its units need"
+
+
 def test_a_changed_transcript_is_read_again(scans: Path) -> None:
     assert "Abel & Co" in records(scans)["text"].tolist()
     before = (scans / "1.xml").stat()
@@ -150,3 +173,54 @@ def test_pages_of_one_source_find_their_part_of_a_file_or_their_file(tmp_path: P
     half = "<div class='ocr_page' title='bbox 0 0 400 300'><p class='ocr_line' title='bbox 1 1 50 20'>half {}</p></div>"
     (scans / "t.hocr").write_text(f"<html><body>{half.format(1)}{half.format(2)}</body></html>")
     assert records(scans)[["page", "text"]].to_numpy().tolist() == [[1, "half 1"], [2, "half 2"]]
+
+
+def test_a_mets_file_stands_for_its_images(tmp_path: Path) -> None:
+    folder = tmp_path / "volume"
+    for name in ("one", "two"):
+        (folder / "img").mkdir(parents=True, exist_ok=True)
+        page([name], size=(400, 300)).save(folder / "img" / f"{name}.png")
+        write(folder / "text" / f"of {name}.xml", block(f"page {name}"), form="alto")
+    names = ["img/one.png", "img/two.png", "../three.png", "http://example.org/four.png"]
+    images = "".join(
+        f'<file ID="I{n}" MIMETYPE="image/png"><FLocat href="{name}"/></file>' for n, name in enumerate(names)
+    )
+    texts = "".join(
+        f'<file ID="T{n}"><FLocat href="text/of%20{name}.xml"/></file>' for n, name in enumerate(["one", "two"])
+    )
+    (folder / "mets.xml").write_text(
+        f'<mets><fileSec><fileGrp USE="MAX">{images}</fileGrp><fileGrp USE="ALTO">{texts}</fileGrp></fileSec></mets>'
+    )
+    frame = records(folder / "mets.xml")
+    assert frame[["source", "text"]].to_numpy().tolist() == [["img/one.png", "page one"], ["img/two.png", "page two"]]
+    table = read_table(folder / "failures.csv")
+    assert table["source"].tolist() == ["mets.xml#I2", "mets.xml#I3"]
+    assert table["reason"].tolist()[0] == "'../three.png' lies outside the folder of the METS file"
+
+
+def test_a_run_sees_that_a_transcript_changed(scans: Path) -> None:
+    from linkage.run import _signatures
+
+    before = _signatures(scans, FILE)
+    assert [entry[0] for entry in before] == ["1.png"]
+    write(scans / "1.xml", block("Seth & Co, much longer than before"))
+    assert _signatures(scans, FILE) != before
+    assert _signatures(scans, FILE.model_copy(update={"ocr": "tesseract"})) == [entry[:2] for entry in before]
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_a_real_page_goes_out_and_comes_back(shared_data: Path, tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    shutil.copyfile(shared_data / "directory_pages" / "images" / "page_0035.jpg", scans / "page.jpg")
+    ingest([scans], tmp_path / "own.parquet", IngestConfig(workers=1))
+    own = pq.read_table(tmp_path / "own.parquet").to_pandas()
+    assert len(own) > 100
+    for form in ("alto", "page", "hocr"):
+        export_records(tmp_path / "own.parquet", scans, form, overwrite=True)
+        back = records(scans, regions="blocks")
+        same = ["record_id", "source", "page", "x0", "y0", "x1", "y1", "polygon", "direction", "text"]
+        pd.testing.assert_frame_equal(own[same], back[same])
+        assert np.allclose(own["ocr_confidence"], back["ocr_confidence"], atol=1e-4)
+        (scans / "page.xml").unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage.errors import InputError
@@ -107,6 +107,12 @@ def test_alto(tmp_path: Path, version: int) -> None:
     assert upper.tags == ("heading",)
     assert [word.confidence for word in lower.words] == [None]
     assert (second.text, second.vertical, second.lines[0].words) == ("a whole line", True, ())
+
+
+@pytest.mark.parametrize(("written", "meant"), [("0.96", 0.96), ("0.7", 0.07), ("0.100", 1.0), ("0.0", 0.0)])
+def test_tesseract_writes_percents_behind_a_point(tmp_path: Path, written: str, meant: float) -> None:
+    text = ALTO.format(version=3, unit="pixel").replace("ABBYY  FineReader", "tesseract").replace("0.9", written)
+    assert read(tmp_path, text).pages[0].blocks[0].lines[0].words[0].confidence == meant
 
 
 def test_alto_in_other_units_needs_the_size_of_the_page(tmp_path: Path) -> None:
@@ -220,6 +226,7 @@ def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("document", [ALTO.format(version=4, unit="pixel"), PAGE.format(version="x", coords=""), HOCR])
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_mutated_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, document: str, data: st.DataObject
@@ -244,6 +251,17 @@ def test_a_mutated_file_is_read_or_refused(
 @pytest.mark.parametrize("text", ["nan", "inf", "1e9", "-1e300", "1_0", "٣", "", None, "0x10", "1 2", "9" * 400])
 def test_absurd_numbers_are_none(text: str | None) -> None:
     assert number(text) is None
+
+
+def test_long_nonsense_takes_no_time(tmp_path: Path) -> None:
+    many = 300_000
+    page = PAGE.format(version="x", coords=f'points="{"1" * many}x"').replace("structure", "a" * many)
+    assert len(read(tmp_path, page).pages[0].blocks) == 3
+    assert number("1" * many + "x") is None
+    with pytest.raises(InputError):
+        read(tmp_path, "<!---->" * many + "<b>")
+    alto = ALTO.format(version=4, unit="pixel").replace('WIDTH="1000"', f'WIDTH="{"9" * many}"')
+    assert read(tmp_path, alto).pages[0].width == 0
 
 
 def test_numbers_are_read_whatever_parts_them() -> None:

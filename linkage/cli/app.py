@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from linkage import __version__
-from linkage.errors import LinkageError, StorageError, UsageError, storage_error
+from linkage.errors import LinkageError, UsageError, storage_error
 
 if TYPE_CHECKING:
     from linkage.config import Config
@@ -67,7 +67,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.
 
 
 _claims = ExitStack()
-"""Places that this command writes its results to; let go when it ends."""
+_claimed: list[Path] = []
+"""The places that this command writes its results to, and their locks, let go when it ends."""
 
 
 @app.callback()
@@ -106,6 +107,7 @@ def free(out: Path, overwrite: bool) -> None:
 
     if os.environ.get("RANK", "0") == "0":  # torchrun: the first process claims it for all
         _claims.enter_context(alone(out))
+    _claimed.append(out)
     if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another --out")
 
@@ -119,7 +121,7 @@ def main() -> None:
             typer.echo("linkage: interrupted; the same command goes on where it was", err=True)
         raise
     except Exception as error:
-        told = error if isinstance(error, StorageError) else storage_error(error) or error
+        told = storage_error(error, within=_claimed[-1] if _claimed else None) or error
         if isinstance(told, LinkageError):
             _fail(error, str(told), told.exit_code)
         _fail(error, f"bug: {type(error).__name__}: {error} (run with -v for the traceback)", 1)

@@ -59,7 +59,7 @@ def export(
 
     Example: linkage export records.parquet --format page --out transcripts/
     """
-    from linkage.transcripts.export import check_format, export_records
+    from linkage.transcripts.export import export_records
 
-    counts = export_records(records, out, check_format(form), overwrite=overwrite)
+    counts = export_records(records, out, form, overwrite=overwrite)
     print_summary(counts | {"out": str(out)}, as_json)

@@ -110,7 +110,7 @@ def merge_parts(
         out: file to write.
         columns: the user's own columns.
         ids_given: ids are the user's and stay; else those of a source whose content came before get "-2", "-3", ...
-        ids_may_repeat: some ids come from the user's files, unchecked: later ones of a kind get "-2", "-3", ..., too.
+        ids_may_repeat: some ids come from the user's files, unchecked: they stay, and what comes twice gets "-2", ....
         facts: JSON values, kept in the file.
     """
     finished = Finished(dict(facts), [])
@@ -226,7 +226,7 @@ def _tables(
         if source.reasons:
             pages.append(PageNote(source.name, source.sha256, source.key, None, 0, list(source.reasons), {}))
         copies[source.sha256] += 1
-        suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not ids_given else ""
+        suffix = f"-{copies[source.sha256]}" if copies[source.sha256] > 1 and not (ids_given or taken) else ""
         for page, part in enumerate(source.parts, start=1):
             table, note = read_part(part)
             facts = {name: value for name, value in note.facts.items() if not name.startswith("duplicate")}

@@ -12,6 +12,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -171,8 +172,8 @@ class _Worker(Generic[Item]):
         self._process.start()
         theirs.close()
         self.pid = self._process.pid or 0
-        self.done = self.held = 0
-        self.deadline = float("inf")  # until it has started
+        self.done = 0
+        self.held, self.deadline = sys.maxsize, float("inf")  # until it has started
         self._started = False
         self._work: Any = None
         self._given: _Given[Item] | None = None

@@ -169,8 +169,18 @@ def _version() -> str:
     return words[1] if len(words) > 1 else "unknown"
 
 
+def languages_installed() -> tuple[str, list[str]]:
+    """The folder of Tesseract's languages, and their codes.
+
+    Raises:
+        DependencyError: the program or pytesseract is not installed.
+    """
+    head, *codes = _program("--list-langs").splitlines()
+    return head.partition('"')[2].partition('"')[0], codes
+
+
 def _check_languages(languages: Sequence[str]) -> None:
-    installed = set(_program("--list-langs").split("\n")[1:])
+    _, installed = languages_installed()
     missing = [language for language in languages if language not in installed]
     if missing:
         packages = " ".join("tesseract-ocr-" + language.lower().replace("_", "-") for language in missing)

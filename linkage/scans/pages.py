@@ -117,11 +117,11 @@ class OpenSource:
     def count(self) -> int:
         """Number of pages, at least 1; nothing is decoded.
 
-        A TIFF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
+        A TIFF or PDF whose list of pages breaks off counts the broken page too, so that reading it reports the damage.
         """
-        if self._is_pdf:
-            return len(self._document)
         with self._guarded():
+            if self._is_pdf:
+                return _count_sheets(self._document)
             return _count_frames(self._document) if self._document.format == "TIFF" else 1
 
     def page(self, number: int, *, dpi: int, max_megapixels: float) -> Page:
@@ -241,6 +241,24 @@ def _count_frames(image: Image.Image) -> int:
         count += 1
 
 
+def _count_sheets(document: Any) -> int:
+    """Pages of a PDF up to the last that is there, and one more where it claims to have more, be it a million."""
+    claimed = there = len(document)
+    while there > 1 and not _has_page(document, there - 1):
+        there -= 1
+    return min(there + 1, claimed)
+
+
+def _has_page(document: Any, index: int) -> bool:
+    import pypdfium2
+
+    try:
+        document.get_page_size(index)
+    except pypdfium2.PdfiumError:
+        return False
+    return True
+
+
 @contextmanager
 def _pdf_guarded(path: Path) -> Iterator[None]:
     import pypdfium2
@@ -262,10 +280,10 @@ def _mentions_encryption(path: Path) -> bool:
 
 def _render(document: Any, number: int, dpi: int, max_megapixels: float) -> Page:
     scale = dpi / POINTS_PER_INCH
+    width, height = document.get_page_size(number - 1)  # before the page is loaded, which costs what its content asks
+    check_size(round(width * scale), round(height * scale), max_megapixels)
     page = document[number - 1]
     try:
-        width, height = page.get_size()
-        check_size(round(width * scale), round(height * scale), max_megapixels)
         return Page(page.render(scale=scale).to_pil().convert("RGB"), scale)
     finally:
         page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from linkage.scans.markup import children, descendants, local_name, number, numbers
@@ -18,32 +19,41 @@ from linkage.transcripts.model import (
     line_of,
     outline,
     share,
+    sideways,
 )
 from linkage.transcripts.writing import add, figure, record_id_of, xml_id
 
 NAMESPACE = "http://www.loc.gov/standards/alto/ns-v4#"
 _DIRECTION = "direction"  # type of the tag by which our own files say that a text runs from top to bottom
-_SIDEWAYS = (60, 120)  # degrees of ROTATION, modulo 180, at which lines run up or down the page
 
-Tags = dict[str, tuple[str, str]]
-"""Type and label of each tag, by id."""
+
+@dataclass(frozen=True)
+class _File:
+    """What holds for a whole file: type and label of each tag, by id, and whether Tesseract wrote it."""
+
+    tags: dict[str, tuple[str, str]]
+    by_tesseract: bool
 
 
 def read_alto(root: Any) -> Transcript:
     """Every TextBlock of every page, in the file's order. Hyphenated words stay in their two halves, as printed."""
     units = [(unit.text or "").strip().lower() for unit in descendants(root, "MeasurementUnit")]
     listed = [tag for group in children(root, "Tags") for tag in group]
-    tags = {tag.get("ID", ""): (tag.get("TYPE", ""), tag.get("LABEL", "")) for tag in listed}
+    software = _software(root)
+    file = _File(
+        {tag.get("ID", ""): (tag.get("TYPE", ""), tag.get("LABEL", "")) for tag in listed},
+        software.lower().startswith("tesseract"),
+    )
     pages = tuple(
         TranscriptPage(
             width=number(page.get("WIDTH")) or 0.0,
             height=number(page.get("HEIGHT")) or 0.0,
-            blocks=tuple(_block(block, tags) for block in descendants(page, "TextBlock")),
+            blocks=tuple(_block(block, file) for block in descendants(page, "TextBlock")),
             pixels=units[:1] in ([], ["pixel"]),
         )
         for page in descendants(root, "Page")
     )
-    return Transcript(pages, engine_name("alto", _software(root)))
+    return Transcript(pages, engine_name("alto", software))
 
 
 def write_alto(page: TranscriptPage, image: str, creator: str, created: str) -> Any:
@@ -93,36 +103,36 @@ def write_alto(page: TranscriptPage, image: str, creator: str, created: str) -> 
     return root
 
 
-def _block(element: Any, tags: Tags) -> Block:
-    vertical = _vertical(element, tags)
-    lines = tuple(_line(line, tags, vertical) for line in children(element, "TextLine"))
+def _block(element: Any, file: _File) -> Block:
+    vertical = _vertical(element, file.tags)
+    lines = tuple(_line(line, file, vertical) for line in children(element, "TextLine"))
     box, polygon = _outline(element)
     return block_of(
         Block(
             box=box,
             polygon=polygon,
             vertical=vertical,
-            tags=_labels(element, tags),
+            tags=_labels(element, file.tags),
             record_id=record_id_of(element.get("ID")),
             lines=lines,
         )
     )
 
 
-def _line(element: Any, tags: Tags, block_vertical: bool | None) -> Line:
+def _line(element: Any, file: _File, block_vertical: bool | None) -> Line:
     words: list[Piece] = []
     for child in element:
         box, polygon = _outline(child)
         if local_name(child) == "String" and child.get("CONTENT", "").strip():
-            words.append(Piece(child.get("CONTENT").strip(), box, polygon, share(number(child.get("WC")))))
+            words.append(Piece(child.get("CONTENT").strip(), box, polygon, _confidence(child.get("WC"), file)))
         elif local_name(child) == "HYP" and words:
             before = words[-1]
             around = _around(before.box, box)
             words[-1] = Piece(before.text + child.get("CONTENT", "-").strip(), around, (), before.confidence)
     box, polygon = _outline(element)
-    own = _vertical(element, tags)
+    own = _vertical(element, file.tags)
     vertical = block_vertical if own is None else own
-    line = Line("", box, polygon, None, vertical, _labels(element, tags), words=tuple(words))
+    line = Line("", box, polygon, None, vertical, _labels(element, file.tags), words=tuple(words))
     if len(words) == 1 and len(words[0].text.split()) > 1:  # one string for a whole line holds no word
         only = words[0]
         line = Line(only.text, box or only.box, polygon, only.confidence, vertical, line.tags)
@@ -141,20 +151,29 @@ def _outline(element: Any) -> tuple[FloatBox | None, tuple[Point, ...]]:
     return (left, top, left + width, top + height), polygon
 
 
+def _confidence(written: str | None, file: _File) -> float | None:
+    """A word's confidence; Tesseract writes whole percents behind "0.", so that 7 % is 0.7 and 100 % is 0.100."""
+    text = (written or "").strip()
+    if file.by_tesseract and text.startswith("0."):
+        percent = number(text[2:])
+        return None if percent is None else share(percent / 100)
+    return share(number(text))
+
+
 def _around(first: FloatBox | None, second: FloatBox | None) -> FloatBox | None:
     if not first or not second:
         return first
     return min(first[0], second[0]), min(first[1], second[1]), max(first[2], second[2]), max(first[3], second[3])
 
 
-def _vertical(element: Any, tags: Tags) -> bool | None:
+def _vertical(element: Any, tags: dict[str, tuple[str, str]]) -> bool | None:
     if any(tags.get(ref, ("", ""))[0] == _DIRECTION for ref in element.get("TAGREFS", "").split()):
         return True
     turned = number(element.get("ROTATION"))
-    return None if turned is None else _SIDEWAYS[0] <= turned % 180 <= _SIDEWAYS[1]
+    return None if turned is None else sideways(turned)
 
 
-def _labels(element: Any, tags: Tags) -> tuple[str, ...]:
+def _labels(element: Any, tags: dict[str, tuple[str, str]]) -> tuple[str, ...]:
     found = [tags[ref] for ref in element.get("TAGREFS", "").split() if ref in tags]
     return tuple(label for kind, label in found if label and kind != _DIRECTION)
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,6 @@ from linkage.transcripts.hocr import write_hocr
 from linkage.transcripts.model import Block, FloatBox, Line, Piece, Point, TranscriptPage
 from linkage.transcripts.pagexml import write_page_xml
 
-Format = Literal["alto", "page", "hocr"]
 FORMATS: dict[str, tuple[str, Callable[[TranscriptPage, str, str, str], Any]]] = {
     "alto": (".xml", write_alto),
     "page": (".xml", write_page_xml),
@@ -32,11 +31,11 @@ FORMATS: dict[str, tuple[str, Callable[[TranscriptPage, str, str, str], Any]]] =
 }
 """Suffix and writer of each format."""
 
+_NEAR = 200  # words of a line that the next word is compared with: no line has more
 _EDGES = ["x0", "y0", "x1", "y1"]
-_NEW_LINE = 0.5  # a word that shares less than this part of its height with the line so far begins the next one
 
 
-def export_records(records: Path, out: Path, form: Format, *, overwrite: bool = False) -> dict[str, int]:
+def export_records(records: Path, out: Path, form: str, *, overwrite: bool = False) -> dict[str, int]:
     """Write the records of each page as blocks of one file, in the table's order.
 
     Files are called as the sources, in the same folders; those of a source with several pages end in _0001, _0002, ....
@@ -56,10 +55,12 @@ def export_records(records: Path, out: Path, form: Format, *, overwrite: bool = 
 
     Raises:
         InputError: the table is invalid or has no boxes.
-        UsageError: a file exists, or a link in the folder leads out of it.
+        UsageError: there is no such format, a file exists, or a link in the folder leads out of it.
     """
     from lxml import etree
 
+    if form not in FORMATS:
+        raise UsageError(f"--format {form}: must be {', '.join(FORMATS)}")
     suffix, write = FORMATS[form]
     opened = Records.open(records)
     require_columns(opened.frame, ("page", *_EDGES), records)
@@ -171,18 +172,32 @@ def _word(word: dict[str, Any]) -> Piece:
 
 
 def _lines(words: list[Piece], vertical: bool) -> Iterator[list[Piece]]:
-    """Words in their order, cut where one stands no longer beside the line so far."""
-    near, far = (0, 2) if vertical else (1, 3)  # edges of a box across the direction of the text
+    """Words in their order, cut where one stands beyond the line so far: below it, or to its left if it runs down."""
     line: list[Piece] = []
+    spans: list[FloatBox] = []
     for word in words:
-        if line:
-            start = max(min(piece.box[near] for piece in line if piece.box), word.box[near] if word.box else 0)
-            end = min(max(piece.box[far] for piece in line if piece.box), word.box[far] if word.box else 0)
-            if word.box and end - start < _NEW_LINE * (word.box[far] - word.box[near]):
-                yield line
-                line = []
+        span = _span(word, vertical)
+        if line and _begins_line(span, spans):
+            yield line
+            line, spans = [], []
         line.append(word)
+        spans.append(span)
     yield line
+
+
+def _span(word: Piece, vertical: bool) -> FloatBox:
+    """A word's box as if its line ran to the right and the next one came below."""
+    x0, y0, x1, y1 = word.box or (0.0, 0.0, 0.0, 0.0)
+    return (y0, -x1, y1, -x0) if vertical else (x0, y0, x1, y1)
+
+
+def _begins_line(span: FloatBox, line: list[FloatBox]) -> bool:
+    """Whether a word stands beyond the line's word that is nearest to it along the line, which may slope."""
+    near = line[-_NEAR:]
+    gap, nearest = min((max(other[0] - span[2], span[0] - other[2]), other) for other in near)
+    beyond = (span[1] + span[3]) / 2 > nearest[3]
+    turns_back = span[0] < line[-1][0] or gap < 0
+    return (beyond and turns_back) or span[1] >= max(other[3] for other in near)
 
 
 def _hull(words: list[Piece]) -> FloatBox:
@@ -203,14 +218,3 @@ def _polygon(written: str) -> tuple[Point, ...]:
 def _created(records: Path) -> str:
     """When the records were written: the same table gives the same files."""
     return datetime.datetime.fromtimestamp(records.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
-
-
-def check_format(form: str) -> Format:
-    """The name of a format.
-
-    Raises:
-        UsageError: there is no such format.
-    """
-    if form not in FORMATS:
-        raise UsageError(f"--format {form}: must be {', '.join(FORMATS)}")
-    return form  # type: ignore[return-value]

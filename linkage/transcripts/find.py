@@ -21,6 +21,7 @@ SUFFIXES = (".xml", ".hocr", ".html", ".alto.xml", ".page.xml")
 
 SOUGHT = f"looked for its name with {', '.join(SUFFIXES)}, beside it and in folders {', '.join(FOLDERS)}"
 
+_SEVERAL_PAGES = (".pdf", ".tif", ".tiff")
 _NUMBERED = r"[-_. ]?(?:p|page)?[-_. ]?0*([1-9]\d{0,8})"  # 0001, p1, page_12 after the source's name
 
 
@@ -78,9 +79,10 @@ class _Folder:
             for suffix in SUFFIXES:
                 if name + suffix in self._names:
                     return Found(self.path / (name + suffix))
-        for name in (source.stem, source.name):
-            if numbered := self._numbered(name):
-                return Found(numbered=numbered)
+        if source.suffix.lower() in _SEVERAL_PAGES:  # 1_1.xml beside 1.jpg is another picture's
+            for name in (source.stem, source.name):
+                if numbered := self._numbered(name):
+                    return Found(numbered=numbered)
         return Found()
 
     @cached_property

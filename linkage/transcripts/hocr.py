@@ -18,6 +18,7 @@ from linkage.transcripts.model import (
     line_of,
     outline,
     share,
+    sideways,
 )
 from linkage.transcripts.writing import add, figure, record_id_of, xml_id, xml_text
 
@@ -27,7 +28,6 @@ _BLOCKS = {"ocr_carea", "ocrx_block"}
 _PARAGRAPHS = {"ocr_par"}
 _LINES = {"ocr_line", "ocrx_line", "ocr_header", "ocr_footer", "ocr_caption", "ocr_textfloat", "ocr_title"}
 _WORDS = {"ocrx_word", "ocr_word"}
-_SIDEWAYS = (60, 120)  # degrees of textangle, modulo 180, at which lines run up or down the page
 _DOWN = ("ttb", "btt", "vertical", "tb-")  # dir, writing-mode: vertical-rl, tb-rl
 
 
@@ -167,7 +167,7 @@ def _text(element: Any) -> str:
 def _vertical(element: Any) -> bool | None:
     turned = number(_properties(element).get("textangle"))
     if turned is not None:
-        return _SIDEWAYS[0] <= turned % 180 <= _SIDEWAYS[1]
+        return sideways(turned)
     direction = element.get("dir", "").lower()
     _, _, mode = element.get("style", "").lower().replace(" ", "").partition("writing-mode:")
     if not direction and not mode:

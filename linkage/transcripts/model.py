@@ -17,6 +17,7 @@ MAX_POINTS = 2000
 """A longer outline is a mistake: its hull is kept."""
 
 _ENGINE_LENGTH = 80
+_SIDEWAYS = (60, 120)  # degrees, modulo 180
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ def line_of(line: Line) -> Line:
 
 
 def block_of(block: Block) -> Block:
-    """A block with what it lacks taken from its lines; lines in it that hold nothing are dropped."""
+    """A block with what it lacks taken from its lines; one whose text is in no lines is a line of itself."""
     lines = tuple(line for line in block.lines if line.text or line.box)
+    if not lines and block.text:
+        lines = (Line(block.text, block.box, block.polygon, block.confidence, block.vertical),)
     pieces = [piece for line in lines for piece in (line.words or (line,))]
     return replace(
         block,
@@ -124,6 +127,11 @@ def outline(values: Sequence[float]) -> tuple[FloatBox | None, tuple[Point, ...]
     corners = {(x, y) for x in hull[::2] for y in hull[1::2]}
     rectangle = set(points) == corners and len(points) <= 5 and _turns_once(points)
     return hull, () if rectangle or len(set(points)) < 3 or len(points) > MAX_POINTS else points
+
+
+def sideways(degrees: float) -> bool:
+    """Whether lines turned by this angle, either way, run up or down the page."""
+    return _SIDEWAYS[0] <= degrees % 180 <= _SIDEWAYS[1]
 
 
 def engine_name(form: str, software: str) -> str:

@@ -25,7 +25,7 @@ from linkage.transcripts.writing import add, figure, record_id_of, xml_id, xml_t
 NAMESPACE = "http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15"
 _DOWN = ("top-to-bottom", "bottom-to-top")
 _ACROSS = ("left-to-right", "right-to-left")
-_CUSTOM = re.compile(r"([\w-]+)\s*\{([^{}]*)\}")  # readingOrder {index:0;} structure {type:entry;}
+_CUSTOM = re.compile(r"(?<![\w-])([\w-]++)\s*+\{([^{}]*+)\}")  # readingOrder {index:0;} structure {type:entry;}
 _NEVER = 10**9  # place in the reading order of what it does not mention
 
 

@@ -134,7 +134,7 @@ class _Sheet:
 
 def _scale(size: tuple[int, int], transcript: TranscriptPage, name: str) -> tuple[float, float]:
     """Pixels of the picture per unit of the transcript, across and down."""
-    if transcript.width <= 0 or transcript.height <= 0:
+    if transcript.width < 1 or transcript.height < 1:
         if not transcript.pixels:
             raise InputError(f"its transcript {name}: gives no page size, which its units need")
         return 1.0, 1.0
