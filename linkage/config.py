@@ -17,6 +17,8 @@ from linkage.text import Folding, fold_by
 
 RegionKind = Literal["page", "lines", "blocks", "header", "boxes"]
 Device = Literal["auto", "cpu", "cuda"]
+OCR_ENGINES = ("tesseract", "recogniser")
+_ALONE = ("best", "none")
 OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
 """What the scorer compares by itself: each has a column `<name>_score` of the links table."""
 
@@ -33,8 +35,9 @@ class IngestConfig(Section):
     regions: RegionKind = Field("lines", description="what becomes a record")
     header_lines: int = Field(0, ge=0, description="header: the first N lines; 0 = the first text block")
     boxes: Path | None = Field(None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]")
-    ocr: Literal["tesseract", "none"] = Field("tesseract", description="OCR engine")
-    languages: tuple[str, ...] = Field(("eng",), min_length=1, description="Tesseract language codes")
+    ocr: str = Field("tesseract", description="tesseract, recogniser, several joined by +, best, or none")
+    languages: tuple[str, ...] = Field(("eng",), min_length=1, description="language codes as Tesseract has them")
+    ocr_cache: Path | None = Field(None, description="folder that keeps readings from run to run")
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
     max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
@@ -42,6 +45,16 @@ class IngestConfig(Section):
     workers: int = Field(0, ge=0, description="worker processes; 0 = one per core")
     page_seconds: float = Field(120.0, gt=0, description="time limit for reading one page")
     max_failures: float = Field(0.1, ge=0, le=1, description="share of pages set aside that fails the run")
+
+    @field_validator("ocr", mode="before")
+    @classmethod
+    def _engines(cls, value: Any) -> Any:
+        """Take a list as well, and refuse engines that are not there."""
+        names = value if isinstance(value, (list, tuple)) else str(value).split("+")
+        unknown = [name for name in names if name not in OCR_ENGINES] if len(names) > 1 else []
+        if unknown or len(set(names)) < len(names) or (len(names) == 1 and names[0] not in (*OCR_ENGINES, *_ALONE)):
+            raise ValueError(f"{', '.join(OCR_ENGINES)}, both joined by +, or {' or '.join(_ALONE)}")
+        return "+".join(names)
 
     @model_validator(mode="after")
     def _boxes_need_a_file(self) -> IngestConfig:
@@ -218,10 +231,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{name}: " + "; ".join(_problems(error))) from None
-    boxes = config.ingest.boxes
-    if path and boxes and not boxes.is_absolute():
-        ingest = config.ingest.model_copy(update={"boxes": path.parent / boxes})
-        config = config.model_copy(update={"ingest": ingest})
+    if path:
+        named = {"boxes": config.ingest.boxes, "ocr_cache": config.ingest.ocr_cache}
+        beside = {key: path.parent / name for key, name in named.items() if name and not name.is_absolute()}
+        config = config.model_copy(update={"ingest": config.ingest.model_copy(update=beside)})
     fold_by(Folding(**config.text.model_dump()))
     return config
 

@@ -22,8 +22,8 @@ def ingest(
         Path | None, typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")
     ] = None,
     header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
-    ocr: Annotated[str | None, typer.Option(help="OCR engine: tesseract or none.")] = None,
-    lang: Annotated[str | None, typer.Option(help="Tesseract languages, e.g. eng+jpn.")] = None,
+    ocr: Annotated[str | None, typer.Option(help="tesseract, recogniser, tesseract+recogniser, best or none.")] = None,
+    lang: Annotated[str | None, typer.Option(help="OCR languages, e.g. eng+jpn.")] = None,
     psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; 0 = one per core.")] = None,

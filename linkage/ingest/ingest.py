@@ -30,7 +30,6 @@ from linkage.ingest.merge import Merged, failures_path, merge_parts
 from linkage.ingest.pool import CrashedError, Workers
 from linkage.ingest.work import Surveyed, Task, make_part, part_is_whole, survey, write_part
 from linkage.layout.boxes import read_boxes
-from linkage.ocr.engine import Engine
 from linkage.ocr.engines import make_engine
 from linkage.progress import progress
 from linkage.scans.pages import Source, find_sources
@@ -38,7 +37,7 @@ from linkage.tables import read_table
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same page and settings would give other records."""
 
 CRASHED = "its reader crashed on it"
@@ -47,6 +46,7 @@ _NOT_SETTINGS = {
     "workers",
     "max_failures",
     "boxes",
+    "ocr_cache",
 }  # none of them changes a record; boxes count by their rows
 
 
@@ -119,7 +119,7 @@ class _Job:
         self.out = out
         self.config = config
         self.folder = out.with_name(out.name + ".partial")
-        self.engine: Engine = make_engine(config)
+        self.engine = make_engine(config)
         boxes = read_boxes(config.boxes) if config.boxes else None
         self.columns = boxes.columns if boxes else ()
         self.ids_given = boxes is not None and boxes.ids_given

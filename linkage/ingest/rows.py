@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from linkage.layout.regions import Region
-from linkage.ocr.engine import Box
+from linkage.layout.regions import Region, joined
+from linkage.ocr.engine import Box, Word
+from linkage.ocr.engines import Reading
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
 from linkage.scans.pages import Page
 
 
-def rows_of(
-    sha256: str, number: int, page: Page, regions: Sequence[Region], padding: int, engine: str
-) -> list[dict[str, Any]]:
+def rows_of(sha256: str, number: int, page: Page, regions: Sequence[Region], padding: int) -> list[dict[str, Any]]:
     """One row per region, without `source`, in the regions' order.
 
     Args:
@@ -27,7 +26,6 @@ def rows_of(
         page: the page, from which the crops are cut.
         regions: in pixels of the page.
         padding: pixels of margin around a region's crop.
-        engine: name of the OCR engine that read them.
     """
     rows = []
     seen: Counter[str] = Counter()
@@ -45,9 +43,10 @@ def rows_of(
             "direction": "vertical" if region.vertical else "horizontal",
             "text": region.text,
             "text_raw": region.text_raw,
-            "ocr_engine": engine,
+            "ocr_engine": region.engine,
             "ocr_confidence": region.confidence,
-            "words": [_edges(word.box) | {"text": word.text, "confidence": word.confidence} for word in region.words],
+            "words": words_row(region.words),
+            "readings": [reading_row(reading) for reading in region.readings],
             "crop": encode_crop(crop_of(page.image, region, padding)),
         }
         rows.append(row | _edges(region.box))
@@ -56,9 +55,9 @@ def rows_of(
 
 def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
     """A region's picture with a margin; what lies outside its polygon is painted in the colour of the paper."""
-    x0, y0, x1, y1 = region.box
+    _, _, x1, y1 = region.box
     width, height = image.size
-    left, top = max(x0 - padding, 0), max(y0 - padding, 0)
+    left, top = crop_corner(region, padding)
     crop = image.crop((left, top, min(x1 + padding, width), min(y1 + padding, height)))
     if not region.polygon:
         return crop
@@ -72,6 +71,26 @@ def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
     filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
     filled.paste(crop, mask=mask)
     return filled
+
+
+def crop_corner(region: Region, padding: int) -> tuple[int, int]:
+    """Where on the page a region's crop begins: its left and top."""
+    return max(region.box[0] - padding, 0), max(region.box[1] - padding, 0)
+
+
+def words_row(words: Sequence[Word]) -> list[dict[str, Any]]:
+    """The column `words`."""
+    return [_edges(word.box) | {"text": word.text, "confidence": word.confidence} for word in words]
+
+
+def reading_row(reading: Reading) -> dict[str, Any]:
+    """An entry of the column `readings`."""
+    return {
+        "ocr_engine": reading.engine,
+        "text": joined(reading.text_raw),
+        "text_raw": reading.text_raw,
+        "ocr_confidence": reading.confidence,
+    }
 
 
 def _edges(box: Box) -> dict[str, Any]:

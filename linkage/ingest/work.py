@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
+from linkage.ingest.readings import with_readings
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import find_regions, given_regions
-from linkage.ocr.engine import Engine
+from linkage.ocr.engines import Engines
 from linkage.records import SCHEMA
 from linkage.scans.pages import count_pages, read_page
 from linkage.tables import replacing
@@ -57,13 +58,13 @@ def survey(path: Path) -> Surveyed:
         return Surveyed(reason=f"cannot be read ({error.strerror})")
 
 
-def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequence[str]) -> None:
+def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequence[str]) -> None:
     """Read one page and write its part; a page that cannot be read makes a part with a reason and no rows.
 
     Args:
         task: the page.
         config: ingest settings.
-        engine: OCR engine.
+        engine: OCR engines.
         columns: the user's own columns, added to the schema of records as text.
     """
     rows: list[dict[str, Any]] = []
@@ -75,7 +76,8 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
                 regions, reasons = given_regions(page, engine, task.given)
             else:
                 regions = find_regions(page, config, engine)
-            rows = rows_of(task.sha256, task.page, page, regions, config.padding, engine.name)
+            regions = with_readings(page.image, regions, engine, config.padding)
+            rows = rows_of(task.sha256, task.page, page, regions, config.padding)
     except InputError as error:
         reasons.append(str(error))
     write_part(task.part, rows, reasons, columns)

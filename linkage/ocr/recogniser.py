@@ -1,0 +1,185 @@
+"""The shipped line model's own reading as an OCR engine: crops to lines, lines to words by CTC."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from linkage.errors import ArtefactError, InputError
+from linkage.ocr.calibration import script_of
+from linkage.ocr.ctc import Said, pieces_of
+from linkage.ocr.detector import find_lines
+from linkage.ocr.engine import Word
+from linkage.ocr.lines import Strip, cut_strip, find_strips
+from linkage.ocr.order import in_reading_order
+
+MODEL = Path(__file__).parents[1] / "models" / "linkage-line"
+_EAST_ASIAN = ("jpn", "chi", "kor")
+_PREFIX = "visual.trunk.reader."
+_COLUMNS = 1024  # classified at a time: each has 18,710 classes
+_SURER = 0.1  # by how much the reading of a crop as one line must be surer than that of its several lines
+
+
+class Recogniser:
+    """Reads crops with the recogniser inside the shipped model; the lines of a page are found by a text detector.
+
+    Args:
+        languages: Tesseract's codes; where none is East Asian, no East Asian character is read.
+        seconds: time limit of a call.
+
+    Raises:
+        ArtefactError: the shipped model is not there.
+    """
+
+    def __init__(self, languages: Sequence[str], seconds: float) -> None:
+        self.name = f"recogniser {_digest()[:8]}"
+        self._east_asian = any(language.startswith(_EAST_ASIAN) for language in languages)
+        self._seconds = seconds
+
+    def read_page(self, image: Image.Image, cuts: Sequence[int] = ()) -> list[Word]:
+        """Words of a page in reading order, each column between the `cuts` on its own.
+
+        Raises:
+            InputError: it took too long.
+            DependencyError: the text detector is not installed.
+        """
+        end = time.monotonic() + self._seconds
+        grey = image.convert("L")
+        strips = [cut_strip(grey, (*line[:4],), line.slope) for line in find_lines(image)]
+        return in_reading_order(self._read(strips, end), cuts)
+
+    def read_crops(self, images: Sequence[Image.Image], vertical: Sequence[bool] = ()) -> list[list[Word]]:
+        """Words of each crop, line by line.
+
+        Raises:
+            InputError: it took too long.
+        """
+        end = time.monotonic() + self._seconds
+        ways = [find_strips(image) for image in images]
+        flat = [strip for crop in ways for way in crop for strip in way]
+        read = iter(self._read(flat, end))
+        return [_surest([[word for _ in way for word in next(read)] for way in crop]) for crop in ways]
+
+    def _read(self, strips: Sequence[Strip], end: float) -> list[list[Word]]:
+        try:
+            said = read_lines([strip.line for strip in strips], self._east_asian, end)
+        except TimeoutError:
+            limit = f"ingest.page_seconds = {self._seconds:g}"
+            raise InputError(f"OCR took longer than {limit} allows") from None
+        letters = _model(self._east_asian).letters
+        return [
+            [strip.word(piece) for piece in pieces_of(one, letters)] for strip, one in zip(strips, said, strict=True)
+        ]
+
+
+def _surest(ways: Sequence[list[Word]]) -> list[Word]:
+    """The words of a crop cut into lines, or those of the whole where they are much surer."""
+    if len(ways) > 1 and _sure(ways[1]) > _sure(ways[0]) + _SURER:
+        return ways[1]
+    return ways[0]
+
+
+def _sure(words: Sequence[Word]) -> float:
+    weights = [len(word.text) for word in words]
+    return float(np.average([word.confidence for word in words], weights=weights)) if words else 0.0
+
+
+def read_lines(lines: Sequence[np.ndarray], east_asian: bool, end: float) -> list[Said]:
+    """What the recogniser says of lines, on one thread.
+
+    Args:
+        lines: uint8 (1, 48, W) each.
+        east_asian: whether East Asian characters may be read.
+        end: of the time allowed, by `time.monotonic`.
+
+    Raises:
+        TimeoutError: the time is up.
+    """
+    import torch
+
+    from linkage.ocr.reader import batches_of_lines
+
+    model = _model(east_asian)
+    found: list[Said | None] = [None] * len(lines)
+    with torch.inference_mode(), _one_thread():
+        for rows, batch in batches_of_lines(lines):
+            if time.monotonic() > end:
+                raise TimeoutError
+            features, real = model.network(batch)
+            said = _classify(model.network.classify, features[real])
+            ends = np.cumsum(real.sum(dim=1).numpy())
+            for row, *parts in zip(rows, *(np.split(part, ends[:-1]) for part in said), strict=True):
+                found[row] = Said(*parts)
+    return [said for said in found if said is not None]
+
+
+def _classify(classify: Any, features: Any) -> Said:
+    parts = []
+    for some in features.split(_COLUMNS):
+        chances = classify(some).softmax(dim=1)
+        chance, best = chances.max(dim=1)
+        parts.append((best.numpy(), chance.numpy(), chances[:, -1].numpy()))
+    return Said(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+class _Model(NamedTuple):
+    network: Any
+    letters: list[str]
+
+
+@lru_cache(maxsize=2)
+def _model(east_asian: bool) -> _Model:
+    """The network, with no classes but those wanted, and the character of each; loaded once per process."""
+    from safetensors import safe_open
+
+    from linkage.ocr.reader import LineReader
+
+    try:
+        with safe_open(MODEL / "model.safetensors", "pt") as file:
+            weights = {
+                name.removeprefix(_PREFIX): file.get_tensor(name).float()
+                for name in file.keys()  # noqa: SIM118 (no mapping)
+                if name.startswith(_PREFIX)
+            }
+        characters = (MODEL / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except OSError as error:
+        raise ArtefactError(f"{MODEL}: the shipped model cannot be read ({error}); install linkage again") from None
+    letters = ["", *characters[: len(weights["classify.bias"]) - 1]]
+    wanted = [
+        number for number, letter in enumerate(letters) if east_asian or not letter or script_of(letter) == "latin"
+    ]
+    for name in ("classify.weight", "classify.bias"):
+        weights[name] = weights[name][wanted]
+    network = LineReader(len(wanted))
+    network.load_state_dict(weights)
+    return _Model(network.eval(), [letters[number] for number in wanted])
+
+
+@lru_cache(maxsize=1)
+def _digest() -> str:
+    try:
+        with (MODEL / "model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtefactError(f"{MODEL}: the shipped model cannot be read ({error}); install linkage again") from None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Ingest has one worker per core: more threads than that get in each other's way."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
