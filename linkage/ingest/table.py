@@ -108,10 +108,10 @@ def _read(unread: list[tuple[dict[str, Any], Any]], engines: Engines) -> None:
         readings = [reading(engine, read) for engine, read in zip(engines.each, words, strict=True)]
         best = surest(readings)
         row |= {"text": joined(best.text_raw), "text_raw": best.text_raw, "ocr_engine": best.engine}
-        row |= {"words": words_row(best.words)} | (
-            {} if best.confidence is None else {"ocr_confidence": best.confidence}
-        )
+        row["words"] = words_row(best.words)
         row["readings"] = [reading_row(one) for one in readings] if len(readings) > 1 else []
+        if best.confidence is not None:
+            row["ocr_confidence"] = best.confidence
 
 
 def _own(row: dict[str, Any], names: list[str]) -> dict[str, str | None]:

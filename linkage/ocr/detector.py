@@ -42,15 +42,6 @@ def find_lines(image: Image.Image) -> list[Line]:
     return [] if boxes is None else [line for box in boxes if (line := _line(np.asarray(box), image.size)) is not None]
 
 
-def check_detector() -> None:
-    """Make sure that `find_lines` can work.
-
-    Raises:
-        DependencyError: rapidocr is not installed.
-    """
-    _model_path()
-
-
 def _line(corners: np.ndarray, size: tuple[int, int]) -> Line | None:
     """Corners float (4, 2), clockwise from the top left."""
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners.tolist()
