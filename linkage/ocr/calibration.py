@@ -19,7 +19,7 @@ import numpy as np
 from linkage.ocr.engine import Word
 
 FILE = Path(__file__).with_name("calibration.json")
-_KNOTS = 12
+_BOUNDS = (0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 0.9, 1)  # shares of the readings between knots
 _EAST_ASIAN = 0x2E80  # code points from here on, roughly: radicals, kana, Han, full-width forms
 
 
@@ -88,7 +88,7 @@ def _knots(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.nd
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(confidence, right)
-    bounds = np.unique(np.quantile(confidence, np.linspace(0, 1, _KNOTS + 1)))
+    bounds = np.unique(np.quantile(confidence, _BOUNDS))
     place = np.clip(np.searchsorted(bounds, confidence, side="right") - 1, 0, max(len(bounds) - 2, 0))
     parts = [confidence[place == part] for part in range(max(len(bounds) - 1, 1)) if (place == part).any()]
     x = np.array([part.mean() for part in parts])

@@ -59,6 +59,7 @@ class Strip:
         corner: where in the picture `pixels` begins: its left edge, and its top in the middle of its width.
         slope: rows by which the line falls per column.
         number: of the line among those that were cut together, from 0.
+        height: of the picture.
     """
 
     line: np.ndarray
@@ -66,6 +67,7 @@ class Strip:
     corner: tuple[int, int]
     slope: float
     number: int
+    height: int
 
     def word(self, piece: Piece) -> Word:
         """A piece of the line's reading as a word, its box drawn around the ink, in pixels of the picture."""
@@ -79,7 +81,8 @@ class Strip:
         y0, y1 = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, height)
         falls = [self.slope * (x - width / 2) for x in (x0, x1)]
         left, top = self.corner
-        top, bottom = max(top + round(y0 + min(falls)), 0), top + round(y1 + max(falls))
+        top, bottom = max(top + round(y0 + min(falls)), 0), min(top + round(y1 + max(falls)), self.height)
+        top = min(top, self.height - 1)
         return Word(piece.text, piece.confidence, (left + x0, top, left + x1, max(bottom, top + 1)), line=self.number)
 
 
@@ -110,7 +113,7 @@ def cut_strip(image: Image.Image, box: Box, slope: float, number: int = 0) -> St
     pixels = _cut(image, box, slope)
     columns = min(max(2, round(pixels.shape[1] * HEIGHT / len(pixels) / STEP)) * STEP, WIDEST)
     fitted = Image.fromarray(pixels).resize((columns, HEIGHT), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return Strip(np.asarray(fitted)[None], pixels, box[:2], slope, number)
+    return Strip(np.asarray(fitted)[None], pixels, box[:2], slope, number, image.height)
 
 
 def _cut(image: Image.Image, box: Box, slope: float) -> np.ndarray:

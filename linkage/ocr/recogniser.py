@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +17,14 @@ from PIL import Image
 from linkage.errors import ArtefactError, InputError
 from linkage.ocr.calibration import script_of
 from linkage.ocr.ctc import Said, pieces_of
-from linkage.ocr.detector import find_lines
-from linkage.ocr.engine import Word
+from linkage.ocr.detector import Line, find_lines
+from linkage.ocr.engine import Box, Word
 from linkage.ocr.lines import Strip, cut_strip, find_strips
 from linkage.ocr.order import in_reading_order
 
 MODEL = Path(__file__).parents[1] / "models" / "linkage-line"
+_TURN = Image.Transpose.ROTATE_90
+_TALL = 1.5  # times as high as wide: a line that runs downward
 _EAST_ASIAN = ("jpn", "chi", "kor")
 _PREFIX = "visual.trunk.reader."
 _COLUMNS = 1024  # classified at a time: each has 18,710 classes
@@ -32,7 +35,8 @@ class Recogniser:
     """Reads crops with the recogniser inside the shipped model; the lines of a page are found by a text detector.
 
     Args:
-        languages: Tesseract's codes; where none is East Asian, no East Asian character is read.
+        languages: Tesseract's codes; where none is East Asian, no East Asian character is read, and where one ends in
+            `_vert`, lines of a page that are taller than wide run downward.
         seconds: time limit of a call.
 
     Raises:
@@ -41,6 +45,7 @@ class Recogniser:
 
     def __init__(self, languages: Sequence[str], seconds: float) -> None:
         self.name = f"recogniser {_digest()[:8]}"
+        self._vertical = any(language.endswith("_vert") for language in languages)
         self._east_asian = any(language.startswith(_EAST_ASIAN) for language in languages)
         self._seconds = seconds
 
@@ -53,20 +58,40 @@ class Recogniser:
         """
         end = time.monotonic() + self._seconds
         grey = image.convert("L")
-        strips = [cut_strip(grey, (*line[:4],), line.slope) for line in find_lines(image)]
-        return in_reading_order(self._read(strips, end), cuts)
+        across: list[Line] = []
+        down: list[Line] = []
+        for line in find_lines(image):
+            tall = self._vertical and line.bottom - line.top > _TALL * (line.right - line.left)
+            (down if tall else across).append(line)
+        words = in_reading_order(self._read([cut_strip(grey, line[:4], line.slope) for line in across], end), cuts)
+        if down:
+            turned = grey.transpose(_TURN)
+            found = self._read([cut_strip(turned, _turned(line[:4], image.width), 0.0) for line in down], end)
+            blocks = max((word.block for word in words), default=0)
+            words += [_back(word, image.width, blocks) for word in in_reading_order(found)]
+        return words
 
     def read_crops(self, images: Sequence[Image.Image], vertical: Sequence[bool] = ()) -> list[list[Word]]:
-        """Words of each crop, line by line.
+        """Words of each crop, line by line; one that runs downward is turned to the left, so that it runs rightward.
+
+        The recogniser has learned to read lines that lie on their side: of drawn Japanese names it misread a tenth of
+        what it did with upright characters put side by side.
 
         Raises:
             InputError: it took too long.
         """
         end = time.monotonic() + self._seconds
-        ways = [find_strips(image) for image in images]
+        downward = vertical or [False] * len(images)
+        ways = [
+            find_strips(image.transpose(_TURN) if down else image) for image, down in zip(images, downward, strict=True)
+        ]
         flat = [strip for crop in ways for way in crop for strip in way]
         read = iter(self._read(flat, end))
-        return [_surest([[word for _ in way for word in next(read)] for way in crop]) for crop in ways]
+        words = [_surest([[word for _ in way for word in next(read)] for way in crop]) for crop in ways]
+        return [
+            [_back(word, image.width) for word in found] if down else found
+            for image, found, down in zip(images, words, downward, strict=True)
+        ]
 
     def _read(self, strips: Sequence[Strip], end: float) -> list[list[Word]]:
         try:
@@ -78,6 +103,18 @@ class Recogniser:
         return [
             [strip.word(piece) for piece in pieces_of(one, letters)] for strip, one in zip(strips, said, strict=True)
         ]
+
+
+def _turned(box: Box, width: int) -> Box:
+    """A box of a picture so wide in the picture turned to the left."""
+    x0, y0, x1, y1 = box
+    return y0, width - x1, y1, width - x0
+
+
+def _back(word: Word, width: int, blocks: int = 0) -> Word:
+    """A word of a picture turned to the left in the picture itself, so many blocks further on."""
+    x0, y0, x1, y1 = word.box
+    return replace(word, box=(width - y1, x0, width - y0, x1), block=blocks + word.block)
 
 
 def _surest(ways: Sequence[list[Word]]) -> list[Word]:
