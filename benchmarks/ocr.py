@@ -36,7 +36,7 @@ _PART = 40  # crops an engine reads before it is the next one's turn: about thos
 
 
 def crops_of(n: int, folder: Path, table: Path | None = None) -> tuple[list[Image.Image], list[str]]:
-    """Crops with what is printed on them: the first n of a table of images and texts, or drawn ones in Latin letters."""
+    """Crops with what is printed on them: the first n of a table of images and texts, or drawn Latin ones."""
     if table:
         rows = pd.read_csv(table, keep_default_na=False)[:n]
         return [open_image((table.parent / name).read_bytes()) for name in rows["image"]], rows["text"].tolist()
@@ -57,13 +57,11 @@ def measure_crops(images: Sequence[Image.Image], truth: Sequence[str]) -> list[d
             return [pytesseract.image_to_string(image, config="--psm 7") for image in some]
 
     ways: dict[str, Reader] = {"pytesseract per crop, default threads": plain}
-    ways |= {
-        f"--ocr {name}": partial(_read, make_engine(_config(name))) for name in ("tesseract", "recogniser", "best")
-    }
-    pool = ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn"))
-    with pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
         for name in ("tesseract", "recogniser", "best"):
-            ways[f"--ocr {name}, a worker per core"] = partial(_read_parallel, pool, make_engine(_config(name)))
+            engines = make_engine(_config(name))
+            ways[f"--ocr {name}"] = partial(_read, engines)
+            ways[f"--ocr {name}, a worker per core"] = partial(_read_parallel, pool, engines)
         return _measured(ways, images, _PART, partial(_error_rate, truth=truth))
 
 
