@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ _LEAST_LINE = 7  # rows of pixels below which nothing is legible
 _MOST_CHARACTERS = 200  # in a line that runs downward
 _SLOPES = tuple(step / 100 for step in range(-6, 7))  # rows per column
 _CLEARLY = 1.1  # how much better than level a slope must part ink and paper
+_VALLEY, _REACH = 0.35, 0.7  # of lines set tight: their small letters alone are told apart
 _NO_INK = 40  # grey levels between paper and ink below which a crop is bare
 
 
@@ -86,19 +88,29 @@ class Strip:
         return Word(piece.text, piece.confidence, (left + x0, top, left + x1, max(bottom, top + 1)), line=self.number)
 
 
-def find_strips(image: Image.Image) -> list[list[Strip]]:
-    """The ways to cut a crop into lines: by the paper between them and, where that finds several, as one line.
+def find_strips(image: Image.Image) -> list[Strip]:
+    """The lines of a crop, parted by the paper between them."""
+    return next(_ways(image))
 
-    Gaps in the print of a dot matrix look like the paper between two lines; only reading both ways tells.
+
+def other_strips(image: Image.Image) -> list[list[Strip]]:
+    """Other ways to cut a crop into lines, where there are any: as one line, and where rows hold less ink than others.
+
+    Gaps in the print of a dot matrix look like the paper between two lines, and between lines that are set tight there
+    is none: only reading tells.
     """
+    return list(_ways(image))[1:]
+
+
+def _ways(image: Image.Image) -> Iterator[list[Strip]]:
     image = image.convert("L")
     slope = slope_of(np.asarray(image))
-    bounds = line_bounds(_cut(image, (0, 0, *image.size), slope))
-    ways = [bounds] if len(bounds) == 1 else [bounds, [(0, image.height)]]
-    return [
-        [cut_strip(image, (0, top, image.width, end), slope, number) for number, (top, end) in enumerate(way)]
-        for way in ways
-    ]
+    level = _cut(image, (0, 0, *image.size), slope)
+    seen: list[list[tuple[int, int]]] = []
+    for way in (line_bounds(level), [(0, image.height)], line_bounds(level, _VALLEY, _REACH)):
+        if way not in seen:
+            seen.append(way)
+            yield [cut_strip(image, (0, top, image.width, end), slope, number) for number, (top, end) in enumerate(way)]
 
 
 def cut_strip(image: Image.Image, box: Box, slope: float, number: int = 0) -> Strip:
@@ -151,24 +163,26 @@ def slope_of(pixels: np.ndarray) -> float:
     return best if sharpness[best] > _CLEARLY * sharpness[0.0] else 0.0
 
 
-def line_bounds(pixels: np.ndarray) -> list[tuple[int, int]]:
+def line_bounds(pixels: np.ndarray, share: float = 0.06, reach: float = 0.25) -> list[tuple[int, int]]:
     """First row and end of each line of writing, top to bottom; of the whole picture where it has one line or none.
 
     Args:
         pixels: uint8 (h, w), grey.
+        share: of the ink of a row in the midst of a line, 0..1: rows with more belong to one.
+        reach: how far a line goes beyond these rows, in heights of the tallest.
     """
     whole = [(0, len(pixels))]
     if len(pixels) < 2 * _LEAST_LINE:
         return whole
     ink = _ink(pixels).mean(axis=1)
-    runs = _runs(ink > max(0.004, 0.06 * float(np.percentile(ink, 95))))
+    runs = _runs(ink > max(0.004, share * float(np.percentile(ink, 95))))
     tallest = max((end - start for start, end in runs), default=0)
     lines = [(start, end) for start, end in runs if end - start >= max(_LEAST_LINE, 0.4 * tallest)]
     if len(lines) < 2:
         return whole
     # Dots, accents and rules belong to the nearest line: cut half-way between the bodies.
     cuts = [0, *((above[1] + below[0]) // 2 for above, below in pairwise(lines)), len(pixels)]
-    margin = tallest // 4
+    margin = int(tallest * reach)
     return [
         (max(top, start - margin), min(bottom, end + margin))
         for (start, end), (top, bottom) in zip(lines, pairwise(cuts), strict=True)

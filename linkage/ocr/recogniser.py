@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from linkage.errors import ArtefactError, InputError
-from linkage.ocr.calibration import script_of
+from linkage.ocr.calibration import mean_confidence, script_of
 from linkage.ocr.ctc import Said, pieces_of
 from linkage.ocr.detector import Line, find_lines
 from linkage.ocr.engine import Box, Word
-from linkage.ocr.lines import Strip, cut_strip, find_strips
+from linkage.ocr.lines import Strip, cut_strip, find_strips, other_strips
 from linkage.ocr.order import in_reading_order
 
 MODEL = Path(__file__).parents[1] / "models" / "linkage-line"
@@ -28,7 +28,8 @@ _TALL = 1.5  # times as high as wide: a line that runs downward
 _EAST_ASIAN = ("jpn", "chi", "kor")
 _PREFIX = "visual.trunk.reader."
 _COLUMNS = 1024  # classified at a time: each has 18,710 classes
-_SURER = 0.1  # by how much the reading of a crop as one line must be surer than that of its several lines
+_DOUBTFUL = 0.9  # mean confidence below which a crop is cut into lines in other ways, too
+_SURER = 0.03  # by how much the reading of another way must be surer to be taken
 
 
 class Recogniser:
@@ -82,16 +83,22 @@ class Recogniser:
         """
         end = time.monotonic() + self._seconds
         downward = vertical or [False] * len(images)
-        ways = [
-            find_strips(image.transpose(_TURN) if down else image) for image, down in zip(images, downward, strict=True)
-        ]
-        flat = [strip for crop in ways for way in crop for strip in way]
-        read = iter(self._read(flat, end))
-        words = [_surest([[word for _ in way for word in next(read)] for way in crop]) for crop in ways]
+        upright = [image.transpose(_TURN) if down else image for image, down in zip(images, downward, strict=True)]
+        words = self._read_ways([find_strips(image) for image in upright], end)
+        doubtful = [row for row, found in enumerate(words) if _sure(found) < _DOUBTFUL]
+        others = [(row, way) for row in doubtful for way in other_strips(upright[row])]
+        for (row, _), found in zip(others, self._read_ways([way for _, way in others], end), strict=True):
+            if _sure(found) > _sure(words[row]) + _SURER:
+                words[row] = found
         return [
             [_back(word, image.width) for word in found] if down else found
             for image, found, down in zip(images, words, downward, strict=True)
         ]
+
+    def _read_ways(self, ways: Sequence[Sequence[Strip]], end: float) -> list[list[Word]]:
+        """The words of crops that are cut into lines."""
+        read = iter(self._read([strip for way in ways for strip in way], end))
+        return [[word for _ in way for word in next(read)] for way in ways]
 
     def _read(self, strips: Sequence[Strip], end: float) -> list[list[Word]]:
         try:
@@ -117,16 +124,8 @@ def _back(word: Word, width: int, blocks: int = 0) -> Word:
     return replace(word, box=(width - y1, x0, width - y0, x1), block=blocks + word.block)
 
 
-def _surest(ways: Sequence[list[Word]]) -> list[Word]:
-    """The words of a crop cut into lines, or those of the whole where they are much surer."""
-    if len(ways) > 1 and _sure(ways[1]) > _sure(ways[0]) + _SURER:
-        return ways[1]
-    return ways[0]
-
-
 def _sure(words: Sequence[Word]) -> float:
-    weights = [len(word.text) for word in words]
-    return float(np.average([word.confidence for word in words], weights=weights)) if words else 0.0
+    return mean_confidence(words) or 0.0
 
 
 def read_lines(lines: Sequence[np.ndarray], east_asian: bool, end: float) -> list[Said]:
