@@ -27,7 +27,7 @@ PACKAGES := tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn tesseract-ocr-jpn-
   fonts-reggae fonts-sawarabi-gothic fonts-sawarabi-mincho fonts-seto fonts-takao-gothic fonts-takao-mincho \
   fonts-vlgothic fonts-yusei-magic
 
-.PHONY: help setup system demo test lint format bench model lock clean
+.PHONY: help setup system demo test lint format fuzz bench model lock clean
 
 help: ## show this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ lint: setup ## check format, lint and types
 format: setup ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+fuzz: setup ## feed 10,000 damaged files to every reader (FUZZ="--seed 1 --report fuzz-report.csv")
+	$(BIN)/python scripts/fuzz.py $(FUZZ)
 
 bench: setup ## measure speed and memory beside named peers
 	$(BIN)/python benchmarks/bench.py

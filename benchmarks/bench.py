@@ -16,6 +16,7 @@ from random import Random
 
 import numpy as np
 import pandas as pd
+from ingest import KINDS, measure
 from PIL import ImageOps
 
 from linkage.config import ClusterConfig, LinkConfig
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--embed", type=int, default=256)
     parser.add_argument("--link", type=int, nargs="*", default=[5_000])
     parser.add_argument("--records", type=int, nargs="*", default=[2_000, 10_000])
+    parser.add_argument("--pages", type=int, nargs="*", default=[500, 2_000])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.crops:
@@ -136,6 +138,9 @@ def main() -> None:
             linking(n, Path(folder))
         for n in arguments.records:
             clustering(n, Path(folder))
+    for n in arguments.pages:
+        for kind in KINDS:
+            measure(kind, n, kills=3, ocr=False)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,29 @@ Every key has a default that works; an unknown key is an error, and all problems
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from linkage.errors import ConfigError
 from linkage.text import Folding, fold_by
 
-RegionKind = Literal["page", "lines", "blocks", "header", "boxes"]
+RegionKind = Literal["page", "lines", "blocks", "header", "boxes", "tagged"]
 Device = Literal["auto", "cpu", "cuda"]
 OCR_ENGINES = ("tesseract", "recogniser")
-_ALONE = ("best", "none")
+_ALONE = ("best", "file", "none")
 OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
 """What the scorer compares by itself: each has a column `<name>_score` of the links table."""
 
@@ -35,16 +45,51 @@ class IngestConfig(Section):
     regions: RegionKind = Field("lines", description="what becomes a record")
     header_lines: int = Field(0, ge=0, description="header: the first N lines; 0 = the first text block")
     boxes: Path | None = Field(None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]")
-    ocr: str = Field("tesseract", description="tesseract, recogniser, several joined by +, best, or none")
+    tag: str = Field("", description="tagged: the blocks and lines that their transcript calls this")
+    ocr: str = Field(
+        "tesseract",
+        description="tesseract, recogniser, both joined by +, best, none; file: ALTO, PAGE or hOCR beside each source",
+    )
     languages: tuple[str, ...] = Field(("eng",), min_length=1, description="language codes as Tesseract has them")
     ocr_cache: Path | None = Field(None, description="folder that keeps readings from run to run")
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
     max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
+    rotate: Literal["auto", 0, 90, 180, 270] = Field(0, description="degrees, clockwise, by which pages are turned")
+    deskew: bool = Field(False, description="take off the tilt of a page's lines, up to 15 degrees")
+    frame: bool = Field(False, description="crop pages to the sheet and to what is on it")
+    contrast: bool = Field(False, description="even out the light of a page and stretch its contrast")
+    rescans: bool = Field(True, description="find sheets that were scanned twice; False: only equal files and pixels")
     padding: int = Field(4, ge=0, le=200, description="pixels of margin around a region's crop")
-    workers: int = Field(0, ge=0, description="worker processes; 0 = one per core")
-    page_seconds: float = Field(120.0, gt=0, description="time limit for reading one page")
-    max_failures: float = Field(0.1, ge=0, le=1, description="share of pages set aside that fails the run")
+    workers: int = Field(0, ge=0, description="worker processes, of one thread each; 0 = one per core")
+    recycle: int = Field(200, ge=1, description="pages after which a worker process makes room for a new one")
+    page_seconds: float = Field(120.0, gt=0, description="time limit for one page, decoding and rendering included")
+    page_memory: ByteSize = Field(
+        ByteSize(4 * 10**9), ge=10**8, description="memory that one page may take in its worker process, e.g. 4G"
+    )
+    max_failures: float = Field(
+        0.1, ge=0, le=1, description="share of pages set aside from which the run fails, e.g. 0.01 or 1%"
+    )
+
+    @field_validator("max_failures", mode="before")
+    @classmethod
+    def _percent(cls, value: Any) -> Any:
+        """1% is 0.01."""
+        if isinstance(value, str) and value.strip().endswith("%"):
+            with suppress(ValueError):
+                return float(value.strip()[:-1]) / 100
+        return value
+
+    @property
+    def vertical(self) -> bool:
+        """Whether text may run from top to bottom."""
+        return self.psm == 5 or any(language.endswith("_vert") for language in self.languages)
+
+    @field_validator("rotate", mode="before")
+    @classmethod
+    def _degrees(cls, value: Any) -> Any:
+        """On the command line, degrees are text."""
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("ocr", mode="before")
     @classmethod
@@ -60,6 +105,12 @@ class IngestConfig(Section):
     def _boxes_need_a_file(self) -> IngestConfig:
         if (self.regions == "boxes") != (self.boxes is not None):
             raise ValueError("`regions: boxes` and `boxes: FILE.csv` go together")
+        return self
+
+    @model_validator(mode="after")
+    def _tags_are_in_files(self) -> IngestConfig:
+        if (self.regions == "tagged") != bool(self.tag) or (self.tag and self.ocr != "file"):
+            raise ValueError("`regions: tagged`, `tag: NAME` and `ocr: file` go together")
         return self
 
 
@@ -264,7 +315,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: no such file; ready ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that can be none
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if values is None:
         return {}
@@ -279,7 +330,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write it as key.sub=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {override}: the value is not valid YAML; quote it") from None
     *parents, last = key.strip().split(".")
     for parent in parents:

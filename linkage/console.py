@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from linkage.forecast import Forecast
     from linkage.report.explain import Explanation
 
 HIGHLIGHTS = ("matched accuracy", "no-match accuracy", "pairwise F1", "B-cubed F1")
@@ -40,6 +41,25 @@ def print_stages(manifest: dict[str, Any]) -> None:
         seconds = "kept" if stage["kept"] else f"{stage['seconds']:.1f}"
         rows.append((name, seconds, f"{stage['peak_memory_mb']:.0f}", counts))
     _print_rows(rows)
+
+
+def print_forecast(forecast: Forecast, as_json: bool) -> None:
+    """Print what a run will take: a row a stage, what the machine has, and what will not fit; or JSON."""
+    if as_json:
+        print_json(forecast.as_dict())
+        return
+    found = {"sources": forecast.sources, "pages": forecast.pages, "records": forecast.records}
+    print_summary(found | {"pages read for this": forecast.sampled}, as_json)
+    typer.echo()
+    rows: list[tuple[str, ...]] = [("stage", "items", "time", "range", "peak MB", "disk MB")]
+    for stage in (*forecast.stages, forecast.total):
+        times = f"{_duration(stage.least)} - {_duration(stage.most)}"
+        sizes = f"{stage.memory_mb:.0f}", f"{stage.disk_mb:.0f}"
+        rows.append((stage.name, f"{stage.items} {stage.unit}", _duration(stage.seconds), times, *sizes))
+    rows.append(("free", "", "", "", f"{forecast.free_memory_mb:.0f}", f"{forecast.free_disk_mb:.0f}"))
+    _print_rows(rows)
+    for warning in forecast.warnings:
+        typer.echo(f"warning: {warning}")
 
 
 def print_highlights(metrics: pd.DataFrame) -> None:
@@ -78,6 +98,14 @@ def _print_rows(rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         typer.echo("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     typer.echo()
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the unit that people would take."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _short(value: Any) -> str:

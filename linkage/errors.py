@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_LONGEST, _END = 1500, 300  # characters of a message, and of its end where it is cut: there stands the fix
+
 
 class LinkageError(Exception):
-    """Base of every error that is the world's fault rather than a bug; never raised itself."""
+    """Base of every error that is the world's fault rather than a bug; never raised itself.
+
+    Its message is one line that a terminal and a table can take, whatever stood in the file that it speaks of: what
+    cannot be printed is written as an escape, and the middle of a long one is left out.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        cut = len(line) > _LONGEST
+        super().__init__(f"{line[: _LONGEST - _END]} ... {line[-_END:]}" if cut else line)
 
 
 class UsageError(LinkageError):
@@ -43,3 +61,55 @@ class QualityGateError(LinkageError):
     """A measured figure is below the one given with `--fail-under` (exit code 7)."""
 
     exit_code = 7
+
+
+class StorageError(LinkageError):
+    """A disk is full, a quota used up, or a place must not be written to (exit code 8)."""
+
+    exit_code = 8
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_SAID = "|".join(re.escape(os.strerror(code)) for code in sorted(_NO_ROOM))
+# SQLite and Rust libraries have words of their own.
+_TOLD = re.compile(rf"{_SAID}|disk is full|\b(?:code: |os error )(?:{'|'.join(map(str, sorted(_NO_ROOM)))})\b")
+
+
+def storage_error(error: BaseException, path: Path | None = None, *, within: Path | None = None) -> StorageError | None:
+    """The error to raise instead where a disk is behind `error`, else None.
+
+    Libraries wrap what the system says in errors of their own, so the chain of causes is searched, numbers and words.
+
+    Args:
+        error: what was raised.
+        path: what was being written, if it is known; else the file that the error names.
+        within: what to name where neither is known.
+    """
+    if isinstance(error, StorageError):
+        return error
+    for one in _chain(error):
+        if isinstance(one, LinkageError):
+            continue
+        if (isinstance(one, OSError) and one.errno in _NO_ROOM) or _TOLD.search(str(one)):
+            named = Path(os.fsdecode(one.filename)) if isinstance(one, OSError) and one.filename else within
+            said = _TOLD.search(str(one))
+            return StorageError(_no_room(path or named, said.group() if said else "no space left"))
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _no_room(path: Path | None, said: str) -> str:
+    place = next((one for one in (path, *path.parents) if one.exists()), None) if path else None
+    free = ""
+    if place:
+        usage = shutil.disk_usage(place)
+        free = f" ({usage.free / 1e6:.0f} of {usage.total / 1e6:.0f} MB are free)"
+    remedy = "make room or name another place; the same command then goes on from what is finished"
+    return f"{path or 'a file'}: cannot be written: {said}{free}; {remedy}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from linkage.config import Config, dump_config, load_config
+from linkage.config import Config, IngestConfig, dump_config, load_config
 from linkage.errors import InputError
 from linkage.jobs import clustered_by, export, model_scorer
 from linkage.records import LABELS, Records
@@ -32,7 +33,9 @@ class RunResult(NamedTuple):
     metrics: pd.DataFrame
 
 
-def run(config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | None = None) -> RunResult:
+def run(
+    config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | None = None, retry_failed: bool = False
+) -> RunResult:
     """Turn scans into linked entities in the run directory `out`; stages that are up to date are kept.
 
     Records are linked to exemplars where there are some (labelled so, or named by `link.exemplars`); matched
@@ -44,6 +47,7 @@ def run(config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | Non
         out: run directory, new, empty, or of an earlier run.
         labels: table of known entities (`entity_id`, optionally `split` and `role`), joined as
             `linkage.evaluate.truth` says. Train and val rows fit the settings; every row is scored.
+        retry_failed: read again the pages that were set aside before; what depends on them follows.
 
     Raises:
         InputError: no scans, bad labels, more pages set aside than allowed, or `out` is in use or foreign.
@@ -51,7 +55,7 @@ def run(config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | Non
     """
     with RunDirectory(out) as directory:
         pipeline = _Pipeline(config, directory, labels)
-        ingested = pipeline.ingest(inputs)
+        ingested = pipeline.ingest(inputs, retry_failed)
         records = pipeline.labelled(ingested)
         trained = pipeline.train(records, ingested)
         embedded = pipeline.embed(records, ingested, trained)
@@ -88,23 +92,18 @@ class _Pipeline:
             temporary.write_text(dump_config(config), encoding="utf-8")
         directory.manifest |= {"seed": config.seed, "labels_sha256": self.labels_digest}
 
-    def ingest(self, inputs: Sequence[Path]) -> str:
-        """Scans, or one table of records, to `ingest/records.parquet`."""
+    def ingest(self, inputs: Sequence[Path], retry_failed: bool) -> str:
+        """Scans, or one table of records, to `ingest/records.parquet`; of scans, only what is new is read."""
         from linkage.ingest.ingest import ingest
         from linkage.ingest.table import import_records, is_table
-        from linkage.scans.pages import find_sources
 
         config = self.config.ingest
         tables = [path for path in inputs if is_table(path)]
         if tables and len(inputs) > 1:
             raise InputError(f"{tables[0]}: a table of records must be the only input")
-        seen = [
-            digest_file(path)
-            if is_table(path)
-            else [[source.name, _signature(source.path)] for source in find_sources([path])]
-            for path in inputs
-        ]
-        settings = config.model_dump(mode="json", exclude={"workers"})
+        seen = [digest_file(path) if is_table(path) else _signatures(path, config) for path in inputs]
+        settings = config.model_dump(mode="json", exclude={"workers", "recycle", "max_failures"})
+        before = self.directory.manifest["stages"].get("ingest", {"counts": {}})
 
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
@@ -113,7 +112,10 @@ class _Pipeline:
                 if tables:
                     n, failures = import_records(tables[0], out, config)
                     return {"records": n, "set_aside": len(failures)}
-                summary = ingest(inputs, out, config)
+                if "pages" in before["counts"] and not out.exists():
+                    with suppress(OSError):  # without the earlier table all is read again
+                        out.hardlink_to(self.path / "ingest" / out.name)
+                summary = ingest(inputs, out, config, existing="retry" if retry_failed else "skip")
             finally:  # also when too much was set aside: the list says what
                 if (folder / "failures.csv").exists():
                     write_table(read_table(folder / "failures.csv"), self.path / "failures.csv")
@@ -121,7 +123,7 @@ class _Pipeline:
             return counts | {"set_aside": len(summary.failures)}
 
         boxes = digest_file(config.boxes) if config.boxes else None
-        return self.directory.stage("ingest", [settings, seen, boxes], make)
+        return self.directory.stage("ingest", [settings, seen, boxes], make, again=retry_failed)
 
     def labelled(self, ingested: str) -> Records:
         """The ingested records with the labels that the user gave."""
@@ -338,6 +340,19 @@ def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
         if not chosen.any():
             raise InputError(f"link.exemplars: no source matches {pattern!r}; sources look like {frame['source'][0]!r}")
     return chosen
+
+
+def _signatures(path: Path, config: IngestConfig) -> list[list[Any]]:
+    """Names of the scans of one input, and what tells them and their transcripts from changed ones."""
+    from linkage.scans.pages import find_sources
+    from linkage.transcripts.find import find_transcripts
+
+    sources = find_sources([path])
+    transcripts = find_transcripts(sources) if config.ocr == "file" else {}
+    return [
+        [source.name, *map(_signature, [source.path, *(transcripts[source].files if source in transcripts else ())])]
+        for source in sources
+    ]
 
 
 def _signature(path: Path) -> list[int]:

@@ -21,7 +21,7 @@ from typing import Any, Self
 import pandas as pd
 
 from linkage import __version__
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError, InputError, storage_error
 from linkage.tables import read_table, replacing
 
 log = logging.getLogger(__name__)
@@ -81,10 +81,12 @@ class RunDirectory:
         self.manifest |= {"linkage": __version__, "started": _now(), "finished": None} | _environment()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._lock.close()
+        if error and (no_room := storage_error(error, within=self.path)):
+            raise no_room from error
 
-    def stage(self, name: str, depends_on: Any, make: Callable[[Path], dict[str, Any]]) -> str:
+    def stage(self, name: str, depends_on: Any, make: Callable[[Path], dict[str, Any]], *, again: bool = False) -> str:
         """Run one stage unless its result is there already.
 
         Args:
@@ -92,6 +94,7 @@ class RunDirectory:
             depends_on: JSON-like value of all that the result depends on.
             make: makes the folder whose path it is given and returns the counts for the manifest. That path, and
                 anything beside it, may hold what an interrupted call with the same `depends_on` left there.
+            again: make it also where it is there already.
 
         Returns:
             A digest of what the stage made, for the stages after it to depend on.
@@ -99,7 +102,7 @@ class RunDirectory:
         key = digest([__version__, depends_on])
         folder = self.path / name
         done = self.manifest["stages"].get(name, {})
-        if done.get("key") == key and _sizes(folder) == done.get("files"):
+        if not again and done.get("key") == key and _sizes(folder) == done.get("files"):
             log.info("%s: unchanged, kept", name)
             done["kept"] = True
             return str(done["digest"])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError, InputError, storage_error
 
 SCHEMA_VERSION = 1
 
@@ -30,6 +32,8 @@ COLUMNS: dict[str, Column] = {
     "source": Column("text", "file that the record was read from, relative to the input folder"),
     "source_sha256": Column("text", "SHA-256 of that file's bytes"),
     "page": Column("integer", "page of the source, counted from 1"),
+    "page_width": Column("integer", "width of that page's picture in pixels"),
+    "page_height": Column("integer", "height of that page's picture"),
     "x0": Column("number", "left edge of the region, pixels of the page at native resolution"),
     "y0": Column("number", "top edge of the region"),
     "x1": Column("number", "right edge of the region (exclusive)"),
@@ -43,6 +47,10 @@ COLUMNS: dict[str, Column] = {
     "confidence_low": Column("number", "lowest reading confidence of a bin of queries; empty: all, or unknown"),
     "confidence_high": Column("number", "highest reading confidence of the bin"),
     "image": Column("text", "CSV records: image file, relative to the CSV's folder"),
+    "canvas_id": Column("text", "id of the IIIF canvas that the image shows"),
+    "label": Column("text", "label of that canvas"),
+    "manifest_id": Column("text", "id of its IIIF manifest"),
+    "image_url": Column("text", "where the image came from"),
     "split": Column("text", "train, val or test; entities never cross splits"),
     "role": Column("text", "exemplar, query or query_nomatch, where the user said so"),
     "entity_id": Column("text", "id of the entity; in links: of the candidate, linked or not (see decision)"),
@@ -92,6 +100,18 @@ COLUMNS: dict[str, Column] = {
     "n_records": Column("integer", "records of the entity; in a crosswalk: records that went this way"),
     "n_sources": Column("integer", "distinct source files of the entity's records"),
     "min_score": Column("number", "lowest pooled cosine of a member to the exemplar; empty for one record"),
+    "status": Column("text", "read, or failed: the page (without a page: the whole file) was set aside"),
+    "records": Column("integer", "records that the page gave"),
+    "width": Column("integer", "width of the page in pixels, as decoded or rendered; empty: it was not"),
+    "height": Column("integer", "height of the page in pixels"),
+    "rotation": Column("integer", "degrees, clockwise, by which the page was turned before it was read"),
+    "skew": Column("number", "degrees by which its lines then fell to the right, taken off before it was read"),
+    "duplicate": Column(
+        "text",
+        "page that was met before: in the same file (file), as the same pixels (page), or the same sheet scanned again "
+        "(near); empty: it was not",
+    ),
+    "duplicate_of": Column("text", "where it was met first, as source:page"),
     "reason": Column("text", "why the input was set aside"),
     "old_entity_id": Column("text", "the entity of the records after the first of two runs; empty: none yet"),
     "new_entity_id": Column("text", "the entity of the same records after the second run; empty: none any more"),
@@ -116,14 +136,44 @@ def unescape_cell(text: str) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside `path`; it takes the name `path` when the block ends well, else it is removed.
+
+    Raises:
+        StorageError: the disk is full, or must not be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _on_disk(path):
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`; else as `replacing`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _on_disk(path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except Exception as error:
+        if no_room := storage_error(error, path):
+            raise no_room from error
+        raise
 
 
 def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
@@ -138,6 +188,8 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
         with replacing(path) as temporary:
             table.to_parquet(temporary, index=False)
         return
+    if twin:
+        write_table(table, path.with_suffix(".parquet"))
     cells = table.copy()
     for name in cells.columns:
         if not pd.api.types.is_numeric_dtype(cells[name]):
@@ -147,8 +199,6 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     with replacing(path) as temporary:
         cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g", quoting=quoting)
-    if twin:
-        write_table(table, path.with_suffix(".parquet"))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -198,8 +248,9 @@ def _numbers(cells: pd.Series, name: str) -> pd.Series:
     if kind == "number":
         return numbers.astype(float)
     try:
-        return numbers.astype("Int64")
-    except (TypeError, ValueError):
+        with np.errstate(invalid="ignore"):  # of what is beyond an integer
+            return numbers.astype("Int64")
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"column {name} must hold whole numbers") from None
 
 
@@ -243,7 +294,7 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # the last: of headers that look old
         raise ArtefactError(f"{path}: not a readable array ({_one_line(error)}); make it again") from None
 
 

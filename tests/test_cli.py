@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from drawn import speckled
 from linkdata import people, save
 from typer.testing import CliRunner
 
 from linkage.cli import app
 from linkage.link.index import build_index
+from linkage.locks import alone
 from linkage.records import Records
 from linkage.tables import read_table, write_table
 
@@ -121,6 +123,30 @@ def test_records_without_pictures_are_clustered_and_the_summary_is_json(tmp_path
     assert "shelf" in members.splitlines()[0]
     assert "'=1+1" in members
     assert (tmp_path / "out" / "columns.md").exists()
+
+
+def test_more_set_aside_than_allowed_fails_after_all_is_written(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    speckled(0).save(tmp_path / "scans" / "good.png")
+    (tmp_path / "scans" / "bad.png").write_text("no picture")
+    call = ("ingest", "scans", "--regions", "page", "--ocr", "none", "--out", "r.parquet")
+    failed = linkage(*call, "--max-failures", "1%", cwd=tmp_path)
+    assert (failed.returncode, len(failed.stderr.splitlines())) == (4, 1)
+    assert "1 of 2 pages were set aside" in failed.stderr and "bad.png: not an image" in failed.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["failures.csv", "pages.csv", "r.parquet", "scans"]
+    assert linkage(*call, "--max-failures", "50%", cwd=tmp_path).returncode == 0
+    refused = linkage(*call, "--existing", "abort", cwd=tmp_path)
+    assert refused.returncode == 2 and "exists already" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["cluster", "index", "embed", "train"])
+def test_two_at_once_on_one_result_are_refused(command: str, tmp_path: Path) -> None:
+    (tmp_path / "records.csv").write_text("record_id,text\na,one\nb,two\n")
+    with alone(tmp_path / "out"):
+        done = linkage(command, "records.csv", "--out", "out", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "out: another process is writing it" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["records.csv"]
 
 
 def test_a_limit_on_threads_does_not_hang_the_search(tmp_path: Path) -> None:

@@ -8,20 +8,25 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from crashing import crash_on_three
 from drawn import page, speckled, write_bomb, write_broken_tiff, write_empty_pdf, write_encrypted_pdf
+from PIL import Image
 
-from linkage.config import IngestConfig
+from linkage.config import IngestConfig, update
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.ingest import ingest
-from linkage.ingest.pool import CrashedError, Workers
+from linkage.ingest.parts import FACTS
+from linkage.ingest.pool import Workers
+from linkage.ingest.work import Task
+from linkage.locks import alone
 from linkage.records import SCHEMA, Records
 from linkage.scans.images import decode_crop
 from linkage.tables import read_table
@@ -64,7 +69,15 @@ def test_pages_become_records_with_provenance(scans: Path, tmp_path: Path) -> No
     assert np.abs(np.asarray(crop, float) - np.asarray(speckled(2), float)).mean() < 6
     assert failures(out) == {}
     assert pq.read_schema(out).remove_metadata().equals(SCHEMA)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["failures.csv", "records.parquet"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["failures.csv", "pages.csv", "records.parquet"]
+
+
+def test_other_boxes_give_other_records_at_once(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.parquet"
+    for right in (20, 30):
+        table = "source,x0,y0,x1,y1\np0.png,0,0,10,10\np1.png,0,0," + f"{right},10\n"
+        ingest([scans], out, boxes_config(tmp_path, table))
+        assert Records.open(out).frame["x1"].tolist() == [10, right]
 
 
 def test_a_finished_table_is_kept_until_something_changes(scans: Path, tmp_path: Path) -> None:
@@ -86,8 +99,10 @@ def test_a_finished_table_is_kept_until_something_changes(scans: Path, tmp_path:
     assert again(existing="overwrite") == (False, False)
     speckled(9).save(scans / "p1.png")
     assert again() == (False, False)
-    out.with_name("failures.csv").unlink()
-    assert again() == (False, False)
+    for name in ("failures.csv", "pages.csv"):
+        out.with_name(name).write_text("another table's")
+    assert again() == (True, True)
+    assert failures(out) == {} and len(read_table(out.with_name("pages.csv"))) == 3, "the table knows its pages"
 
 
 def test_the_same_content_elsewhere_gets_other_ids(scans: Path, tmp_path: Path) -> None:
@@ -128,6 +143,15 @@ def test_what_cannot_be_read_is_set_aside_with_its_reason(tmp_path: Path) -> Non
         ("text.png", ""): "not an image",
         ("three.tif", "2"): "damaged or unreadable image",
     }
+    pages = read_table(out.with_name("pages.csv"))
+    assert list(pages.columns) == ["source", "page", "status", "records", *FACTS, "reason"]
+    assert len(pages) == 12
+    assert set(zip(pages["source"], pages["status"], pages["records"], strict=True)) == {
+        *((source, "failed", 0) for source, _ in reasons),
+        *((source, "read", 1) for source in ("good.jpg", "good.png", "three.tif")),
+    }
+    assert pages.loc[pages["source"] == "good.png", ["width", "height"]].to_numpy().tolist() == [[700, 300]]
+    assert pages.loc[pages["source"] == "bomb.png", "width"].isna().all()
     frame = Records.open(out).frame
     assert frame[["source", "page"]].to_numpy().tolist() == [
         ["good.jpg", 1],
@@ -248,6 +272,77 @@ def test_row_groups_are_small(scans: Path, tmp_path: Path) -> None:
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [256, 256, 188]
 
 
+def read_again(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """The (file name, page) of what is read from here on."""
+    seen: list[tuple[str, int]] = []
+    run = Workers.run
+
+    def listen(self: Workers, work: Any, items: Iterable[Any], *more: Any) -> Iterator[tuple[Any, Any]]:
+        for item, result in run(self, work, items, *more):
+            if isinstance(item, Task):
+                seen.append((item.path.name, item.page))
+            yield item, result
+
+    monkeypatch.setattr(Workers, "run", listen)
+    return seen
+
+
+def test_only_what_was_set_aside_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in range(3):
+        speckled(number, (60 + number, 1000 + 1000 * number)).save(folder / f"p{number}.png")
+    for copy in ("a.png", "q.png"):  # one before, one behind the first
+        shutil.copy(folder / "p1.png", folder / copy)
+    pages = [speckled(number, (90, 500 * number)) for number in (1, 4, 2)]
+    pages[0].save(folder / "three.tif", save_all=True, append_images=pages[1:])
+    out, plain = tmp_path / "out" / "r.parquet", tmp_path / "plain" / "r.parquet"
+    strict = WHOLE_PAGES.model_copy(update={"max_megapixels": 0.15, "max_failures": 1})
+    loose = WHOLE_PAGES.model_copy(update={"max_megapixels": 1, "max_failures": 1})
+    ingest([folder], plain, loose)
+    seen = read_again(monkeypatch)
+    ingest([folder], out, strict)
+    assert sorted(failures(out)) == [("p2.png", "1"), ("three.tif", "2")]
+    seen.clear()
+    assert ingest([folder], out, loose).reused, "a limit is no setting: what was done is kept until asked"
+    ingest([folder], out, loose, existing="retry")
+    assert sorted(seen) == [("p2.png", 1), ("three.tif", 2)]
+    for name in ("r.parquet", "pages.csv", "failures.csv"):
+        assert out.with_name(name).read_bytes() == plain.with_name(name).read_bytes()
+    seen.clear()
+    assert ingest([folder], out, loose, existing="retry").reused, "nothing is left to be read again"
+    speckled(7).save(folder / "new.png")
+    (folder / "a.png").unlink()
+    ingest([folder], out, loose)
+    assert seen == [("new.png", 1)]
+    ids = Records.open(out).frame.set_index("source")["record_id"]
+    assert ids["q.png"] == ids["p1.png"] + "-2" and "-2" not in ids["p1.png"]
+
+
+def test_what_to_do_with_an_earlier_result(scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "r.parquet"
+    ingest([scans], out, WHOLE_PAGES, existing="abort")
+    with pytest.raises(UsageError, match="exists already, or was begun"):
+        ingest([scans], out, WHOLE_PAGES, existing="abort")
+    seen = read_again(monkeypatch)
+    ingest([scans], out, WHOLE_PAGES, existing="overwrite")
+    assert len(seen) == 3
+    with pytest.raises(UsageError, match="skip, retry, overwrite or abort"):
+        ingest([scans], out, WHOLE_PAGES, existing="resume")
+
+
+def test_a_page_beyond_its_time_or_memory_is_set_aside(tmp_path: Path) -> None:
+    speckled(0).save(tmp_path / "small.png")
+    Image.new("RGB", (14_000, 14_000)).save(tmp_path / "large.png")
+    for changes, reason in (
+        ({"page_seconds": 2.0}, "it took longer than ingest.page_seconds = 2 allows"),
+        ({"page_memory": 10**8}, "it took more memory than ingest.page_memory = 100.0MB allows"),
+    ):
+        config = update(WHOLE_PAGES, max_failures=1.0, **changes)
+        assert ingest([tmp_path], tmp_path / "r.parquet", config, existing="overwrite").records == 1
+        assert failures(tmp_path / "r.parquet") == {("large.png", "1"): reason}
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -265,15 +360,15 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(tmp_path: Path) -> Non
     scans.mkdir()
     pages = [speckled(number, (500, 300)) for number in range(4)]
     pages[0].save(scans / "many.tif", save_all=True, append_images=pages[1:])
-    for number in range(30):
+    for number in range(16):
         speckled(100 + number, (600, 400)).save(scans / f"s{number:02d}.png")
     uncut, cut = tmp_path / "uncut" / "r.parquet", tmp_path / "cut" / "r.parquet"
     ingest([scans], uncut, WHOLE_PAGES)
     (tmp_path / "script.py").write_text(SCRIPT)
     parts = cut.with_name("r.parquet.partial") / "parts"
     children: list[psutil.Process] = []
-    moments = sorted(random.Random(5).sample(range(1, 33), 5))
-    for moment, workers in zip(moments, "11121", strict=True):
+    moments = sorted(random.Random(5).sample(range(1, 19), 3))
+    for moment, workers in zip(moments, "121", strict=True):
         process = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(scans), str(cut), workers])
         while len(list(parts.rglob("[!.]*.parquet"))) < moment and process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -286,29 +381,16 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(tmp_path: Path) -> Non
     damaged.write_bytes(damaged.read_bytes()[:100])  # as a power cut can leave it
     cut.with_name(".r.parquet.123.tmp").write_bytes(b"PAR1")  # what a run killed while merging leaves
     ingest([scans], cut, WHOLE_PAGES)
-    assert sorted(path.name for path in cut.parent.iterdir()) == ["failures.csv", "r.parquet"]
-    assert cut.read_bytes() == uncut.read_bytes()
-    assert cut.with_name("failures.csv").read_bytes() == uncut.with_name("failures.csv").read_bytes()
+    assert sorted(path.name for path in cut.parent.iterdir()) == ["failures.csv", "pages.csv", "r.parquet"]
+    for name in ("failures.csv", "pages.csv", "r.parquet"):
+        assert cut.with_name(name).read_bytes() == uncut.with_name(name).read_bytes()
     assert not parts.parent.exists()
-    assert len(Records.open(cut)) == 34
+    assert len(Records.open(cut)) == 20
     assert psutil.wait_procs(children, timeout=30)[1] == [], "workers go when their parent is gone"
 
 
-def test_only_one_ingest_writes_a_table(scans: Path, tmp_path: Path) -> None:
-    import fcntl
-
+def test_only_one_process_writes_a_table(scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.parquet"
-    (tmp_path / "r.parquet.partial").mkdir()
-    with (tmp_path / "r.parquet.partial" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another ingest is writing it"):
-            ingest([scans], out, WHOLE_PAGES)
+    with alone(out), pytest.raises(UsageError, match="another process is writing it"):
+        ingest([scans], out, WHOLE_PAGES)
     assert ingest([scans], out, WHOLE_PAGES).records == 3
-
-
-def test_an_item_that_kills_its_process_is_the_only_one_lost(tmp_path: Path) -> None:
-    with Workers(2, tmp_path) as workers:
-        results = dict(workers.run(crash_on_three, range(12)))
-        assert isinstance(results.pop(3), CrashedError)
-        assert results == {item: item * item for item in range(12) if item != 3}
-        assert dict(workers.run(crash_on_three, [4, 5])) == {4: 16, 5: 25}, "and the pool is as good as new"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -153,6 +154,24 @@ def test_too_much_set_aside_fails_the_run_and_says_what(editions: Path, tmp_path
     with pytest.raises(InputError, match=r"failures\.csv"):
         run(load_config(None, ["ingest.max_failures=0.01"]), [editions], tmp_path / "run")
     assert len(read_table(tmp_path / "run" / "failures.csv")) == 2
+
+
+def test_pages_set_aside_are_read_again_on_demand_and_the_rest_follows(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    page(["Moreau & Cie"], (400, 100)).save(tmp_path / "scans" / "a.png")
+    page(["Durand, horloger"], (900, 400)).save(tmp_path / "scans" / "b.png")
+
+    def again(megapixels: float, **options: bool) -> dict[str, Any]:
+        settings = ["ingest.regions=page", "ingest.ocr=none", "ingest.max_failures=50%"]
+        config = load_config(None, [*settings, f"ingest.max_megapixels={megapixels}"])
+        return run(config, [tmp_path / "scans"], tmp_path / "run", **options).manifest["stages"]
+
+    assert again(0.1)["ingest"]["counts"]["set_aside"] == 1
+    assert again(1)["embed"]["kept"], "what was set aside stays so"
+    stages = again(1, retry_failed=True)
+    assert stages["ingest"]["counts"] == {"sources": 2, "pages": 2, "records": 2, "set_aside": 0}
+    assert not stages["embed"]["kept"] and len(table(tmp_path / "run", "members")) == 2
+    assert again(1, retry_failed=True)["embed"]["kept"], "nothing is left to be read again"
 
 
 def test_a_table_of_records_runs_like_a_folder_of_scans(tmp_path: Path) -> None:

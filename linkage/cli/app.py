@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from linkage import __version__
-from linkage.errors import LinkageError, UsageError
+from linkage.errors import LinkageError, UsageError, storage_error
 
 if TYPE_CHECKING:
     from linkage.config import Config
@@ -23,7 +24,7 @@ INTERRUPTED = 130
 EXIT_CODES = """
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 configuration invalid; 4 input invalid, or more set aside than
 allowed; 5 a program or device is missing; 6 a model, index or run is missing or stale; 7 a quality gate failed;
-130 interrupted.
+8 a disk is full or must not be written to; 130 interrupted. After 8 and 130 the same command goes on where it was.
 """
 
 app = typer.Typer(
@@ -50,12 +51,21 @@ Embedded = Annotated[Path | None, typer.Option(help="Embeddings folder of `linka
 LedgerFile = Annotated[
     Path | None, typer.Option("--ledger", help="Ledger of entities: keeps their ids from run to run.")
 ]
+MaxFailures = Annotated[
+    str | None, typer.Option(help="Share of pages set aside from which the run fails, e.g. 1%; all is written first.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
+_claims = ExitStack()
+_claimed: list[Path] = []
+"""The places that this command writes its results to, and their locks, let go when it ends."""
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; tracebacks for errors.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what went wrong.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
@@ -63,6 +73,7 @@ def _options(
     if version:
         typer.echo(f"linkage {__version__}")
         raise typer.Exit
+    context.with_resource(_claims)
     if limit := os.environ.get("OMP_THREAD_LIMIT"):  # FAISS waits for ever for a thread that the limit forbids
         os.environ.setdefault("OMP_NUM_THREADS", limit)
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
@@ -79,7 +90,16 @@ def load(config: Path | None, settings: list[str] | None, model: str | None) -> 
 
 
 def free(out: Path, overwrite: bool) -> None:
-    """Make room for a result, if asked to; nothing is overwritten otherwise."""
+    """Claim a place for the result of this command, for as long as it runs; nothing is overwritten unasked.
+
+    Raises:
+        UsageError: something is there, or another process is writing it.
+    """
+    from linkage.locks import alone
+
+    if os.environ.get("RANK", "0") == "0":  # torchrun: the first process claims it for all
+        _claims.enter_context(alone(out))
+    _claimed.append(out)
     if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
         raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another --out")
 
@@ -88,13 +108,14 @@ def main() -> None:
     """Run the command line; errors a user can meet become one line and their exit code."""
     try:
         app()
-    except LinkageError as error:
-        _fail(error, str(error), error.exit_code)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             typer.echo("linkage: interrupted; the same command goes on where it was", err=True)
         raise
     except Exception as error:
+        told = storage_error(error, within=_claimed[-1] if _claimed else None) or error
+        if isinstance(told, LinkageError):
+            _fail(error, str(told), told.exit_code)
         _fail(error, f"bug: {type(error).__name__}: {error} (run with -v for the traceback)", 1)
 
 

@@ -1,4 +1,4 @@
-"""Commands on a whole run: run, report, check."""
+"""Commands on a whole run: run, report, check, plan."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, Settings, app
-from linkage.console import print_highlights, print_json, print_stages
+from linkage.cli.app import AsJson, MaxFailures, Settings, app
+from linkage.console import print_forecast, print_highlights, print_json, print_stages
 
 
 @app.command()
@@ -17,6 +17,10 @@ def run(
     input: Annotated[list[Path], typer.Option("--input", help="Scans: file, folder or glob; may be repeated.")],
     out: Annotated[Path, typer.Option(help="Run directory; an earlier run is continued.")],
     labels: Annotated[Path | None, typer.Option(help="Table of known entities, to fit on and be measured by.")] = None,
+    max_failures: MaxFailures = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Read again the pages that were set aside before.")
+    ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -24,10 +28,12 @@ def run(
 
     Example: linkage run configs/receipts.yaml --input scans/ --out runs/receipts
     """
-    from linkage.config import load_config
+    from linkage.config import load_config, update
     from linkage.run import run as run_pipeline
 
-    result = run_pipeline(load_config(config, settings or ()), input, out, labels=labels)
+    loaded = load_config(config, settings or ())
+    loaded = loaded.model_copy(update={"ingest": update(loaded.ingest, max_failures=max_failures)})
+    result = run_pipeline(loaded, input, out, labels=labels, retry_failed=retry_failed)
     if as_json:
         print_json(result.manifest)
         return
@@ -69,3 +75,24 @@ def check(
         from linkage.scans.pages import find_sources
 
         typer.echo(f"# {len(find_sources(input))} sources")
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    input: Annotated[list[Path], typer.Option("--input", help="Scans: file, folder or glob; may be repeated.")],
+    out: Annotated[Path, typer.Option(help="Where the run directory would be.")] = Path(),
+    labels: Annotated[Path | None, typer.Option(help="Table of known entities that the run will be given.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Pages to read for it, spread over all.")] = 5,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run will take, before it starts: pages, records, minutes, memory and disk, from a few pages.
+
+    Example: linkage plan configs/receipts.yaml --input scans/ --sample 10
+    """
+    from linkage.config import load_config
+    from linkage.forecast import forecast
+
+    loaded = load_config(config, settings or ())
+    print_forecast(forecast(loaded, input, out=out, labels=labels, sample=sample), as_json)

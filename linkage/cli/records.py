@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, ConfigFile, Inputs, Overwrite, Settings, app, free
+from linkage.cli.app import AsJson, ConfigFile, Inputs, MaxFailures, Overwrite, Settings, app, free
 from linkage.console import print_summary
 
 
@@ -16,25 +16,41 @@ def ingest(
     scans: Inputs,
     out: Annotated[Path, typer.Option(help="Records table to write (.parquet); a cut-off call is continued.")],
     regions: Annotated[
-        str | None, typer.Option(help="What becomes a record: page, lines, blocks, header or boxes.")
+        str | None, typer.Option(help="What becomes a record: page, lines, blocks, header, boxes or tagged.")
     ] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")
     ] = None,
     header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
-    ocr: Annotated[str | None, typer.Option(help="tesseract, recogniser, tesseract+recogniser, best or none.")] = None,
+    tag: Annotated[str | None, typer.Option(help="tagged: what the transcript calls these blocks or lines.")] = None,
+    ocr: Annotated[
+        str | None,
+        typer.Option(
+            help="tesseract, recogniser, both joined by +, best, none, or file: ALTO, PAGE or hOCR beside the scan."
+        ),
+    ] = None,
     lang: Annotated[str | None, typer.Option(help="OCR languages, e.g. eng+jpn.")] = None,
     psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
+    rotate: Annotated[str | None, typer.Option(help="Turn pages clockwise by 0, 90, 180, 270 or auto.")] = None,
+    deskew: Annotated[bool | None, typer.Option("--deskew", help="Take off the tilt of a page's lines.")] = None,
+    frame: Annotated[bool | None, typer.Option("--frame", help="Crop pages to the sheet and its ink.")] = None,
+    contrast: Annotated[bool | None, typer.Option("--contrast", help="Even out light and contrast.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; 0 = one per core.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    overwrite: Overwrite = False,
+    max_failures: MaxFailures = None,
+    existing: Annotated[
+        str, typer.Option(help="An earlier --out: skip what is done, retry what was set aside, overwrite, or abort.")
+    ] = "skip",
     as_json: AsJson = False,
 ) -> None:
     """Read scans into records: one row per region, with its text and its crop.
 
     Example: linkage ingest scans/ --regions lines --lang eng --out records.parquet
+
+    Only what was set aside, with more time: linkage ingest scans/ --regions lines --lang eng --out records.parquet
+    --existing retry --set ingest.page_seconds=600
     """
     from linkage.config import load_config, update
     from linkage.ingest.ingest import ingest as ingest_scans
@@ -44,18 +60,25 @@ def ingest(
         regions=regions,
         boxes=boxes,
         header_lines=header_lines,
+        tag=tag,
         ocr=ocr,
         languages=lang.split("+") if lang else None,
         psm=psm,
         dpi=dpi,
+        rotate=rotate,
+        deskew=deskew,
+        frame=frame,
+        contrast=contrast,
         workers=workers,
+        max_failures=max_failures,
     )
-    summary = ingest_scans(scans, out, section, existing="overwrite" if overwrite else "resume")
+    summary = ingest_scans(scans, out, section, existing=existing)
     print_summary(
         {
             "sources": summary.sources,
             "pages": summary.pages,
             "records": summary.records,
+            "duplicates": summary.duplicates,
             "set_aside": len(summary.failures),
             "out": str(out),
         },

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from linkage.encode.sight import Sight
 from linkage.errors import ArtefactError, InputError
 from linkage.progress import progress
 from linkage.records import Records
-from linkage.tables import read_array, read_table, write_table
+from linkage.tables import read_array, read_table, replacing_folder, write_table
 from linkage.text import clean, folding
 
 log = logging.getLogger(__name__)
@@ -107,10 +106,7 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
         out: folder to write.
         config: batch size and image weight.
     """
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with replacing_folder(out) as temporary:
         failures, readings = _write_vectors(records, encoder, temporary, config)
         write_table(readings, temporary / "records.parquet")
         write_table(failures, temporary / "failures.csv")
@@ -129,11 +125,6 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
             "n_without_text": int((~text.any(axis=1)).sum()),
         }
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Embeddings.open(out)
 
 
@@ -141,12 +132,7 @@ def _write_vectors(
     records: Records, encoder: BiEncoder, folder: Path, config: EncodeConfig
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fill `image.npy` and `text.npy` batch by batch; returns the crops that could not be read, and the readings."""
-    from numpy.lib.format import open_memmap
-
-    shape = (len(records), encoder.dim)
-    image, text = (
-        open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape) for name in ("image", "text")
-    )
+    image, text = (_new_array(folder / f"{name}.npy", (len(records), encoder.dim)) for name in ("image", "text"))
     texts = records.frame["text"].tolist()
     failed = [(record, reason) for record, reason in records.failures]
     readings: list[tuple[str, float, bytes | None]] = []
@@ -168,6 +154,16 @@ def _write_vectors(
     table = pd.DataFrame(readings, columns=list(READINGS[1:]))
     table.insert(0, "record_id", records.frame["record_id"].to_numpy())
     return _failures(records.frame, failed), table
+
+
+def _new_array(path: Path, shape: tuple[int, int]) -> np.memmap:
+    """A float16 array on disk that has its room: without, a write to it on a full disk kills the process."""
+    from numpy.lib.format import open_memmap
+
+    array: np.memmap = open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 _NOTHING_READ = ("", float("nan"), None)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ from linkage.encode.validate import Validation
 from linkage.errors import DependencyError, InputError
 from linkage.progress import progress
 from linkage.records import Records
-from linkage.tables import replacing
+from linkage.tables import replacing, replacing_folder
 from linkage.text import folding
 
 log = logging.getLogger(__name__)
@@ -325,14 +324,11 @@ def _step_of(line: str) -> float:
 
 def _deliver(encoder: BiEncoder, partial: Path, out: Path, summary: dict[str, Any]) -> None:
     """Turn what training left into the model folder `out`."""
-    ready = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(ready, ignore_errors=True)
-    encoder.save(ready)
-    (ready / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    if (partial / "metrics.jsonl").exists():
-        shutil.copy(partial / "metrics.jsonl", ready)
-    if (partial / "tensorboard").exists():
-        shutil.copytree(partial / "tensorboard", ready / "tensorboard")
-    shutil.rmtree(out, ignore_errors=True)
-    ready.rename(out)
+    with replacing_folder(out) as ready:
+        encoder.save(ready)
+        (ready / "training.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        if (partial / "metrics.jsonl").exists():
+            shutil.copy(partial / "metrics.jsonl", ready)
+        if (partial / "tensorboard").exists():
+            shutil.copytree(partial / "tensorboard", ready / "tensorboard")
     shutil.rmtree(partial)

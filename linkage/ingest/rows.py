@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,42 +15,48 @@ from linkage.ocr.engine import Box, Word
 from linkage.ocr.engines import Reading
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
-from linkage.scans.pages import Page
+from linkage.scans.straighten import Straight
 
 
-def rows_of(sha256: str, number: int, page: Page, regions: Sequence[Region], padding: int) -> list[dict[str, Any]]:
-    """One row per region, without `source`, in the regions' order.
+def rows_of(
+    sha256: str, number: int, straight: Straight, regions: Sequence[Region], padding: int, engine: str
+) -> list[dict[str, Any]]:
+    """One row per region, without `source`, in the regions' order; places are on the page as it is in its file.
 
     Args:
         sha256: of the source's content.
         number: of the page, from 1.
-        page: the page, from which the crops are cut.
-        regions: in pixels of the page.
+        straight: the page, from which the crops are cut.
+        regions: in pixels of the straightened page.
         padding: pixels of margin around a region's crop.
+        engine: what read the regions that do not say it themselves.
     """
     rows = []
     seen: Counter[str] = Counter()
     for region in regions:
-        place = ",".join(map(str, region.box))
+        box, polygon = straight.outline(region.box, region.polygon)
+        place = ",".join(map(str, box))
         seen[place] += 1
         name = place if seen[place] == 1 else f"{place}#{seen[place]}"
-        given = region.given.record_id if region.given else ""
+        given = region.given.record_id if region.given else region.record_id
         row: dict[str, Any] = dict(region.given.extra if region.given else ())
         row |= {
             "record_id": given or record_id(sha256, number, name),
             "source_sha256": sha256,
             "page": number,
-            "polygon": " ".join(f"{x},{y}" for x, y in region.polygon),
+            "page_width": straight.size[0],
+            "page_height": straight.size[1],
+            "polygon": " ".join(f"{x},{y}" for x, y in polygon),
             "direction": "vertical" if region.vertical else "horizontal",
             "text": region.text,
             "text_raw": region.text_raw,
-            "ocr_engine": region.engine,
+            "ocr_engine": region.engine or engine,
             "ocr_confidence": region.confidence,
-            "words": words_row(region.words),
+            "words": [word_row(word, straight.outline(word.box)[0]) for word in region.words],
             "readings": [reading_row(reading) for reading in region.readings],
-            "crop": encode_crop(crop_of(page.image, region, padding)),
+            "crop": encode_crop(crop_of(straight.page.image, region, padding)),
         }
-        rows.append(row | _edges(region.box))
+        rows.append(row | _edges(box))
     return rows
 
 
@@ -78,9 +85,9 @@ def crop_corner(region: Region, padding: int) -> tuple[int, int]:
     return max(region.box[0] - padding, 0), max(region.box[1] - padding, 0)
 
 
-def words_row(words: Sequence[Word]) -> list[dict[str, Any]]:
-    """The column `words`."""
-    return [_edges(word.box) | {"text": word.text, "confidence": word.confidence} for word in words]
+def word_row(word: Word, box: Box) -> dict[str, Any]:
+    """An entry of the column `words`, at `box`."""
+    return _edges(box) | {"text": word.text, "confidence": _known(word)}
 
 
 def reading_row(reading: Reading) -> dict[str, Any]:
@@ -91,6 +98,10 @@ def reading_row(reading: Reading) -> dict[str, Any]:
         "text_raw": reading.text_raw,
         "ocr_confidence": reading.confidence,
     }
+
+
+def _known(word: Word) -> float | None:
+    return None if math.isnan(word.confidence) else word.confidence
 
 
 def _edges(box: Box) -> dict[str, Any]:

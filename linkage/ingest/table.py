@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
-from linkage.ingest.rows import reading_row, words_row
+from linkage.ingest.rows import reading_row, word_row
 from linkage.layout.regions import joined
 from linkage.ocr.engines import Engines, make_engine, reading, surest
 from linkage.progress import progress
@@ -108,7 +108,7 @@ def _read(unread: list[tuple[dict[str, Any], Any]], engines: Engines) -> None:
         readings = [reading(engine, read) for engine, read in zip(engines.each, words, strict=True)]
         best = surest(readings)
         row |= {"text": joined(best.text_raw), "text_raw": best.text_raw, "ocr_engine": best.engine}
-        row["words"] = words_row(best.words)
+        row["words"] = [word_row(word, word.box) for word in best.words]
         row["readings"] = [reading_row(one) for one in readings] if len(readings) > 1 else []
         if best.confidence is not None:
             row["ocr_confidence"] = best.confidence

@@ -2,60 +2,88 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
+import logging
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from linkage.config import IngestConfig
-from linkage.errors import InputError
+from linkage.errors import InputError, LinkageError, storage_error
+from linkage.ingest.parts import Note, part_of, write_part
 from linkage.ingest.readings import with_readings
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
-from linkage.layout.regions import find_regions, given_regions
+from linkage.layout.regions import Region, find_regions, given_regions
 from linkage.ocr.engines import Engines
-from linkage.records import SCHEMA
-from linkage.scans.pages import count_pages, read_page
-from linkage.tables import replacing
+from linkage.ocr.turn import find_rotation
+from linkage.scans.pages import OpenSource, Page, count_pages
+from linkage.scans.rescans import hash_of, look_at
+from linkage.scans.straighten import Straight, as_it_is, straighten
+from linkage.transcripts.regions import transcribed_regions
 
-_FAILURES = b"linkage.failures"
+log = logging.getLogger(__name__)
+
+_ROOM = 2**20  # bytes: what an engine writes about a page is less
 
 
 @dataclass(frozen=True)
 class Surveyed:
-    """A source looked at but not read: its content's SHA-256 and number of pages, or why it cannot be had."""
+    """A source looked at but not read: its content's SHA-256 and number of pages, or why it cannot be had.
+
+    `transcripts` is a digest of the contents of its transcripts, "" without any.
+    """
 
     sha256: str = ""
     pages: int = 0
     reason: str = ""
+    transcripts: str = ""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One page to read into one part file; `given` are its boxes where the user gives the regions."""
+    """One page to read into one part file.
+
+    `given` are its boxes where the user gives the regions; `transcript` the file that has been read from it and which
+    page of that file it is, where there is one.
+    """
 
     path: Path
     sha256: str
     page: int
     part: Path
     given: tuple[GivenBox, ...] = ()
+    transcript: tuple[Path, int] | None = None
 
 
-def survey(path: Path) -> Surveyed:
-    """Hash a source and count its pages; decodes nothing."""
+def survey(files: tuple[Path, ...]) -> Surveyed:
+    """Hash a source and its transcripts, which come after it, and count its pages; decodes nothing."""
+    path, *transcripts = files
     try:
         pages = count_pages(path)
-        with path.open("rb") as file:
-            return Surveyed(hashlib.file_digest(file, "sha256").hexdigest(), pages)
+        return Surveyed(_sha256(path), pages, transcripts=" ".join(map(_content, transcripts)))
     except InputError as error:
         return Surveyed(reason=str(error))
     except OSError as error:
         return Surveyed(reason=f"cannot be read ({error.strerror})")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _content(transcript: Path) -> str:
+    """What a transcript's part of the results goes by; one that cannot be read is reported with its pages."""
+    try:
+        return _sha256(transcript)
+    except OSError:
+        return "unreadable"
 
 
 def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequence[str]) -> None:
@@ -68,44 +96,83 @@ def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequen
         columns: the user's own columns, added to the schema of records as text.
     """
     rows: list[dict[str, Any]] = []
-    reasons: list[str] = []
+    note = Note()
     try:
         if config.regions != "boxes" or task.given:
-            page = read_page(task.path, task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
-            if config.regions == "boxes":
-                regions, reasons = given_regions(page, engine, task.given)
-            else:
-                regions = find_regions(page, config, engine)
-            regions = with_readings(page.image, regions, engine, config.padding)
-            rows = rows_of(task.sha256, task.page, page, regions, config.padding)
+            source = _open(task.path, task.sha256)
+            page = source.page(task.page, dpi=config.dpi, max_megapixels=config.max_megapixels)
+            note.facts.update(width=page.image.width, height=page.image.height)
+            note.look = _note_look(page, config, note.facts)
+            straight, regions, name = cut(page, task, config, engine, note.reasons)
+            note.facts.update(rotation=straight.rotation, skew=straight.skew)
+            rows = rows_of(task.sha256, task.page, straight, regions, config.padding, name)
     except InputError as error:
-        reasons.append(str(error))
-    write_part(task.part, rows, reasons, columns)
+        note.reasons.append(str(error))
+    except Exception as error:
+        if isinstance(error, LinkageError) or storage_error(error):
+            raise
+        # A fault of ours that a page brings to light: the other pages need not suffer for it.
+        log.debug("%s, page %d", task.path, task.page, exc_info=True)
+        note.reasons.append(f"a bug: {type(error).__name__}: {' '.join(str(error).split())[:160]}")
+    if note.reasons:
+        _open.cache_clear()
+    _check_room(task.part)
+    write_part(task.part, part_of(rows, columns), note)
 
 
-def part_schema(columns: Sequence[str]) -> pa.Schema:
-    """The schema of records with the user's own columns as text."""
-    return pa.schema([*SCHEMA, *(pa.field(column, pa.string()) for column in columns)])
+def cut(
+    page: Page, task: Task, config: IngestConfig, engine: Engines, reasons: list[str]
+) -> tuple[Straight, list[Region], str]:
+    """Straighten a page as the settings say and cut it into regions, which are in pixels of the straightened page.
+
+    A page whose boxes or transcript are given is left as it is: they are places on it.
+
+    Args:
+        page: as it is in the file.
+        task: which page it is.
+        config: ingest settings.
+        engine: OCR engines.
+        reasons: takes up why some boxes have no region.
+
+    Returns:
+        The page, its regions, and what read those that do not say it themselves.
+
+    Raises:
+        InputError: the engine failed or took too long, or the transcript cannot be had.
+    """
+    if config.ocr == "file":
+        regions, outside, name = transcribed_regions(page, task.transcript, config, task.given)
+        reasons.extend(outside)
+        return as_it_is(page), regions, name
+    if config.regions == "boxes":
+        regions, outside = given_regions(page, engine, task.given)
+        reasons.extend(outside)
+        return as_it_is(page), with_readings(page.image, regions, engine, config.padding), engine.name
+    rotation = find_rotation(page, config, engine) if config.rotate == "auto" else config.rotate
+    straight = straighten(page, config, rotation)
+    regions = find_regions(straight.page, config, engine)
+    return straight, with_readings(straight.page.image, regions, engine, config.padding), engine.name
 
 
-def write_part(path: Path, rows: list[dict[str, Any]], reasons: Sequence[str], columns: Sequence[str]) -> None:
-    """Write a part atomically: rows without `source`, which is the same content's business elsewhere."""
-    schema = part_schema(columns).with_metadata({_FAILURES: json.dumps(list(reasons)).encode()})
-    with replacing(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="none")
+def _note_look(page: Page, config: IngestConfig, facts: dict[str, Any]) -> str:
+    """Put what a page is known again by into its facts; returns the picture of its writing, as text."""
+    facts["pixels"] = hash_of(page.image)
+    if not config.rescans:
+        return ""
+    look = look_at(page.image)
+    facts["hash"] = look.bits.hex()
+    return look.packed()
 
 
-def part_is_whole(path: Path) -> bool:
-    """Whether a part was written to its end (a power cut can leave a name without the content)."""
-    if not path.exists():
-        return False
-    try:
-        return _FAILURES in (pq.read_metadata(path).metadata or {})
-    except (OSError, pa.ArrowException):
-        return False
+@lru_cache(maxsize=1)
+def _open(path: Path, _sha256: str) -> OpenSource:
+    """The source that the last page came from, still open, for its next one."""
+    return OpenSource(path)
 
 
-def read_part(path: Path) -> tuple[pa.Table, list[str]]:
-    """Rows and reasons of a part."""
-    table = pq.read_table(path)
-    return table.replace_schema_metadata(None), json.loads(table.schema.metadata[_FAILURES])
+def _check_room(part: Path) -> None:
+    """Raise StorageError on a full disk: a program that read a page into a file there may have lost its end."""
+    place = next(folder for folder in part.parents if folder.exists())
+    if shutil.disk_usage(place).free < _ROOM:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))
+        raise storage_error(full) or full

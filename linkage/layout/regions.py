@@ -47,6 +47,7 @@ class Region:
         polygon: outline of a region that is no upright rectangle, (x, y) in pixels of the page; `box` is its hull.
         engine: name of the engine whose reading it is; "": none read it.
         readings: every engine's, where several read it.
+        record_id: that an export of ours gave to the region in its transcript; "" where ids are to be derived.
     """
 
     box: Box
@@ -58,6 +59,7 @@ class Region:
     polygon: tuple[tuple[int, int], ...] = ()
     engine: str = ""
     readings: tuple[Reading, ...] = ()
+    record_id: str = ""
 
     @property
     def text(self) -> str:
@@ -84,13 +86,13 @@ def find_regions(page: Page, config: IngestConfig, engine: Engine) -> list[Regio
         words = engine.read_page(page.image, cuts)
     width, height = page.image.size
     if config.regions == "page":
-        return [_region(words, _vertical_language(config), (0, 0, width, height))]
+        return [_region(words, config.vertical, (0, 0, width, height))]
     find: Callable[[list[Word]], list[list[Word]]] = {
         "lines": lines_of,
         "blocks": blocks_of,
         "header": lambda found: header_of(found, config.header_lines),
     }[config.regions]
-    regions = [_region(group, _vertical_language(config)) for group in find(words)]
+    regions = [_region(group, config.vertical) for group in find(words)]
     regions = [region for region in regions if has_letters(region.text_raw)]
     if config.regions == "header" and not regions and holds_ink(page):
         # A head that cannot be read, a logo or a faded print, can still be seen: the record goes by its picture.
@@ -155,9 +157,10 @@ def header_of(words: Sequence[Word], count: int = 0) -> list[list[Word]]:
 
 
 def holds_words(line: Sequence[Word]) -> bool:
-    """Whether a line holds a word of letters that the engine is halfway sure of; any CJK character is a word."""
+    """Whether a line holds a word of letters that its engine is halfway sure of; any CJK character is a word."""
     return any(
-        word.confidence >= _SURE and (sum(map(str.isalpha, word.text)) >= _WORD_LETTERS or _UNSPACED.search(word.text))
+        not word.confidence < _SURE  # nan, where a transcript has none, is no doubt
+        and (sum(map(str.isalpha, word.text)) >= _WORD_LETTERS or _UNSPACED.search(word.text))
         for word in line
     )
 
@@ -187,10 +190,6 @@ def _region(words: Sequence[Word], vertical_language: bool, box: Box | None = No
 def _hull(words: Sequence[Word]) -> Box:
     left, top, right, bottom = zip(*(word.box for word in words), strict=True)
     return min(left), min(top), max(right), max(bottom)
-
-
-def _vertical_language(config: IngestConfig) -> bool:
-    return config.psm == 5 or any(language.endswith("_vert") for language in config.languages)
 
 
 def joined(text_raw: str) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +16,7 @@ from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, DependencyError, InputError
 from linkage.link.wording import Wording
 from linkage.records import LABELS, Records
-from linkage.tables import read_array, read_table
+from linkage.tables import read_array, read_table, replacing_folder
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -40,7 +38,7 @@ def choose_device(device: Device) -> Literal["cpu", "cuda"]:
     """
     if device == "cpu":
         return "cpu"
-    reason = _gpu_problem()
+    reason = gpu_problem()
     if reason is None:
         log.info("search: GPU")
         return "cuda"
@@ -50,7 +48,7 @@ def choose_device(device: Device) -> Literal["cpu", "cuda"]:
     return "cpu"
 
 
-def _gpu_problem() -> str | None:
+def gpu_problem() -> str | None:
     """Why the GPU cannot be used, or None; a wheel may see a GPU and yet hold no code for it."""
     import faiss
 
@@ -269,20 +267,12 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
         "entities": int(exemplars["entity_id"].nunique()),
         "without_vector": int((~pooled.any(axis=1)).sum()),
     }
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with replacing_folder(out) as temporary:
         faiss.write_index(_flat(pooled), str(temporary / "index.faiss"))
         np.save(temporary / "image.npy", np.asarray(embeddings.image[rows], dtype=np.float16))
         np.save(temporary / "text.npy", np.asarray(embeddings.text[rows], dtype=np.float16))
         exemplars.reset_index(drop=True).to_parquet(temporary / "exemplars.parquet", index=False)
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Index.open(out)
 
 

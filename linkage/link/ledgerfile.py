@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from linkage.errors import ArtefactError
+from linkage.errors import ArtefactError, storage_error
 
 FORMAT = 1
 _APPLICATION = 0x4C4B4C47  # "LKLG": what tells a ledger from any other SQLite file
@@ -162,4 +162,6 @@ class LedgerFile:
                 raise ArtefactError(
                     f"{self.path}: another process has it locked; try again when that is done"
                 ) from None
+            if no_room := storage_error(error, self.path):
+                raise no_room from error
             raise ArtefactError(f"{self.path}: not a usable ledger ({error}); take a copy of it") from None

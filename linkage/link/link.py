@@ -50,8 +50,7 @@ class LinkResult:
     scorer: Scorer
 
     def save(self, path: Path, *, index: Path, queries: Path) -> None:
-        """Write the links table and what belongs beside it: `<name>.manifest.json` and `nearest_of(path)`."""
-        write_table(self.links, path, twin=path.suffix == ".csv")
+        """Write what belongs beside the links table, `<name>.manifest.json` and `nearest_of(path)`, and then itself."""
         write_table(self.nearest, nearest_of(path))
         manifest = {
             "index": str(index),
@@ -63,6 +62,7 @@ class LinkResult:
         }
         with replacing(manifest_of(path)) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        write_table(self.links, path, twin=path.suffix == ".csv")
 
 
 def link(

@@ -14,7 +14,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Word:
-    """A word as the engine read it; `confidence` 0..1; block, paragraph and line count as on the page."""
+    """A word as it was read; `confidence` 0..1, nan: unknown; block, paragraph and line count as on the page."""
 
     text: str
     confidence: float

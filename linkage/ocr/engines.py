@@ -83,7 +83,7 @@ def make_engine(config: IngestConfig) -> Engines:
 
 def _one(name: str, config: IngestConfig) -> Engine:
     engine: Engine
-    if name == "none":
+    if name in ("file", "none"):  # what a file says is no engine's work
         return NoEngine()
     if name == "recogniser":
         engine = Recogniser(config.languages, config.page_seconds)

@@ -173,19 +173,25 @@ def _version() -> str:
     return words[1] if len(words) > 1 else "unknown"
 
 
-def _installed() -> set[str]:
-    return set(_program("--list-langs").split("\n")[1:])
+def languages_installed() -> tuple[str, list[str]]:
+    """The folder of Tesseract's languages, and their codes.
+
+    Raises:
+        DependencyError: the program or pytesseract is not installed.
+    """
+    head, *codes = _program("--list-langs").splitlines()
+    return head.partition('"')[2].partition('"')[0], codes
 
 
 def _vertical(languages: Sequence[str]) -> list[str]:
     """The languages' data for text that runs downward, as far as installed."""
-    installed = _installed()
+    _, installed = languages_installed()
     twins = [language.removesuffix("_vert") + "_vert" for language in languages]
     return [twin for twin in dict.fromkeys(twins) if twin in installed]
 
 
 def _check_languages(languages: Sequence[str]) -> None:
-    installed = _installed()
+    _, installed = languages_installed()
     missing = [language for language in languages if language not in installed]
     if missing:
         packages = " ".join("tesseract-ocr-" + language.lower().replace("_", "-") for language in missing)

@@ -15,6 +15,7 @@ from linkage.errors import InputError
 
 # Formats whose decoders run inside Pillow. EPS and its like would start an outside program.
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .tif .tiff .webp .jp2 .j2k .jpx .bmp .gif .pbm .pgm .ppm .pnm".split())
 JPEG_QUALITY = 90
 JPEG_EDGE = 65_500  # the format ends there
 
@@ -42,15 +43,19 @@ def open_image(data: bytes | Path, max_megapixels: float = 200.0) -> Image.Image
 
 @contextmanager
 def opened(data: bytes | Path) -> Iterator[Image.Image]:
-    """Open a picture without decoding it; any damage met inside the block becomes an InputError."""
+    """Open a picture without decoding it, inside `guarded`."""
+    with guarded(), Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image:
+        yield image
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Any damage of a picture met inside the block becomes an InputError."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None  # `decode` has a limit of its own, which Pillow's would forestall
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),  # of odd metadata
-            Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS) as image,
-        ):
-            yield image
+        with warnings.catch_warnings(action="ignore"):  # of odd metadata
+            yield
     except InputError:
         raise
     except UnidentifiedImageError:

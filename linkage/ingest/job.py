@@ -1,0 +1,153 @@
+"""What one ingest is to read, and the names that its results go by: digests of contents and settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+
+from linkage.config import IngestConfig
+from linkage.errors import InputError
+from linkage.ingest.merge import Finished, Merged, rows_by_page
+from linkage.ingest.parts import Note, part_schema, read_note, write_part
+from linkage.ingest.work import Surveyed, Task
+from linkage.layout.boxes import GivenBox, read_boxes
+from linkage.ocr.engines import make_engine
+from linkage.scans.pages import Source, read_page
+from linkage.scans.rescans import Look, look_at
+from linkage.transcripts.find import find_transcripts
+
+VERSION = 3
+"""Raised whenever the same page and settings would give other records."""
+
+_NOT_SETTINGS = {
+    *("workers", "recycle", "max_failures"),  # none of them changes a record
+    *("page_seconds", "page_memory", "max_megapixels"),  # nor do these: they decide what is set aside
+    "boxes",  # count by their rows
+    "ocr_cache",
+}
+
+
+class Job:
+    """One ingest: its sources, its engine, and the folder `<out>.partial` in which its parts lie until they are merged.
+
+    A part is named after the content and the settings it was made from, so what is there can be used.
+    """
+
+    def __init__(self, sources: list[Source], out: Path, config: IngestConfig) -> None:
+        self.sources = sources
+        self.out = out
+        self.config = config
+        # Absolute, because workers need not be in this process's folder.
+        self.folder = Path(os.path.abspath(out.with_name(out.name + ".partial")))  # noqa: PTH100 - links stay links
+        self.engine = make_engine(config)
+        boxes = read_boxes(config.boxes) if config.boxes else None
+        self.columns = boxes.columns if boxes else ()
+        self.ids_given = boxes is not None and boxes.ids_given
+        self._transcripts = find_transcripts(sources) if config.ocr == "file" else {}
+        self._given: dict[str, dict[int, list[GivenBox]]] = {}
+        for name, rows in (boxes.assign(sources) if boxes else {}).items():
+            self._given[name] = defaultdict(list)
+            for box in rows:
+                self._given[name][box.page].append(box)
+        self.settings = _digest(
+            VERSION, self.engine.name, config.model_dump(mode="json", exclude=_NOT_SETTINGS), self.columns
+        )
+
+    def signature(self) -> str:
+        """Digest of names, sizes and times: while it stays, nothing need be read to know that nothing changed."""
+        files = [
+            (source.name, [_stat(path) for path in self.files(source)], self._boxes(source)) for source in self.sources
+        ]
+        return _digest(self.settings, files)
+
+    def files(self, source: Source) -> tuple[Path, ...]:
+        """The file of a source and those of its transcripts."""
+        return source.path, *(self._transcripts[source].files if source in self._transcripts else ())
+
+    def content(self, surveyed: dict[Source, Surveyed]) -> str:
+        """Digest of names and contents."""
+        files = [(source.name, self._key(source, seen), seen.reason) for source, seen in surveyed.items()]
+        return _digest(self.settings, files)
+
+    def tasks(self, source: Source, seen: Surveyed) -> Iterator[Task]:
+        """The pages of a source in order."""
+        key = self._key(source, seen)
+        given = self._given.get(source.name, {})
+        for page in range(1, seen.pages + 1):
+            part = self.folder / "parts" / key[:2] / f"{key}-{page}.parquet"
+            transcript = self._transcripts[source].page(page) if source in self._transcripts else None
+            yield Task(source.path, seen.sha256, page, part, tuple(given.get(page, ())), transcript)
+
+    def merged(self, source: Source, seen: Surveyed) -> Merged:
+        """The parts of a source, and what is wrong with it as a whole."""
+        parts = [task.part for task in self.tasks(source, seen)]
+        beyond = sorted(page for page in self._given.get(source.name, ()) if page > seen.pages > 0)
+        reasons = [seen.reason] if seen.reason else []
+        reasons += [f"boxes are given for page {page}, but it has {seen.pages}" for page in beyond]
+        look = partial(_look_again, source.path, self.config)
+        return Merged(source.name, seen.sha256, self._key(source, seen), parts, reasons, look)
+
+    def seed(self, before: Finished, surveyed: dict[Source, Surveyed], *, failed: bool) -> None:
+        """Make parts of the pages of the earlier table `out` that are still wanted, without reading their scans.
+
+        Args:
+            before: what the table says of itself.
+            surveyed: what is wanted now.
+            failed: also of pages that were set aside.
+        """
+        wanted = {source.name: (source, seen) for source, seen in surveyed.items()}
+        tasks: list[Task] = []
+        copies: Counter[str] = Counter()
+        name = None
+        for note, rows in rows_by_page(self.out, before):
+            if note.source != name:
+                name = note.source
+                copies[note.sha256] += 1
+                source, seen = wanted.get(name, (None, Surveyed()))
+                tasks = list(self.tasks(source, seen)) if source and self._key(source, seen) == note.key else []
+            if note.page is None or note.page > len(tasks) or (note.reasons and not failed):
+                continue
+            part = tasks[note.page - 1].part
+            if read_note(part) is None:
+                suffix = f"-{copies[note.sha256]}" if copies[note.sha256] > 1 and not self.ids_given else ""
+                write_part(part, self._nameless(rows, suffix), Note(note.reasons, note.facts))
+
+    def _nameless(self, rows: pa.Table, suffix: str) -> pa.Table:
+        """Rows of the merged table as they were in their part."""
+        schema = part_schema(self.columns)
+        ids = pa.array([name.removesuffix(suffix) for name in rows["record_id"].to_pylist()], pa.string())
+        rows = rows.set_column(0, schema.field("record_id"), ids)
+        source = schema.get_field_index("source")
+        return rows.set_column(source, schema.field(source), pa.nulls(len(rows), pa.string())).cast(schema)
+
+    def _key(self, source: Source, seen: Surveyed) -> str:
+        return _digest(seen.sha256, self.settings, self._boxes(source), seen.transcripts)[:32]
+
+    def _boxes(self, source: Source) -> list[str]:
+        return [repr(box) for boxes in self._given.get(source.name, {}).values() for box in boxes]
+
+
+def _look_again(path: Path, config: IngestConfig, page: int) -> Look:
+    try:
+        return look_at(read_page(path, page, dpi=config.dpi, max_megapixels=config.max_megapixels).image)
+    except InputError:  # it could be read before: then it is like nothing else
+        return Look()
+
+
+def _stat(path: Path) -> tuple[int, int, bool]:
+    try:
+        seen = path.stat()
+    except OSError:
+        return (-1, -1, False)
+    return (seen.st_size, seen.st_mtime_ns, os.access(path, os.R_OK))
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
