@@ -54,7 +54,11 @@ def import_records(path: Path, out: Path, config: IngestConfig) -> tuple[int, pd
     failures = [(record, "", reason) for record, reason in records.failures]
     with replacing(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in _packed(records, engine, config, failures):
-            writer.write_table(pa.Table.from_pylist([{**row, **_own(row, own)} for row in rows], schema=schema))
+            try:
+                packed = pa.Table.from_pylist([{**row, **_own(row, own)} for row in rows], schema=schema)
+            except (pa.ArrowException, OverflowError) as error:
+                raise InputError(f"{path}: a value is none that a record can have ({error}); correct it") from None
+            writer.write_table(packed)
     table = pd.DataFrame(failures, columns=["source", "page", "reason"])
     write_table(table, out.with_name("failures.csv"))
     return len(records), table
