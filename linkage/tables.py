@@ -44,7 +44,7 @@ COLUMNS: dict[str, Column] = {
     "text": Column("text", "reading of the region: NFC, white space collapsed"),
     "text_raw": Column("text", "reading exactly as the engine gave it"),
     "ocr_engine": Column("text", "engine and version that read the text; empty: the text was given"),
-    "ocr_confidence": Column("number", "mean word confidence of the engine, 0..1; empty: unknown"),
+    "ocr_confidence": Column("number", "expected share of the text's characters that is right, 0..1; empty: unknown"),
     "confidence_low": Column("number", "lowest reading confidence of a bin of queries; empty: all, or unknown"),
     "confidence_high": Column("number", "highest reading confidence of the bin"),
     "image": Column("text", "CSV records: image file, relative to the CSV's folder"),

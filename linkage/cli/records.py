@@ -32,7 +32,10 @@ def ingest(
     header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
     tag: Annotated[str | None, typer.Option(help="tagged: what the transcript calls these blocks or lines.")] = None,
     ocr: Annotated[
-        str | None, typer.Option(help="OCR engine: tesseract, none, or file: ALTO, PAGE or hOCR beside each scan.")
+        str | None,
+        typer.Option(
+            help="tesseract, recogniser, both joined by +, best, none, or file: ALTO, PAGE or hOCR beside the scan."
+        ),
     ] = None,
     lang: Languages = None,
     psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,

@@ -18,19 +18,19 @@ from linkage.ingest.merge import Finished, Merged, rows_by_page
 from linkage.ingest.parts import Note, part_schema, read_note, write_part
 from linkage.ingest.work import Surveyed, Task
 from linkage.layout.boxes import GivenBox, read_boxes
-from linkage.ocr.engine import Engine
 from linkage.ocr.engines import make_engine
 from linkage.scans.pages import Source, read_page
 from linkage.scans.rescans import Look, look_at
 from linkage.transcripts.find import find_transcripts
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same page and settings would give other records."""
 
 _NOT_SETTINGS = {
     *("workers", "recycle", "max_failures"),  # none of them changes a record
     *("page_seconds", "page_memory", "max_megapixels"),  # nor do these: they decide what is set aside
     "boxes",  # count by their rows
+    "ocr_cache",
 }
 
 
@@ -46,7 +46,7 @@ class Job:
         self.config = config
         # Absolute, because workers need not be in this process's folder.
         self.folder = Path(os.path.abspath(out.with_name(out.name + ".partial")))  # noqa: PTH100 - links stay links
-        self.engine: Engine = make_engine(config)
+        self.engine = make_engine(config)
         self._boxes_read = boxes = read_boxes(config.boxes) if config.boxes else None
         self.columns = boxes.columns if boxes else ()
         self.ids_given = boxes is not None and boxes.ids_given

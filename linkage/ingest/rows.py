@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from linkage.layout.regions import Region
+from linkage.layout.regions import Region, joined
 from linkage.ocr.engine import Box, Word
+from linkage.ocr.engines import Reading
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
 from linkage.scans.straighten import Straight
@@ -28,7 +29,7 @@ def rows_of(
         straight: the page, from which the crops are cut.
         regions: in pixels of the straightened page.
         padding: pixels of margin around a region's crop.
-        engine: name of the OCR engine that read them.
+        engine: what read the regions that do not say it themselves.
     """
     rows = []
     seen: Counter[str] = Counter()
@@ -49,12 +50,10 @@ def rows_of(
             "direction": "vertical" if region.vertical else "horizontal",
             "text": region.text,
             "text_raw": region.text_raw,
-            "ocr_engine": engine,
+            "ocr_engine": region.engine or engine,
             "ocr_confidence": region.confidence,
-            "words": [
-                _edges(straight.outline(word.box)[0]) | {"text": word.text, "confidence": _known(word)}
-                for word in region.words
-            ],
+            "words": [word_row(word, straight.outline(word.box)[0]) for word in region.words],
+            "readings": [reading_row(reading) for reading in region.readings],
             "crop": encode_crop(crop_of(straight.page.image, region, padding)),
         }
         rows.append(row | _edges(box))
@@ -63,9 +62,9 @@ def rows_of(
 
 def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
     """A region's picture with a margin; what lies outside its polygon is painted in the colour of the paper."""
-    x0, y0, x1, y1 = region.box
+    _, _, x1, y1 = region.box
     width, height = image.size
-    left, top = max(x0 - padding, 0), max(y0 - padding, 0)
+    left, top = crop_corner(region, padding)
     crop = image.crop((left, top, min(x1 + padding, width), min(y1 + padding, height)))
     if not region.polygon:
         return crop
@@ -79,6 +78,26 @@ def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
     filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
     filled.paste(crop, mask=mask)
     return filled
+
+
+def crop_corner(region: Region, padding: int) -> tuple[int, int]:
+    """Where on the page a region's crop begins: its left and top."""
+    return max(region.box[0] - padding, 0), max(region.box[1] - padding, 0)
+
+
+def word_row(word: Word, box: Box) -> dict[str, Any]:
+    """An entry of the column `words`, at `box`."""
+    return _edges(box) | {"text": word.text, "confidence": _known(word)}
+
+
+def reading_row(reading: Reading) -> dict[str, Any]:
+    """An entry of the column `readings`."""
+    return {
+        "ocr_engine": reading.engine,
+        "text": joined(reading.text_raw),
+        "text_raw": reading.text_raw,
+        "ocr_confidence": reading.confidence,
+    }
 
 
 def _known(word: Word) -> float | None:

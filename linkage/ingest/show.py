@@ -21,7 +21,7 @@ from linkage.ingest.pool import Limits, Lost, Workers
 from linkage.ingest.work import Surveyed, Task, cut, survey
 from linkage.layout.preview import Drawn, draw_regions
 from linkage.layout.regions import Region
-from linkage.ocr.engine import Engine
+from linkage.ocr.engines import Engines
 from linkage.progress import progress
 from linkage.scans.pages import find_sources, read_page
 from linkage.scans.straighten import Straight
@@ -89,7 +89,7 @@ def show_regions(
 
 
 def _look_at(
-    task: Task, config: IngestConfig, engine: Engine, folder: Path | None, texts: bool
+    task: Task, config: IngestConfig, engine: Engines, folder: Path | None, texts: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of one page without `source`, and why it or some of its boxes cannot be had; writes its picture."""
     reasons: list[str] = []
