@@ -25,7 +25,7 @@ from pydantic import (
 from linkage.errors import ConfigError
 from linkage.text import Folding, fold_by
 
-RegionKind = Literal["page", "lines", "blocks", "header", "boxes", "tagged"]
+RegionKind = Literal["page", "lines", "blocks", "entries", "rows", "header", "boxes", "tagged"]
 Device = Literal["auto", "cpu", "cuda"]
 OCR_ENGINES = ("tesseract", "recogniser")
 _ALONE = ("best", "file", "none")

@@ -8,8 +8,6 @@ from drawn import page, write_broken_tiff, write_empty_pdf, write_encrypted_pdf,
 from PIL import Image
 
 from linkage.errors import InputError
-from linkage.layout.columns import find_gutters
-from linkage.scans.images import open_image
 from linkage.scans.pages import count_pages, find_sources, read_page
 
 
@@ -118,25 +116,3 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     for name in ("pipe.png", "gone.png"):
         with pytest.raises(InputError, match="not a regular file"):
             count_pages(tmp_path / name)
-
-
-def test_gutters() -> None:
-    trades = ("baker", "wool merchant", "ironmonger", "grocer", "cutler to the king")
-    column = page([f"{'Abel' * (n % 3 + 1)}, {trades[n % 5]}, {n * 7}"[:26] for n in range(20)], size=(520, 1100))
-    sheet = Image.new("L", (1040, 1100), 255)
-    sheet.paste(column, (0, 0))
-    assert find_gutters(sheet) == []
-    sheet.paste(column, (520, 0))
-    (cut,) = find_gutters(sheet)
-    assert 400 < cut < 560
-    assert find_gutters(page()) == [], "too few lines to tell"
-    assert find_gutters(Image.new("L", (500, 500), 255)) == []
-    assert find_gutters(Image.new("RGB", (1, 1))) == []
-
-
-@pytest.mark.shared
-def test_real_columns_are_found_and_receipts_have_none(shared_data: Path) -> None:
-    pages = sorted((shared_data / "directory_pages" / "images").glob("*.jpg"))
-    assert [len(find_gutters(open_image(path))) for path in pages] == [1, 1, 1, 1, 1, 2, 2, 2]
-    receipts = sorted((shared_data / "sroie_pages" / "images").glob("*.jpg"))[:30]
-    assert sum(bool(find_gutters(open_image(path))) for path in receipts) <= 3

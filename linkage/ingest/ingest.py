@@ -200,7 +200,7 @@ def _check(out: Path, config: IngestConfig, existing: str) -> None:
         raise UsageError(f"--existing {existing}: must be {', '.join(EXISTING[:-1])} or {EXISTING[-1]}")
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: records with their crops are written as .parquet")
-    if config.ocr == "none" and config.regions not in ("page", "boxes"):
+    if config.ocr == "none" and config.regions not in ("page", "boxes", "entries"):
         raise ConfigError(
             f"ingest.regions: {config.regions} need an OCR engine; set ingest.ocr: tesseract, or regions: page"
         )

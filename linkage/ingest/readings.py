@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from linkage.ingest.rows import crop_corner, crop_of
+from linkage.layout.crops import corner_of, crop_of
 from linkage.layout.regions import Region
 from linkage.ocr.engine import Engine, Word
 from linkage.ocr.engines import Engines, Reading, reading, surest
@@ -37,9 +37,9 @@ def with_readings(image: Image.Image, regions: Sequence[Region], engines: Engine
 
 def _read(image: Image.Image, regions: Sequence[Region], engine: Engine, padding: int) -> list[list[Word]]:
     """What an engine reads in the crops of regions, in pixels of the page."""
-    crops = [crop_of(image, region, padding) for region in regions]
+    crops = [crop_of(image, region.box, region.polygon, padding) for region in regions]
     found = engine.read_crops(crops, [region.vertical for region in regions])
-    corners = [crop_corner(region, padding) for region in regions]
+    corners = [corner_of(region.box, padding) for region in regions]
     return [[word.moved(*corner) for word in words] for words, corner in zip(found, corners, strict=True)]
 
 

@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw
-
+from linkage.layout.crops import crop_of
 from linkage.layout.regions import Region, joined
 from linkage.ocr.engine import Box, Word
 from linkage.ocr.engines import Reading
@@ -54,35 +52,10 @@ def rows_of(
             "ocr_confidence": region.confidence,
             "words": [word_row(word, straight.outline(word.box)[0]) for word in region.words],
             "readings": [reading_row(reading) for reading in region.readings],
-            "crop": encode_crop(crop_of(straight.page.image, region, padding)),
+            "crop": encode_crop(crop_of(straight.page.image, region.box, region.polygon, padding)),
         }
         rows.append(row | _edges(box))
     return rows
-
-
-def crop_of(image: Image.Image, region: Region, padding: int) -> Image.Image:
-    """A region's picture with a margin; what lies outside its polygon is painted in the colour of the paper."""
-    _, _, x1, y1 = region.box
-    width, height = image.size
-    left, top = crop_corner(region, padding)
-    crop = image.crop((left, top, min(x1 + padding, width), min(y1 + padding, height)))
-    if not region.polygon:
-        return crop
-    corners = [(x - left, y - top) for x, y in region.polygon]
-    mask = Image.new("1", crop.size)
-    pen = ImageDraw.Draw(mask)
-    pen.polygon(corners, fill=1)
-    if padding:
-        pen.line([*corners, corners[0]], fill=1, width=2 * padding + 1, joint="curve")
-    paper = np.median(np.asarray(crop).reshape(crop.width * crop.height, -1), axis=0).astype(int)
-    filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
-    filled.paste(crop, mask=mask)
-    return filled
-
-
-def crop_corner(region: Region, padding: int) -> tuple[int, int]:
-    """Where on the page a region's crop begins: its left and top."""
-    return max(region.box[0] - padding, 0), max(region.box[1] - padding, 0)
 
 
 def word_row(word: Word, box: Box) -> dict[str, Any]:

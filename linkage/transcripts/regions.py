@@ -10,8 +10,8 @@ from pathlib import Path
 from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.layout.boxes import GivenBox
-from linkage.layout.regions import Region, find_regions, has_letters
-from linkage.ocr.engine import Box, NoEngine, Word
+from linkage.layout.regions import Region, has_letters, regions_of
+from linkage.ocr.engine import Box, Word
 from linkage.scans.pages import Page
 from linkage.transcripts.find import SOUGHT
 from linkage.transcripts.model import Block, Line, Piece, TranscriptPage, mean_confidence
@@ -52,20 +52,8 @@ def transcribed_regions(
     elif config.regions in ("lines", "blocks", "tagged"):
         found, reasons = _own_regions(sheet, config)
     else:
-        found = [sheet.known(region) for region in find_regions(page, config, _HasRead(engine, sheet.words))]
+        found = [sheet.known(region) for region in regions_of(page, sheet.words, config)]
     return found, reasons, engine
-
-
-class _HasRead(NoEngine):
-    """An engine that has read the page already."""
-
-    def __init__(self, name: str, words: list[Word]) -> None:
-        self.name = name
-        self._words = words
-
-    def read_page(self, image: object, cuts: Sequence[int] = ()) -> list[Word]:
-        """The words of the transcript."""
-        return self._words
 
 
 class _Sheet:
