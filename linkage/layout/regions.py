@@ -13,7 +13,7 @@ from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.layout.boxes import GivenBox
 from linkage.layout.columns import find_gutters, lines_crossing
-from linkage.layout.crops import crop_of
+from linkage.layout.crops import corner_of, crop_of
 from linkage.layout.entries import Entry, find_entries
 from linkage.layout.header import UNSPACED, find_header, header_of, hull, lines_of
 from linkage.layout.ink import find_ink
@@ -132,7 +132,7 @@ def _read_entries(page: Page, engine: Engine) -> list[Region]:
         for line in entry.lines:
             box, polygon = _outlined(Entry((line,)), page)
             crops.append(crop_of(page.image, box, polygon, _LINE_MARGIN))
-            corners.append((max(box[0] - _LINE_MARGIN, 0), max(box[1] - _LINE_MARGIN, 0)))
+            corners.append(corner_of(box, _LINE_MARGIN))
     readings = iter(zip(engine.read_crops(crops), corners, strict=True))
     regions = []
     for entry in entries:
