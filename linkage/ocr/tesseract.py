@@ -111,7 +111,7 @@ def _words(table: str, count: int) -> list[list[Word]]:
         page, block, paragraph, line, _, left, top, width, height = map(int, cells[1:10])
         confidence = min(max(float(cells[10]) / 100, 0.0), 1.0)
         box = (left, top, left + width, top + height)
-        pages[page - 1].append(Word(cells[11], confidence, box, block, paragraph, line))
+        pages[page - 1].append(Word(cells[11].strip(), confidence, box, block, paragraph, line))
     return pages
 
 
