@@ -13,14 +13,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 from ingest import KINDS, measure
 from PIL import ImageOps
 
-from linkage.config import ClusterConfig, IngestConfig, LinkConfig
+from linkage.config import ClusterConfig, LinkConfig
 from linkage.rundir import peak_memory
 
 _COMPARED = 20_000_000  # pairs of texts that the peer compares: its table of them takes 80 MB
@@ -41,23 +40,16 @@ def report(what: str, n: int, ours: tuple[float, float], peer: str, theirs: tupl
     )
 
 
-def crops(n: int, folder: Path) -> None:
-    """Batched OCR against one pytesseract call per crop."""
-    import pytesseract
+def reading(crops: int, firms: int, table: Path | None, folder: Path) -> None:
+    """OCR of crops and of pages, by engine."""
+    from ocr import crops_of, measure_crops, measure_pages, pages_of
 
-    from linkage.ocr.engines import make_engine
-    from linkage.records import Records
-    from linkage.scans.images import decode_crop
-    from linkage.synth.records import synth_records
-
-    synth_records(folder / "crops.parquet", entities=n // 2, views=2, seed=0)
-    records = Records.open(folder / "crops.parquet")
-    images = [decode_crop(crop) for _, batch in records.batches(256) for crop in batch if crop][:n]
-    engine = make_engine(IngestConfig())
-    ours = measured(lambda: engine.read_crops(images))  # as ingest calls it: the crops of a page, one call
-    with patch.dict(os.environ, OMP_THREAD_LIMIT="1"):  # faster for tesseract; faiss would wait for ever under it
-        theirs = measured(lambda: [pytesseract.image_to_string(image, config="--psm 7") for image in images])
-    report("OCR of crops", len(images), ours, "pytesseract per crop", theirs)
+    rows = measure_crops(*crops_of(crops, folder, table)) + measure_pages(*pages_of(firms, folder / "directory"))
+    for row in rows:
+        print(
+            f"{row['way']:42} n={row['n']:<7} {row['per_second']:8.2f} a second {row['times_as_fast']:7.2f}x as fast"
+            f"   error rate {row['error_rate']:.3f}"
+        )
 
 
 def clustering(n: int, folder: Path) -> None:
@@ -129,15 +121,18 @@ def embedding(n: int, threads: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--crops", type=int, default=200)
+    parser.add_argument("--crops", type=int, default=200, help="crops to read; 0 = none")
+    parser.add_argument("--crops-from", type=Path, help="CSV of image and text: real crops instead of drawn ones")
+    parser.add_argument("--firms", type=int, default=400, help="entries on the pages to read")
     parser.add_argument("--embed", type=int, default=256)
-    parser.add_argument("--link", type=int, nargs="+", default=[5_000])
-    parser.add_argument("--pages", type=int, nargs="+", default=[500, 2_000])
-    parser.add_argument("--records", type=int, nargs="+", default=[2_000, 10_000])
+    parser.add_argument("--link", type=int, nargs="*", default=[5_000])
+    parser.add_argument("--records", type=int, nargs="*", default=[2_000, 10_000])
+    parser.add_argument("--pages", type=int, nargs="*", default=[500, 2_000])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        crops(arguments.crops, Path(folder))
-        for threads in (1, os.cpu_count() or 1):
+        if arguments.crops:
+            reading(arguments.crops, arguments.firms, arguments.crops_from, Path(folder))
+        for threads in (1, os.cpu_count() or 1) if arguments.embed else ():
             embedding(arguments.embed, threads)
         for n in arguments.link:
             linking(n, Path(folder))

@@ -27,6 +27,8 @@ from linkage.text import Folding, fold_by
 
 RegionKind = Literal["page", "lines", "blocks", "entries", "rows", "header", "boxes", "tagged"]
 Device = Literal["auto", "cpu", "cuda"]
+OCR_ENGINES = ("tesseract", "recogniser")
+_ALONE = ("best", "file", "none")
 OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
 """What the scorer compares by itself: each has a column `<name>_score` of the links table."""
 
@@ -44,10 +46,12 @@ class IngestConfig(Section):
     header_lines: int = Field(0, ge=0, description="header: the first N lines; 0 = the first text block")
     boxes: Path | None = Field(None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]")
     tag: str = Field("", description="tagged: the blocks and lines that their transcript calls this")
-    ocr: Literal["tesseract", "file", "none"] = Field(
-        "tesseract", description="OCR engine; file: an ALTO, PAGE or hOCR file beside each source"
+    ocr: str = Field(
+        "tesseract",
+        description="tesseract, recogniser, both joined by +, best, none; file: ALTO, PAGE or hOCR beside each source",
     )
-    languages: tuple[str, ...] = Field(("eng",), min_length=1, description="Tesseract language codes")
+    languages: tuple[str, ...] = Field(("eng",), min_length=1, description="language codes as Tesseract has them")
+    ocr_cache: Path | None = Field(None, description="folder that keeps readings from run to run")
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
     max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
@@ -86,6 +90,16 @@ class IngestConfig(Section):
     def _degrees(cls, value: Any) -> Any:
         """On the command line, degrees are text."""
         return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("ocr", mode="before")
+    @classmethod
+    def _engines(cls, value: Any) -> Any:
+        """Take a list as well, and refuse engines that are not there."""
+        names = value if isinstance(value, (list, tuple)) else str(value).split("+")
+        unknown = [name for name in names if name not in OCR_ENGINES] if len(names) > 1 else []
+        if unknown or len(set(names)) < len(names) or (len(names) == 1 and names[0] not in (*OCR_ENGINES, *_ALONE)):
+            raise ValueError(f"{', '.join(OCR_ENGINES)}, both joined by +, or {' or '.join(_ALONE)}")
+        return "+".join(names)
 
     @model_validator(mode="after")
     def _boxes_need_a_file(self) -> IngestConfig:
@@ -268,10 +282,10 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{name}: " + "; ".join(_problems(error))) from None
-    boxes = config.ingest.boxes
-    if path and boxes and not boxes.is_absolute():
-        ingest = config.ingest.model_copy(update={"boxes": path.parent / boxes})
-        config = config.model_copy(update={"ingest": ingest})
+    if path:
+        named = {"boxes": config.ingest.boxes, "ocr_cache": config.ingest.ocr_cache}
+        beside = {key: path.parent / name for key, name in named.items() if name and not name.is_absolute()}
+        config = config.model_copy(update={"ingest": config.ingest.model_copy(update=beside)})
     fold_by(Folding(**config.text.model_dump()))
     return config
 

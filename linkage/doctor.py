@@ -95,7 +95,7 @@ def _tesseract(config: Config) -> Iterator[Finding]:
     from linkage.ocr.tesseract import TesseractEngine, languages_installed
 
     settings = config.ingest
-    needed = settings.ocr == "tesseract"
+    needed = "tesseract" in settings.ocr or settings.ocr == "best"
     try:
         engine = TesseractEngine(settings.languages, settings.psm, settings.page_seconds)
         place, languages = languages_installed()

@@ -95,9 +95,14 @@ class Forecast:
     @property
     def total(self) -> Stage:
         """All stages together."""
-        times = (sum(getattr(stage, name) for stage in self.stages) for name in ("seconds", "least", "most"))
+        seconds, least, most = (
+            sum(times)
+            for times in zip(*((stage.seconds, stage.least, stage.most) for stage in self.stages), strict=True)
+        )
         memory = max(stage.memory_mb for stage in self.stages)
-        return Stage("all", self.pages, "pages", *times, memory, sum(stage.disk_mb for stage in self.stages))
+        return Stage(
+            "all", self.pages, "pages", seconds, least, most, memory, sum(stage.disk_mb for stage in self.stages)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -317,7 +322,7 @@ def _error(values: Sequence[float]) -> float:
     """Relative error of a mean, at _SURE standard errors; 1 where a single value tells nothing."""
     if len(values) < 2 or not mean(values):
         return 1.0
-    return _SURE * stdev(values) / mean(values) / len(values) ** 0.5
+    return float(_SURE * stdev(values) / mean(values) / len(values) ** 0.5)
 
 
 def _range(seconds: float, error: float) -> tuple[float, float, float]:

@@ -23,14 +23,19 @@ from linkage.text import clean
 WORD = pa.struct(
     [("text", pa.string()), ("confidence", pa.float32())] + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
 )
+READING = pa.struct(
+    [(name, pa.string()) for name in ("ocr_engine", "text", "text_raw")] + [("ocr_confidence", pa.float32())]
+)
 SCHEMA = pa.schema(
     [pa.field("record_id", pa.string(), nullable=False), ("source", pa.string()), ("source_sha256", pa.string())]
     + [(name, pa.int32()) for name in ("page", "page_width", "page_height")]
     + [(edge, pa.int32()) for edge in ("x0", "y0", "x1", "y1")]
     + [(name, pa.string()) for name in ("polygon", "direction", "text", "text_raw", "ocr_engine")]
-    + [("ocr_confidence", pa.float32()), ("words", pa.list_(WORD)), ("crop", pa.binary())]
+    + [("ocr_confidence", pa.float32()), ("words", pa.list_(WORD)), ("readings", pa.list_(READING))]
+    + [("crop", pa.binary())]
 )  # fmt: skip
-"""What ingest writes: `words` are the engine's words with confidence 0..1 and page pixels, `crop` an encoded image."""
+"""What ingest writes: `words` are the engine's words with its own confidence 0..1 and page pixels, `readings` what each
+engine read where there are several, `crop` an encoded image."""
 
 PROVENANCE = (
     "source",
@@ -69,7 +74,7 @@ class Records:
 
     Attributes:
         path: the file.
-        frame: one row per record, index 0..n-1, without `crop` and `words`. `record_id` is unique; `text`,
+        frame: one row per record, index 0..n-1, without `crop`, `words` and `readings`. `record_id` is unique; `text`,
             `entity_id`, `split`, `role` and `source` always exist (text columns hold "" where empty).
         failures: (record_id, reason) of images that could not be found; the record is kept without its image.
     """
@@ -151,7 +156,7 @@ def _open_parquet(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: no such file")
     try:
         names = pq.read_schema(path).names
-        light = [name for name in names if name not in ("crop", "words")]
+        light = [name for name in names if name not in ("crop", "words", "readings")]
         frame: pd.DataFrame = pq.read_table(path, columns=light).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:200]})") from None

@@ -6,7 +6,7 @@ import csv
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -38,12 +38,13 @@ COLUMNS: dict[str, Column] = {
     "y0": Column("number", "top edge of the region"),
     "x1": Column("number", "right edge of the region (exclusive)"),
     "y1": Column("number", "bottom edge of the region (exclusive)"),
+    "unit": Column("text", "tables of boxes: px, % of the page's width and height, or pt of a PDF page"),
     "polygon": Column("text", "outline of a region that is no upright rectangle: x,y x,y ... in pixels of the page"),
     "direction": Column("text", "horizontal or vertical: how the text runs"),
     "text": Column("text", "reading of the region: NFC, white space collapsed"),
     "text_raw": Column("text", "reading exactly as the engine gave it"),
     "ocr_engine": Column("text", "engine and version that read the text; empty: the text was given"),
-    "ocr_confidence": Column("number", "mean word confidence of the engine, 0..1; empty: unknown"),
+    "ocr_confidence": Column("number", "expected share of the text's characters that is right, 0..1; empty: unknown"),
     "confidence_low": Column("number", "lowest reading confidence of a bin of queries; empty: all, or unknown"),
     "confidence_high": Column("number", "highest reading confidence of the bin"),
     "image": Column("text", "CSV records: image file, relative to the CSV's folder"),
@@ -201,10 +202,11 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
         cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g", quoting=quoting)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, as_text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV or Parquet table; CSV cells are unescaped and typed by the data dictionary.
 
-    Unknown columns stay text, exactly as written ("001", "NA" and "null" included); empty text is "".
+    Unknown columns, and those named in `as_text`, stay text, exactly as written ("001", "NA" and "null" included);
+    empty text is "".
 
     Raises:
         InputError: missing, unreadable, or a typed column holds something else.
@@ -212,13 +214,13 @@ def read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, as_text)
     except (OSError, ValueError, csv.Error, pd.errors.ParserError) as error:
         raise InputError(f"{path}: not a readable table ({_one_line(error)})") from None
     return table
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, as_text: Sequence[str]) -> pd.DataFrame:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file, strict=True))
@@ -234,7 +236,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     table = pd.DataFrame(body, columns=header, dtype=object).map(unescape_cell)
     for name in header:
         known = COLUMNS.get(name)
-        if known and known.dtype != "text":
+        if known and known.dtype != "text" and name not in as_text:
             table[name] = _numbers(table[name], name)
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,12 +12,15 @@ import yaml
 from drawn import CATALOGUE, page, speckled, write_bomb, write_broken_tiff, write_encrypted_pdf, write_pdf
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from linkdata import people, save
 
 from linkage.config import Config, IngestConfig, load_config
 from linkage.errors import ArtefactError, ConfigError, InputError, LinkageError
 from linkage.evaluate.truth import read_truth
 from linkage.ingest.ingest import ingest
+from linkage.ingest.table import import_records
 from linkage.layout.boxes import read_boxes
+from linkage.link.index import Index, build_index
 from linkage.records import Records
 from linkage.scans.pages import count_pages, read_page
 from linkage.tables import read_array, read_table
@@ -95,6 +99,22 @@ def test_a_page_number_that_no_integer_holds_is_refused(tmp_path: Path, number: 
     (tmp_path / "boxes.csv").write_text(f"source,page,x0,y0,x1,y1\na.png,{number},0,0,5,5\n")
     with pytest.raises(InputError, match=r"boxes\.csv: .*page"):
         read_boxes(tmp_path / "boxes.csv")
+
+
+def test_a_page_number_beyond_the_tables_integers_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "records.csv").write_text("record_id,text,page\na,one,2147483648\n")
+    with pytest.raises(InputError, match=r"records\.csv: a value"):
+        import_records(tmp_path / "records.csv", tmp_path / "out.parquet", IngestConfig(ocr="none"))
+
+
+@pytest.mark.parametrize("key", ["model", "model_sha256", "folding"])
+def test_an_index_that_does_not_name_its_model_is_refused(tmp_path: Path, key: str) -> None:
+    records, embeddings = save(tmp_path, *people(0, 3, 1))
+    build_index(records, embeddings, tmp_path / "index")
+    path = tmp_path / "index" / "manifest.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != key}))
+    with pytest.raises(ArtefactError, match="index: damaged"):
+        Index.open(tmp_path / "index")
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "2001-99-99", "0o9:99", "[" * 5000])

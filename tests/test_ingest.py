@@ -265,6 +265,30 @@ def test_equal_boxes_have_different_ids(scans: Path, tmp_path: Path) -> None:
     assert Records.open(tmp_path / "r.parquet").frame["record_id"].is_unique
 
 
+def test_a_template_holds_where_a_page_has_no_rows_of_its_own(tmp_path: Path) -> None:
+    pages = [speckled(number) for number in range(4)]
+    (tmp_path / "in").mkdir()
+    pages[0].save(tmp_path / "in" / "many.tif", save_all=True, append_images=pages[1:])
+    speckled(9).save(tmp_path / "in" / "one[1].png")
+    config = boxes_config(
+        tmp_path,
+        "source,page,unit,x,y,w,h,name\n*,odd,%,0,0,50,50,firm\n*.tif,last,px,1,1,5,5,date\nmany.tif,3,px,7,7,2,2,own\n"
+        "one[[]1].png,,px,0,0,1,1,nothing\n",
+    )
+    summary = ingest([tmp_path / "in"], tmp_path / "r.parquet", config)
+    frame = Records.open(tmp_path / "r.parquet").frame
+    assert list(zip(frame["source"], frame["page"], frame["name"], frame["x1"], strict=True)) == [
+        ("many.tif", 1, "firm", 30),
+        ("many.tif", 3, "own", 9),
+        ("many.tif", 4, "date", 6),
+        ("one[1].png", 1, "firm", 30),
+    ]
+    assert frame["record_id"].is_unique and summary.records == 4
+    config = boxes_config(tmp_path, "source,x,y,w,h,record_id\n*,0,0,5,5,mine\n")
+    with pytest.raises(InputError, match="row 2: a row for many pages cannot name a record_id"):
+        ingest([tmp_path / "in"], tmp_path / "r2.parquet", config)
+
+
 def test_row_groups_are_small(scans: Path, tmp_path: Path) -> None:
     rows = "".join(f"p{n % 3}.png,{n % 50},0,5,5\n" for n in range(700))
     ingest([scans], tmp_path / "r.parquet", boxes_config(tmp_path, "source,x,y,w,h\n" + rows))

@@ -44,7 +44,7 @@ class Reading:
     def read_page(self, image: Image.Image, cuts: object = ()) -> list[Word]:
         return self.words
 
-    def read_crops(self, images: list[Image.Image]) -> list[list[Word]]:
+    def read_crops(self, images: list[Image.Image], vertical: object = ()) -> list[list[Word]]:
         return [[replace(found, box=(1, 2, 11, 12)) for found in self.words] for _ in images]
 
 

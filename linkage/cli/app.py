@@ -40,6 +40,14 @@ app = typer.Typer(
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="SCANS...", help="Image and PDF files, folders or globs.")]
 RecordsFile = Annotated[Path, typer.Argument(metavar="RECORDS", help="Records table: CSV or Parquet.")]
+Regions = Annotated[
+    str | None, typer.Option(help="What becomes a record: page, lines, blocks, header, boxes or tagged.")
+]
+Boxes = Annotated[
+    Path | None,
+    typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes; * and odd, even ... for templates."),
+]
+Languages = Annotated[str | None, typer.Option(help="Tesseract languages, e.g. eng+jpn.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. link.k=3.")
 ]

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, ConfigFile, Inputs, MaxFailures, Overwrite, Settings, app, free
+from linkage.cli.app import (
+    AsJson,
+    Boxes,
+    ConfigFile,
+    Inputs,
+    Languages,
+    MaxFailures,
+    Overwrite,
+    Regions,
+    Settings,
+    app,
+    free,
+)
 from linkage.console import print_summary
 
 
@@ -15,18 +27,17 @@ from linkage.console import print_summary
 def ingest(
     scans: Inputs,
     out: Annotated[Path, typer.Option(help="Records table to write (.parquet); a cut-off call is continued.")],
-    regions: Annotated[
-        str | None, typer.Option(help="What becomes a record: page, lines, blocks, header, boxes or tagged.")
-    ] = None,
-    boxes: Annotated[
-        Path | None, typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes.")
-    ] = None,
+    regions: Regions = None,
+    boxes: Boxes = None,
     header_lines: Annotated[int | None, typer.Option(help="header: first N lines; 0 = first text block.")] = None,
     tag: Annotated[str | None, typer.Option(help="tagged: what the transcript calls these blocks or lines.")] = None,
     ocr: Annotated[
-        str | None, typer.Option(help="OCR engine: tesseract, none, or file: ALTO, PAGE or hOCR beside each scan.")
+        str | None,
+        typer.Option(
+            help="tesseract, recogniser, both joined by +, best, none, or file: ALTO, PAGE or hOCR beside the scan."
+        ),
     ] = None,
-    lang: Annotated[str | None, typer.Option(help="Tesseract languages, e.g. eng+jpn.")] = None,
+    lang: Languages = None,
     psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
     rotate: Annotated[str | None, typer.Option(help="Turn pages clockwise by 0, 90, 180, 270 or auto.")] = None,

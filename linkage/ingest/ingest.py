@@ -129,7 +129,7 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> Ing
         job.out,
         columns=job.columns,
         ids_given=job.ids_given,
-        ids_may_repeat=job.config.ocr == "file",
+        ids_may_repeat=job.config.ocr == "file" or job.ids_given,
         facts={
             "signature": signature,
             "content": content,

@@ -18,19 +18,19 @@ from linkage.ingest.merge import Finished, Merged, rows_by_page
 from linkage.ingest.parts import Note, part_schema, read_note, write_part
 from linkage.ingest.work import Surveyed, Task
 from linkage.layout.boxes import GivenBox, read_boxes
-from linkage.ocr.engine import Engine
 from linkage.ocr.engines import make_engine
 from linkage.scans.pages import Source, read_page
 from linkage.scans.rescans import Look, look_at
 from linkage.transcripts.find import find_transcripts
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same page and settings would give other records."""
 
 _NOT_SETTINGS = {
     *("workers", "recycle", "max_failures"),  # none of them changes a record
     *("page_seconds", "page_memory", "max_megapixels"),  # nor do these: they decide what is set aside
     "boxes",  # count by their rows
+    "ocr_cache",
 }
 
 
@@ -46,8 +46,8 @@ class Job:
         self.config = config
         # Absolute, because workers need not be in this process's folder.
         self.folder = Path(os.path.abspath(out.with_name(out.name + ".partial")))  # noqa: PTH100 - links stay links
-        self.engine: Engine = make_engine(config)
-        boxes = read_boxes(config.boxes) if config.boxes else None
+        self.engine = make_engine(config)
+        self._boxes_read = boxes = read_boxes(config.boxes) if config.boxes else None
         self.columns = boxes.columns if boxes else ()
         self.ids_given = boxes is not None and boxes.ids_given
         self._transcripts = find_transcripts(sources) if config.ocr == "file" else {}
@@ -79,11 +79,17 @@ class Job:
     def tasks(self, source: Source, seen: Surveyed) -> Iterator[Task]:
         """The pages of a source in order."""
         key = self._key(source, seen)
-        given = self._given.get(source.name, {})
         for page in range(1, seen.pages + 1):
             part = self.folder / "parts" / key[:2] / f"{key}-{page}.parquet"
             transcript = self._transcripts[source].page(page) if source in self._transcripts else None
-            yield Task(source.path, seen.sha256, page, part, tuple(given.get(page, ())), transcript)
+            yield Task(source.path, seen.sha256, page, part, self._on(source, page, seen.pages), transcript)
+
+    def _on(self, source: Source, page: int, pages: int) -> tuple[GivenBox, ...]:
+        """The boxes of a page: those of its own rows, else those that templates make."""
+        own = self._given.get(source.name, {}).get(page)
+        if own or not self._boxes_read:
+            return tuple(own or ())
+        return tuple(self._boxes_read.by_template(source.name, page, pages))
 
     def merged(self, source: Source, seen: Surveyed) -> Merged:
         """The parts of a source, and what is wrong with it as a whole."""
@@ -131,7 +137,9 @@ class Job:
         return _digest(seen.sha256, self.settings, self._boxes(source), seen.transcripts)[:32]
 
     def _boxes(self, source: Source) -> list[str]:
-        return [repr(box) for boxes in self._given.get(source.name, {}).values() for box in boxes]
+        own = [repr(box) for boxes in self._given.get(source.name, {}).values() for box in boxes]
+        templates = self._boxes_read.templates if self._boxes_read else ()
+        return own + [repr(template) for template in templates if template.matches(source.name)]
 
 
 def _look_again(path: Path, config: IngestConfig, page: int) -> Look:

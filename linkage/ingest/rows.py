@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from linkage.layout.crops import crop_of
-from linkage.layout.regions import Region
+from linkage.layout.regions import Region, joined
 from linkage.ocr.engine import Box, Word
+from linkage.ocr.engines import Reading
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
 from linkage.scans.straighten import Straight
@@ -26,7 +27,7 @@ def rows_of(
         straight: the page, from which the crops are cut.
         regions: in pixels of the straightened page.
         padding: pixels of margin around a region's crop.
-        engine: name of the OCR engine that read them.
+        engine: what read the regions that do not say it themselves.
     """
     rows = []
     seen: Counter[str] = Counter()
@@ -47,16 +48,29 @@ def rows_of(
             "direction": "vertical" if region.vertical else "horizontal",
             "text": region.text,
             "text_raw": region.text_raw,
-            "ocr_engine": engine,
+            "ocr_engine": region.engine or engine,
             "ocr_confidence": region.confidence,
-            "words": [
-                _edges(straight.outline(word.box)[0]) | {"text": word.text, "confidence": _known(word)}
-                for word in region.words
-            ],
+            "words": [word_row(word, straight.outline(word.box)[0]) for word in region.words],
+            "readings": [reading_row(reading) for reading in region.readings],
             "crop": encode_crop(crop_of(straight.page.image, region.box, region.polygon, padding)),
         }
         rows.append(row | _edges(box))
     return rows
+
+
+def word_row(word: Word, box: Box) -> dict[str, Any]:
+    """An entry of the column `words`, at `box`."""
+    return _edges(box) | {"text": word.text, "confidence": _known(word)}
+
+
+def reading_row(reading: Reading) -> dict[str, Any]:
+    """An entry of the column `readings`."""
+    return {
+        "ocr_engine": reading.engine,
+        "text": joined(reading.text_raw),
+        "text_raw": reading.text_raw,
+        "ocr_confidence": reading.confidence,
+    }
 
 
 def _known(word: Word) -> float | None:

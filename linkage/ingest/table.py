@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
+from linkage.ingest.rows import reading_row, word_row
 from linkage.layout.regions import joined
-from linkage.ocr.engine import Engine, Word
-from linkage.ocr.engines import make_engine
+from linkage.ocr.engines import Engines, make_engine, reading, surest
 from linkage.progress import progress
 from linkage.records import SCHEMA, Records
 from linkage.scans.images import open_image
@@ -55,14 +54,18 @@ def import_records(path: Path, out: Path, config: IngestConfig) -> tuple[int, pd
     failures = [(record, "", reason) for record, reason in records.failures]
     with replacing(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in _packed(records, engine, config, failures):
-            writer.write_table(pa.Table.from_pylist([{**row, **_own(row, own)} for row in rows], schema=schema))
+            try:
+                packed = pa.Table.from_pylist([{**row, **_own(row, own)} for row in rows], schema=schema)
+            except (pa.ArrowException, OverflowError) as error:
+                raise InputError(f"{path}: a value is none that a record can have ({error}); correct it") from None
+            writer.write_table(packed)
     table = pd.DataFrame(failures, columns=["source", "page", "reason"])
     write_table(table, out.with_name("failures.csv"))
     return len(records), table
 
 
 def _packed(
-    records: Records, engine: Engine, config: IngestConfig, failures: list[tuple[str, str, str]]
+    records: Records, engine: Engines, config: IngestConfig, failures: list[tuple[str, str, str]]
 ) -> Iterator[list[dict[str, Any]]]:
     with progress("import", len(records)) as advance:
         for start in range(0, len(records), _ROWS):
@@ -77,8 +80,7 @@ def _packed(
                 image = _picture(records, number, row, config, failures)
                 if image is not None and not row["text"] and engine.name:
                     unread.append((row, image))
-            for (row, _), words in zip(unread, engine.read_crops([image for _, image in unread]), strict=True):
-                _put_reading(row, words, engine.name)
+            _read(unread, engine)
             yield rows
             advance(len(rows))
 
@@ -102,15 +104,18 @@ def _picture(
     return image
 
 
-def _put_reading(row: dict[str, Any], words: list[Word], engine: str) -> None:
-    raw = " ".join(word.text for word in words)
-    row |= {"text": joined(raw), "text_raw": raw, "ocr_engine": engine}
-    if words:
-        row["ocr_confidence"] = float(np.mean([word.confidence for word in words]))
-    edges = ("x0", "y0", "x1", "y1")
-    row["words"] = [
-        {"text": word.text, "confidence": word.confidence, **dict(zip(edges, word.box, strict=True))} for word in words
-    ]
+def _read(unread: list[tuple[dict[str, Any], Any]], engines: Engines) -> None:
+    """Put what the engines read in pictures into their rows."""
+    downward = [row["direction"] == "vertical" for row, _ in unread]
+    found = [engine.read_crops([image for _, image in unread], downward) for engine in engines.each]
+    for (row, _), *words in zip(unread, *found, strict=True):
+        readings = [reading(engine, read) for engine, read in zip(engines.each, words, strict=True)]
+        best = surest(readings)
+        row |= {"text": joined(best.text_raw), "text_raw": best.text_raw, "ocr_engine": best.engine}
+        row["words"] = [word_row(word, word.box) for word in best.words]
+        row["readings"] = [reading_row(one) for one in readings] if len(readings) > 1 else []
+        if best.confidence is not None:
+            row["ocr_confidence"] = best.confidence
 
 
 def _own(row: dict[str, Any], names: list[str]) -> dict[str, str | None]:

@@ -16,10 +16,11 @@ from typing import Any
 from linkage.config import IngestConfig
 from linkage.errors import InputError, LinkageError, storage_error
 from linkage.ingest.parts import Note, part_of, write_part
+from linkage.ingest.readings import with_readings
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import Region, find_regions, given_regions
-from linkage.ocr.engine import Engine
+from linkage.ocr.engines import Engines
 from linkage.ocr.turn import find_rotation
 from linkage.scans.pages import OpenSource, Page, count_pages
 from linkage.scans.rescans import hash_of, look_at
@@ -85,13 +86,13 @@ def _content(transcript: Path) -> str:
         return "unreadable"
 
 
-def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequence[str]) -> None:
+def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequence[str]) -> None:
     """Read one page and write its part; a page that cannot be read makes a part with a reason and no rows.
 
     Args:
         task: the page.
         config: ingest settings.
-        engine: OCR engine.
+        engine: OCR engines.
         columns: the user's own columns, added to the schema of records as text.
     """
     rows: list[dict[str, Any]] = []
@@ -120,7 +121,7 @@ def make_part(task: Task, config: IngestConfig, engine: Engine, columns: Sequenc
 
 
 def cut(
-    page: Page, task: Task, config: IngestConfig, engine: Engine, reasons: list[str]
+    page: Page, task: Task, config: IngestConfig, engine: Engines, reasons: list[str]
 ) -> tuple[Straight, list[Region], str]:
     """Straighten a page as the settings say and cut it into regions, which are in pixels of the straightened page.
 
@@ -130,11 +131,11 @@ def cut(
         page: as it is in the file.
         task: which page it is.
         config: ingest settings.
-        engine: OCR engine.
+        engine: OCR engines.
         reasons: takes up why some boxes have no region.
 
     Returns:
-        The page, its regions, and the name of the engine that read them.
+        The page, its regions, and what read those that do not say it themselves.
 
     Raises:
         InputError: the engine failed or took too long, or the transcript cannot be had.
@@ -146,10 +147,11 @@ def cut(
     if config.regions == "boxes":
         regions, outside = given_regions(page, engine, task.given)
         reasons.extend(outside)
-        return as_it_is(page), regions, engine.name
+        return as_it_is(page), with_readings(page.image, regions, engine, config.padding), engine.name
     rotation = find_rotation(page, config, engine) if config.rotate == "auto" else config.rotate
     straight = straighten(page, config, rotation)
-    return straight, find_regions(straight.page, config, engine), engine.name
+    regions = find_regions(straight.page, config, engine)
+    return straight, with_readings(straight.page.image, regions, engine, config.padding), engine.name
 
 
 def _note_look(page: Page, config: IngestConfig, facts: dict[str, Any]) -> str:

@@ -1,12 +1,18 @@
-"""Regions that the user gives: a CSV of boxes, one row per record."""
+"""Regions that the user gives: a CSV of boxes, one row per record, or per record of every page that a row is for.
+
+A row for a certain source and page is one box. A row whose source or page is a pattern is a template: it holds on all
+pages that it matches, except those that have rows of their own.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +27,8 @@ from linkage.tables import read_table
 log = logging.getLogger(__name__)
 
 UNITS = ("px", "%", "pt")
+PAGES = ("*", "odd", "even", "first", "last")
+_RANGE = re.compile(r"(\d{1,9})-(\d{1,9})")
 _CORNERS = ("x0", "y0", "x1", "y1")
 _SIZED = ("x", "y", "w", "h")
 
@@ -73,6 +81,33 @@ class GivenBox:
 
 
 @dataclass(frozen=True)
+class Template:
+    """One row of the table that is for many pages.
+
+    Attributes:
+        sources: a path or name of files, with `*` and `?` for any letters.
+        pages: one of PAGES, or a range as 3-10.
+        box: its page means nothing.
+    """
+
+    sources: str
+    pages: str
+    box: GivenBox
+
+    def matches(self, name: str) -> bool:
+        """Whether it is for a source: by path, or by the file's name alone, as everywhere in the table."""
+        pattern = self.sources.replace("[", "[[]")  # square brackets are common in names of files
+        return fnmatchcase(name, pattern) or fnmatchcase(PurePosixPath(name).name, pattern)
+
+    def holds_on(self, page: int, pages: int) -> bool:
+        """Whether it is for a page of a source with so many pages."""
+        if found := _RANGE.fullmatch(self.pages):
+            return int(found[1]) <= page <= int(found[2])
+        holds = {"*": True, "odd": page % 2 == 1, "even": page % 2 == 0, "first": page == 1, "last": page == pages}
+        return holds[self.pages]
+
+
+@dataclass(frozen=True)
 class GivenBoxes:
     """The boxes of all sources.
 
@@ -80,11 +115,13 @@ class GivenBoxes:
         path: the table, for messages.
         by_source: rows in the table's order, by the name of the source in the table.
         columns: names of the user's own columns.
+        templates: rows for many pages, in the table's order.
     """
 
     path: Path
     by_source: dict[str, list[GivenBox]]
     columns: tuple[str, ...]
+    templates: tuple[Template, ...] = ()
 
     @property
     def ids_given(self) -> bool:
@@ -116,23 +153,31 @@ class GivenBoxes:
                 missing.append(given)
                 continue
             assigned[same[0]] += boxes
-        if missing and not assigned:
+        names_used = {template.sources for template in self.templates for name in names if template.matches(name)}
+        missing += sorted({template.sources for template in self.templates} - names_used)
+        if missing and not assigned and not names_used:
             raise InputError(f"{self.path}: none of its sources is among the inputs, first {missing[0]!r}")
         if missing:
             log.warning("%s: %d sources are not among the inputs, first %r", self.path, len(missing), missing[0])
         return dict(assigned)
+
+    def by_template(self, source: str, page: int, pages: int) -> list[GivenBox]:
+        """Boxes that the templates make on a page of a source (by its name) that has no rows of its own."""
+        rows = [template for template in self.templates if template.matches(source)]
+        return [replace(row.box, page=page) for row in rows if row.holds_on(page, pages)]
 
 
 def read_boxes(path: Path) -> GivenBoxes:
     """Read a table of boxes.
 
     Columns: `source` (or `image`), optional `page` (from 1; default 1), `x0,y0,x1,y1` or `x,y,w,h`, optional `unit`
-    (px, %, pt), `record_id`, `text`, `direction`; any further column is the user's and travels on.
+    (px, %, pt), `record_id`, `text`, `direction`; any further column is the user's and travels on. A source with `*` or
+    `?` and a page of PAGES (the default there is `*`) or a range make a row a template.
 
     Raises:
         InputError: missing columns or values that mean nothing, naming the first such row.
     """
-    table = read_table(path)
+    table = read_table(path, as_text=("page",))
     name = "source" if "source" in table.columns else "image"
     edges = _CORNERS if set(_CORNERS) <= set(table.columns) else _SIZED
     missing = [column for column in (name, *edges) if column not in table.columns]
@@ -141,27 +186,54 @@ def read_boxes(path: Path) -> GivenBoxes:
     own = {name, *edges, "page", "unit", "text", *SCHEMA.names}
     columns = tuple(column for column in table.columns if column not in own)
     by_source: dict[str, list[GivenBox]] = defaultdict(list)
+    templates: list[Template] = []
     for number, row in enumerate(table.to_dict("records"), start=2):
         try:
-            by_source[_text(row[name])].append(_given(row, edges, columns))
+            source = _text(row[name])
+            pages = _pages(_text(row.get("page")), "*" in source or "?" in source)
+            box = _given(row, edges, columns, pages)
+            if isinstance(pages, int):
+                by_source[source].append(box)
+            else:
+                templates.append(Template(source, pages, box))
         except ValueError as error:
             raise InputError(f"{path}: row {number}: {error}") from None
     _check_ids(by_source, path)
-    return GivenBoxes(path, dict(by_source), columns)
+    return GivenBoxes(path, dict(by_source), columns, tuple(templates))
 
 
-def _given(row: dict[Hashable, Any], edges: tuple[str, ...], columns: tuple[str, ...]) -> GivenBox:
+def _given(row: dict[Hashable, Any], edges: tuple[str, ...], columns: tuple[str, ...], pages: int | str) -> GivenBox:
     a, b, c, d = (float(str(row[edge])) for edge in edges)
     corners = (a, b, c, d) if edges == _CORNERS else (a, b, a + c, b + d)
     if not all(map(math.isfinite, corners)) or corners[0] >= corners[2] or corners[1] >= corners[3]:
         raise ValueError(f"{corners} is no box")
-    page = int(_text(row.get("page")) or 1)
     unit = _text(row.get("unit")) or "px"
     direction = _text(row.get("direction")) or "horizontal"
-    if page < 1 or unit not in UNITS or direction not in ("horizontal", "vertical"):
-        raise ValueError("page counts from 1, unit is px, % or pt, direction horizontal or vertical")
+    if unit not in UNITS or direction not in ("horizontal", "vertical"):
+        raise ValueError("unit is px, % or pt, direction horizontal or vertical")
+    if isinstance(pages, str) and _text(row.get("record_id")):
+        raise ValueError("a row for many pages cannot name a record_id: it would stand on all of them; leave it empty")
     extra = tuple((column, _text(row[column])) for column in columns)
-    return GivenBox(page, corners, unit, _text(row.get("record_id")), _text(row.get("text")), direction, extra)
+    return GivenBox(
+        pages if isinstance(pages, int) else 0,
+        corners,
+        unit,
+        _text(row.get("record_id")),
+        _text(row.get("text")),
+        direction,
+        extra,
+    )
+
+
+def _pages(text: str, any_source: bool) -> int | str:
+    """The page that a row is for, or what stands for many pages where it is a template."""
+    text = text or ("*" if any_source else "1")
+    found = _RANGE.fullmatch(text)
+    if text in PAGES or (found and 1 <= int(found[1]) <= int(found[2])):
+        return text
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise ValueError(f"page counts from 1, or is {', '.join(PAGES)} or a range as 3-10, not {text!r}")
+    return f"{int(text)}-{int(text)}" if any_source else int(text)
 
 
 def _text(value: object) -> str:

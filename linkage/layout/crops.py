@@ -19,9 +19,9 @@ def crop_of(image: Image.Image, box: Box, polygon: Sequence[tuple[int, int]], pa
         polygon: its outline; empty where it is the box.
         padding: pixels of margin around both, as far as the page goes.
     """
-    x0, y0, x1, y1 = box
+    _, _, x1, y1 = box
     width, height = image.size
-    left, top = max(x0 - padding, 0), max(y0 - padding, 0)
+    left, top = corner_of(box, padding)
     crop = image.crop((left, top, min(x1 + padding, width), min(y1 + padding, height)))
     if not polygon:
         return crop
@@ -35,3 +35,8 @@ def crop_of(image: Image.Image, box: Box, polygon: Sequence[tuple[int, int]], pa
     filled = Image.new(crop.mode, crop.size, tuple(paper.tolist()) if len(paper) > 1 else int(paper[0]))
     filled.paste(crop, mask=mask)
     return filled
+
+
+def corner_of(box: Box, padding: int) -> tuple[int, int]:
+    """Where on the page a region's crop begins: its left and top."""
+    return max(box[0] - padding, 0), max(box[1] - padding, 0)

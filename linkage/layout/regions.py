@@ -13,12 +13,13 @@ from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.layout.boxes import GivenBox
 from linkage.layout.columns import find_gutters, lines_crossing
-from linkage.layout.crops import crop_of
+from linkage.layout.crops import corner_of, crop_of
 from linkage.layout.entries import Entry, find_entries
 from linkage.layout.header import UNSPACED, find_header, header_of, hull, lines_of
 from linkage.layout.ink import find_ink
 from linkage.layout.rows import rows_of_words
 from linkage.ocr.engine import Box, Engine, NoEngine, Word
+from linkage.ocr.engines import Reading
 from linkage.scans.pages import Page
 from linkage.text import clean
 
@@ -38,10 +39,12 @@ class Region:
         box: pixels of the page, inside the page, not empty.
         text_raw: the reading as the engine gave it, words joined by spaces; or the given text.
         words: the engine's words, in pixels of the page.
-        confidence: mean confidence of the words, 0..1; None without words.
+        confidence: how right the reading is, 0..1; None where that is not known.
         vertical: whether the text runs from top to bottom.
         given: the box of the user's table, where there was one.
         polygon: outline of a region that is no upright rectangle, (x, y) in pixels of the page; `box` is its hull.
+        engine: name of the engine whose reading it is; "": none read it.
+        readings: every engine's, where several read it.
         record_id: that an export of ours gave to the region in its transcript; "" where ids are to be derived.
     """
 
@@ -52,6 +55,8 @@ class Region:
     vertical: bool = False
     given: GivenBox | None = None
     polygon: tuple[tuple[int, int], ...] = ()
+    engine: str = ""
+    readings: tuple[Reading, ...] = ()
     record_id: str = ""
 
     @property
@@ -127,7 +132,7 @@ def _read_entries(page: Page, engine: Engine) -> list[Region]:
         for line in entry.lines:
             box, polygon = _outlined(Entry((line,)), page)
             crops.append(crop_of(page.image, box, polygon, _LINE_MARGIN))
-            corners.append((max(box[0] - _LINE_MARGIN, 0), max(box[1] - _LINE_MARGIN, 0)))
+            corners.append(corner_of(box, _LINE_MARGIN))
     readings = iter(zip(engine.read_crops(crops), corners, strict=True))
     regions = []
     for entry in entries:
@@ -186,7 +191,8 @@ def given_regions(page: Page, engine: Engine, given: Sequence[GivenBox]) -> tupl
             inside.append((row, row.pixels(page)))
         except InputError as error:
             reasons.append(str(error))
-    readings = engine.read_crops([page.image.crop(box) for _, box in inside])
+    downward = [row.direction == "vertical" for row, _ in inside]
+    readings = engine.read_crops([page.image.crop(box) for _, box in inside], downward)
     regions = []
     for (row, box), words in zip(inside, readings, strict=True):
         moved = [word.moved(box[0], box[1]) for word in words]

@@ -216,6 +216,7 @@ class Index:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             n, dim = int(manifest["n"]), int(manifest["dim"])
             float(manifest["image_weight"])
+            str(manifest["model"]), str(manifest["model_sha256"]), manifest["folding"]
             flat = faiss.read_index(str(folder / "index.faiss"))
             exemplars = read_table(folder / "exemplars.parquet")
             if manifest.get("format") != FORMAT:

@@ -39,8 +39,8 @@ class Engine(Protocol):
     def read_page(self, image: Image.Image, cuts: Sequence[int] = ()) -> list[Word]:
         """Words of a page in reading order, in pixels of the page; columns between the x positions `cuts` in turn."""
 
-    def read_crops(self, images: Sequence[Image.Image]) -> list[list[Word]]:
-        """Words of each crop, in pixels of the crop."""
+    def read_crops(self, images: Sequence[Image.Image], vertical: Sequence[bool] = ()) -> list[list[Word]]:
+        """Words of each crop, in pixels of the crop; `vertical`: which of them run from top to bottom, empty: none."""
 
 
 class NoEngine:
@@ -52,6 +52,6 @@ class NoEngine:
         """No words."""
         return []
 
-    def read_crops(self, images: Sequence[Image.Image]) -> list[list[Word]]:
+    def read_crops(self, images: Sequence[Image.Image], vertical: Sequence[bool] = ()) -> list[list[Word]]:
         """No words for each."""
         return [[] for _ in images]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,14 +19,15 @@ from linkage.ocr.engine import Word
 
 _MARGIN = 10  # white pixels around a crop: letters that touch the border are misread
 _VALLEY = 0.25  # rows with less than this share of the blackest row's ink separate lines
-_PSM_LINE, _PSM_BLOCK = 7, 6
+_PSM_LINE, _PSM_BLOCK, _PSM_VERTICAL = 7, 6, 5
 
 
 class TesseractEngine:
     """The Tesseract program, one thread, one process per call.
 
     Args:
-        languages: Tesseract's codes, the most likely first.
+        languages: Tesseract's codes, the most likely first; text that runs downward is read with their `_vert` twins
+            where these are installed.
         psm: page segmentation mode for pages.
         seconds: time limit of a call.
 
@@ -37,6 +37,7 @@ class TesseractEngine:
 
     def __init__(self, languages: Sequence[str], psm: int, seconds: float) -> None:
         self._languages = "+".join(languages)
+        self._vertical = "+".join(_vertical(languages)) or self._languages
         self._psm = psm
         self._seconds = seconds
         self.name = f"tesseract {_version()}"
@@ -56,24 +57,27 @@ class TesseractEngine:
             words += [replace(word.moved(left, 0), block=first + word.block) for word in column]
         return words
 
-    def read_crops(self, images: Sequence[Image.Image]) -> list[list[Word]]:
+    def read_crops(self, images: Sequence[Image.Image], vertical: Sequence[bool] = ()) -> list[list[Word]]:
         """Words of each crop; a crop with one band of ink is read as a line, the others as a block.
 
         Raises:
             InputError: Tesseract refused a crop or took too long.
         """
         words: list[list[Word]] = [[] for _ in images]
-        bands = [_bands(image) for image in images]  # none: blank, which Tesseract would read something into
-        for psm, counts in ((_PSM_LINE, range(1, 2)), (_PSM_BLOCK, range(2, sys.maxsize))):
-            rows = [row for row, count in enumerate(bands) if count in counts]
-            if rows:
-                table = self._read([_framed(images[row]) for row in rows], psm)
-                for row, found in zip(rows, _words(table, len(rows)), strict=True):
-                    words[row] = [_unframed(word, images[row]) for word in found]
+        rows_of: dict[int, list[int]] = {}
+        for row, (image, downward) in enumerate(zip(images, vertical or [False] * len(images), strict=True)):
+            if bands := _bands(image):  # none: blank, which Tesseract would read something into
+                psm = _PSM_VERTICAL if downward else _PSM_LINE if bands == 1 else _PSM_BLOCK
+                rows_of.setdefault(psm, []).append(row)
+        for psm, rows in rows_of.items():
+            table = self._read([_framed(images[row]) for row in rows], psm)
+            for row, found in zip(rows, _words(table, len(rows)), strict=True):
+                words[row] = [_unframed(word, images[row]) for word in found]
         return words
 
     def _read(self, images: Sequence[Image.Image], psm: int) -> str:
         """Tesseract's TSV for a list of pictures; its `page_num` counts them from 1."""
+        languages = self._vertical if psm == _PSM_VERTICAL else self._languages
         import pytesseract
 
         with tempfile.TemporaryDirectory(prefix="linkage-ocr-") as folder:
@@ -87,7 +91,7 @@ class TesseractEngine:
                 with _one_thread():
                     return str(
                         pytesseract.image_to_data(
-                            str(listed), lang=self._languages, config=f"--psm {psm}", timeout=self._seconds
+                            str(listed), lang=languages, config=f"--psm {psm}", timeout=self._seconds
                         )
                     )
             except pytesseract.TesseractError as error:
@@ -107,7 +111,7 @@ def _words(table: str, count: int) -> list[list[Word]]:
         page, block, paragraph, line, _, left, top, width, height = map(int, cells[1:10])
         confidence = min(max(float(cells[10]) / 100, 0.0), 1.0)
         box = (left, top, left + width, top + height)
-        pages[page - 1].append(Word(cells[11], confidence, box, block, paragraph, line))
+        pages[page - 1].append(Word(cells[11].strip(), confidence, box, block, paragraph, line))
     return pages
 
 
@@ -177,6 +181,13 @@ def languages_installed() -> tuple[str, list[str]]:
     """
     head, *codes = _program("--list-langs").splitlines()
     return head.partition('"')[2].partition('"')[0], codes
+
+
+def _vertical(languages: Sequence[str]) -> list[str]:
+    """The languages' data for text that runs downward, as far as installed."""
+    _, installed = languages_installed()
+    twins = [language.removesuffix("_vert") + "_vert" for language in languages]
+    return [twin for twin in dict.fromkeys(twins) if twin in installed]
 
 
 def _check_languages(languages: Sequence[str]) -> None:

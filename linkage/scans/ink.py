@@ -40,7 +40,7 @@ def dark_surround(small: Image.Image) -> np.ndarray:
     from scipy import ndimage
 
     soft = np.asarray(small.filter(ImageFilter.BoxBlur(1)))
-    darkest, paper = np.percentile(soft, 0.5), np.percentile(soft, 75)
+    darkest, paper = np.percentile(soft, 0.5), np.percentile(soft, 95)
     dark = ndimage.maximum_filter(soft, 2 * _pixels(small, _SOLID) + 1) < darkest + 0.4 * (paper - darkest)
     if paper - darkest < 40 or not dark.any():
         return np.zeros(dark.shape, bool)

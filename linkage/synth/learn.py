@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from linkage.errors import InputError
 from linkage.layout.regions import joined
+from linkage.ocr.engine import Engine, Word
 from linkage.ocr.tesseract import TesseractEngine
 from linkage.progress import progress
 from linkage.synth.names import make_entities
@@ -28,24 +28,24 @@ _SHORT = 2  # longest piece of text or reading whose confusion is counted
 _RARE = 2  # confusions seen less often are chance
 
 
-def read_views(entities: int, seed: int) -> Iterator[tuple[View, str]]:
-    """Draw a view of each entity and read it with Tesseract; yields view and reading, columns left out.
+def read_views(entities: int, seed: int, engines: Mapping[bool, Engine]) -> Iterator[tuple[View, list[Word]]]:
+    """Draw a view of each entity and read it; yields view and reading, columns left out.
 
-    Raises:
-        DependencyError: Tesseract, or its English or Japanese, is not installed.
+    Args:
+        entities: how many.
+        seed: the same seed and fonts give the same views.
+        engines: what reads Japanese views (True) and the others (False).
     """
     made = make_entities(entities, seed)
-    engines = {False: TesseractEngine(("eng",), 3, 600.0), True: TesseractEngine(("jpn",), 3, 600.0)}
     with progress("reading", entities) as advance:
         for japanese, engine in engines.items():
             chosen = [n for n, entity in enumerate(made) if (entity.kind == "japanese") == japanese]
             for first in range(0, len(chosen), _BATCH):
                 numbers = chosen[first : first + _BATCH]
                 views = [draw_view(made[n], Random(f"{seed}/read/{n}")) for n in numbers]
-                images: list[Image.Image] = [view.image for view in views]
-                for view, words in zip(views, engine.read_crops(images), strict=True):
+                for view, words in zip(views, engine.read_crops([view.image for view in views]), strict=True):
                     if view.layout != "column":
-                        yield view, joined(" ".join(word.text for word in words))
+                        yield view, words
                 advance(len(numbers))
 
 
@@ -72,7 +72,9 @@ def learn_noise(out: Path, *, entities: int, seed: int) -> dict[str, Any]:
     pieces: dict[str, Counter[str]] = defaultdict(Counter)
     seen: Counter[str] = Counter()
     rates: dict[str, list[list[float]]] = defaultdict(lambda: [[] for _ in range(BINS)])
-    for view, reading in read_views(entities, seed):
+    engines = {False: TesseractEngine(("eng",), 3, 600.0), True: TesseractEngine(("jpn",), 3, 600.0)}
+    for view, words in read_views(entities, seed, engines):
+        reading = joined(" ".join(word.text for word in words))
         truth = clean(view.truth)
         rate, found = _compared(truth, reading)
         rates[level_key(truth, written=view.written)][view.bin].append(rate)

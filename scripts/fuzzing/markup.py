@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from fuzzing.samples import Sample, encoded, picture
 
@@ -37,7 +38,7 @@ def iiif() -> list[Sample]:
     service = {"@id": place, "type": "ImageService2", "profile": "http://iiif.io/api/image/2/level1.json"}
     body = {"id": f"{place}/full/max/0/default.jpg", "type": "Image", "service": [service]}
     painted = [{"items": [{"motivation": "painting", "body": body}]}]
-    new = {"id": "https://example.org/m", "type": "Manifest", "label": {"en": ["Register"]}}
+    new: dict[str, Any] = {"id": "https://example.org/m", "type": "Manifest", "label": {"en": ["Register"]}}
     new["items"] = [{"id": "c1", "type": "Canvas", "label": {"none": ["1r"]}, "items": painted}]
     images = [{"motivation": "sc:painting", "resource": {"@id": body["id"], "service": service}}]
     old = {"@id": "https://example.org/m", "@type": "sc:Manifest", "label": "Register"}

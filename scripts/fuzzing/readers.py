@@ -22,6 +22,7 @@ def scan(folder: Path) -> str:
     from linkage.ingest.parts import read_part
     from linkage.ingest.work import Task, make_part, survey
     from linkage.ocr.engine import NoEngine
+    from linkage.ocr.engines import Engines
 
     (path,) = folder.iterdir()
     seen = survey((path,))
@@ -33,7 +34,7 @@ def scan(folder: Path) -> str:
     texts: list[str] = []
     for page in range(1, min(seen.pages, PAGES_READ) + 1):
         part = folder / f"{page}.parquet"
-        make_part(Task(path, seen.sha256, page, part), config, NoEngine(), ())
+        make_part(Task(path, seen.sha256, page, part), config, Engines([NoEngine()]), ())
         table, note = read_part(part)
         if note.reasons:
             assert not note.reasons[0].startswith("a bug"), note.reasons[0]
