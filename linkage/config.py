@@ -95,9 +95,9 @@ class IngestConfig(Section):
     @classmethod
     def _engines(cls, value: Any) -> Any:
         """Take a list as well, and refuse engines that are not there."""
-        names = value if isinstance(value, (list, tuple)) else str(value).split("+")
-        unknown = [name for name in names if name not in OCR_ENGINES] if len(names) > 1 else []
-        if unknown or len(set(names)) < len(names) or (len(names) == 1 and names[0] not in (*OCR_ENGINES, *_ALONE)):
+        names = list(map(str, value)) if isinstance(value, (list, tuple)) else str(value).split("+")
+        allowed = {*OCR_ENGINES, *_ALONE} if len(names) == 1 else set(OCR_ENGINES)
+        if not names or len(set(names)) < len(names) or not set(names) <= allowed:
             raise ValueError(f"{', '.join(OCR_ENGINES)}, both joined by +, or {' or '.join(_ALONE)}")
         return "+".join(names)
 

@@ -20,7 +20,8 @@ def alone(out: Path) -> Iterator[None]:
         StorageError: the disk is full.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    path = out.with_name(f".{out.name}.lock")
+    place = Path(os.path.abspath(out))  # noqa: PTH100 - "." has no name, and links stay links
+    path = place.with_name(f".{place.name}.lock")
     while True:
         with path.open("a") as lock:
             try:

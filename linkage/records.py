@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.errors import InputError
-from linkage.tables import read_table, require_columns
+from linkage.tables import read_parquet, read_table, require_columns
 from linkage.text import clean
 
 WORD = pa.struct(
@@ -155,10 +155,8 @@ def _open_parquet(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        names = pq.read_schema(path).names
-        light = [name for name in names if name not in ("crop", "words", "readings")]
-        frame: pd.DataFrame = pq.read_table(path, columns=light).to_pandas()
-    except (OSError, pa.ArrowException) as error:
+        frame = read_parquet(path, leave_out=("crop", "words", "readings"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:200]})") from None
     require_columns(frame, ("record_id",), path)
     return frame

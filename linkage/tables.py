@@ -214,10 +214,30 @@ def read_table(path: Path, as_text: Sequence[str] = ()) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, as_text)
+        table = read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, as_text)
     except (OSError, ValueError, csv.Error, pd.errors.ParserError) as error:
         raise InputError(f"{path}: not a readable table ({_one_line(error)})") from None
     return table
+
+
+def read_parquet(path: Path, leave_out: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a Parquet file, but for some of its columns.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+        table = pq.read_table(path, columns=[name for name in names if name not in leave_out])
+        table.validate(full=True)  # texts that are no UTF-8 would come out later, anywhere
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from None
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def _read_csv(path: Path, as_text: Sequence[str]) -> pd.DataFrame:

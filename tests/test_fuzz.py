@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from drawn import CATALOGUE, page, speckled, write_bomb, write_broken_tiff, write_encrypted_pdf, write_pdf
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from linkdata import people, save
 
 from linkage.config import Config, IngestConfig, load_config
+from linkage.encode.biencoder import SHIPPED, BiEncoder
 from linkage.errors import ArtefactError, ConfigError, InputError, LinkageError
 from linkage.evaluate.truth import read_truth
 from linkage.ingest.ingest import ingest
@@ -124,6 +128,26 @@ def test_yaml_values_that_cannot_be_are_refused(tmp_path: Path, value: str) -> N
         load_config(tmp_path / "c.yaml")
     with pytest.raises(ConfigError, match="seed"):
         load_config(None, [f"seed={value}"])
+
+
+def test_texts_that_are_no_utf8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "records.parquet"
+    names = pa.array(["a", "b"])
+    broken = pa.Array.from_buffers(pa.string(), 2, [None, names.buffers()[1], pa.py_buffer(b"a\xdf")])
+    pq.write_table(pa.table({"record_id": names, "source": broken}), path)
+    for read in (Records.open, read_table):
+        with pytest.raises(InputError, match=r"(?i)utf-?8"):
+            read(path)
+
+
+def test_a_model_larger_than_its_weights_is_not_built(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(SHIPPED / "linkage-line", folder)
+    config = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    config["model_cfg"]["text_cfg"]["layers"] = 900_000
+    (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ArtefactError, match="larger than"):
+        BiEncoder.load(str(folder))
 
 
 def test_an_array_with_a_broken_header_is_refused(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from linkage.text import fold
 log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parents[1] / "models"
+_LARGEST = 10**6  # no model of this field has a vocabulary, a width or a picture beyond
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "open_clip_config.json", "model.safetensors", "vocab.txt"
 _AT_A_TIME = 64
 
@@ -267,6 +268,7 @@ def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         cfg = _without_hub(dict(config["model_cfg"]), str(folder))
+        _check_sizes(cfg, folder / WEIGHTS_FILE)
         with _quiet_open_clip():
             model = towers.build(f"local-dir:{folder}")
     except FileNotFoundError:
@@ -281,6 +283,22 @@ def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
     _check_vocabulary(model, tokenize, folder)
     _load_weights(model, folder / WEIGHTS_FILE)
     return BiEncoder(name, model, tokenize, cfg, choose_device(device))
+
+
+def _check_sizes(cfg: dict[str, Any], weights: Path) -> None:
+    """Refuse sizes that the file of weights cannot fill: building such a model would take all memory there is.
+
+    Raises:
+        ValueError: a tower is larger than its weights.
+    """
+    held = weights.stat().st_size if weights.is_file() else 0  # nothing: `_load_weights` says so
+    for name in ("text_cfg", "vision_cfg"):
+        sizes = {key: size for key, size in cfg.get(name, {}).items() if isinstance(size, int)}
+        if any(size > _LARGEST for size in sizes.values()):
+            raise ValueError(f"{name} has sizes beyond {_LARGEST}")
+        # A layer of a transformer holds more than this many numbers, of two bytes at least.
+        if sizes.get("layers", 0) * sizes.get("width", 0) ** 2 * 2 > held > 0:
+            raise ValueError(f"{name} is larger than {WEIGHTS_FILE}")
 
 
 def _check_vocabulary(model: Any, tokenize: CharTokenizer | OpenClipTokenizer, folder: Path) -> None:

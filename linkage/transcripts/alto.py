@@ -154,7 +154,7 @@ def _outline(element: Any) -> tuple[FloatBox | None, tuple[Point, ...]]:
 def _confidence(written: str | None, file: _File) -> float | None:
     """A word's confidence; Tesseract writes whole percents behind "0.", so that 7 % is 0.7 and 100 % is 0.100."""
     text = (written or "").strip()
-    if file.by_tesseract and text.startswith("0."):
+    if file.by_tesseract and text.startswith("0.") and len(text) <= len("0.100"):
         percent = number(text[2:])
         return None if percent is None else share(percent / 100)
     return share(number(text))

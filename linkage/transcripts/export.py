@@ -83,7 +83,7 @@ def export_records(records: Path, out: Path, form: str, *, overwrite: bool = Fal
         unsized += not known
         cells: list[dict[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
         blocks = tuple(_block(row, words.of(number)) for number, row in zip(rows, cells, strict=True))
-        root = write(TranscriptPage(width, height, blocks), Path(source).name, f"linkage {__version__}", created)
+        root = write(TranscriptPage(width, height, blocks), Path(source).name, _creator(frame), created)
         with replacing(paths[source, page]) as temporary:
             temporary.write_bytes(etree.tostring(root, xml_declaration=True, encoding="UTF-8"))
     counts = {"pages": len(pages), "records": len(placed), "left_out": len(opened) - len(placed)}
@@ -213,6 +213,12 @@ def _polygon(written: str) -> tuple[Point, ...]:
     """The outline in a record's cell; none where it is not one."""
     points = [(float(x), float(y)) for x, y in re.findall(r"(\d{1,7}),(\d{1,7})(?:\s|$)", written, re.ASCII)]
     return tuple(points) if len(points) >= 3 else ()
+
+
+def _creator(frame: pd.DataFrame) -> str:
+    """The engine that read the page, by which its confidences are known again; ourselves where there were several."""
+    read = {name.split(":")[-1] for name in frame.get("ocr_engine", pd.Series(dtype=str)) if name}
+    return str(read.pop()) if len(read) == 1 else f"linkage {__version__}"
 
 
 def _created(records: Path) -> str:

@@ -11,10 +11,11 @@ from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import Region, has_letters, regions_of
+from linkage.ocr.calibration import calibrated
 from linkage.ocr.engine import Box, Word
 from linkage.scans.pages import Page
 from linkage.transcripts.find import SOUGHT
-from linkage.transcripts.model import Block, Line, Piece, TranscriptPage, mean_confidence
+from linkage.transcripts.model import Block, Line, Piece, TranscriptPage
 from linkage.transcripts.read import transcript_page
 
 _ASPECT = 0.01  # how far the proportions of page and transcript may lie apart: rounding, not another page
@@ -25,8 +26,8 @@ def transcribed_regions(
 ) -> tuple[list[Region], list[str], str]:
     """Regions of one page as its transcript has them.
 
-    Text, confidence and direction are the file's. Lines, blocks and what is tagged keep their outlines; the other
-    kinds of region are found by our own layout in its words.
+    Text, direction and the words' confidences are the file's. Lines, blocks and what is tagged keep their outlines;
+    the other kinds of region are found by our own layout in its words.
 
     Args:
         page: decoded page.
@@ -43,7 +44,7 @@ def transcribed_regions(
     if place is None:
         raise InputError(f"no transcript was found; {SOUGHT}")
     transcript, engine = transcript_page(*place)
-    sheet = _Sheet(page, transcript, place[0].name)
+    sheet = _Sheet(page, transcript, place[0].name, engine)
     reasons: list[str] = []
     if config.regions == "page":
         found = [sheet.known(Region(sheet.around, sheet.text, sheet.words))]
@@ -59,8 +60,9 @@ def transcribed_regions(
 class _Sheet:
     """A transcript's page laid over the picture of the page: all coordinates in its pixels, inside it."""
 
-    def __init__(self, page: Page, transcript: TranscriptPage, name: str) -> None:
+    def __init__(self, page: Page, transcript: TranscriptPage, name: str, engine: str) -> None:
         self.page = page
+        self._software = engine.partition(":")[2]
         self._width, self._height = page.image.size
         self.around: Box = (0, 0, self._width, self._height)
         self.blocks = transcript.blocks
@@ -98,16 +100,21 @@ class _Sheet:
             box,
             text_raw=piece.text,
             words=words,
-            confidence=piece.confidence,
+            confidence=self._confidence(words, piece.confidence),
             vertical=bool(piece.vertical),
             polygon=corners,
             record_id=piece.record_id,
         )
 
     def known(self, region: Region) -> Region:
-        """A region with the direction of the page's lines, and the mean of those confidences that are known."""
-        known = mean_confidence(Piece(confidence=_or_none(word.confidence)) for word in region.words)
-        return replace(region, confidence=known, vertical=region.vertical or self._vertical)
+        """A region with the direction of the page's lines, and the confidence of its words."""
+        confidence = self._confidence(region.words, None)
+        return replace(region, confidence=confidence, vertical=region.vertical or self._vertical)
+
+    def _confidence(self, words: Sequence[Word], otherwise: float | None) -> float | None:
+        """What the words that have a confidence come to, by the calibration of the engine that wrote the file."""
+        known = [word for word in words if not math.isnan(word.confidence)]
+        return calibrated(self._software, known) if known else otherwise
 
     def _words(self, line: Line, block: int, number: int) -> list[Word]:
         """The words of a line that have a place; a line without words is one, for our layout to go by."""
@@ -179,7 +186,3 @@ def _in_boxes(sheet: _Sheet, given: Sequence[GivenBox]) -> tuple[list[Region], l
         region = Region(box, text, words, vertical=row.direction == "vertical", given=row)
         regions.append(sheet.known(region))
     return regions, reasons
-
-
-def _or_none(confidence: float) -> float | None:
-    return None if math.isnan(confidence) else confidence
