@@ -59,7 +59,7 @@ class IngestConfig(Section):
     deskew: bool = Field(False, description="take off the tilt of a page's lines, up to 15 degrees")
     frame: bool = Field(False, description="crop pages to the sheet and to what is on it")
     contrast: bool = Field(False, description="even out the light of a page and stretch its contrast")
-    rescans: bool = Field(True, description="find sheets that were scanned twice; False: only equal files and pixels")
+    rescans: bool = Field(False, description="find sheets that were scanned twice, not only equal files and pixels")
     padding: int = Field(4, ge=0, le=200, description="pixels of margin around a region's crop")
     workers: int = Field(0, ge=0, description="worker processes, of one thread each; 0 = one per core")
     recycle: int = Field(200, ge=1, description="pages after which a worker process makes room for a new one")

@@ -171,7 +171,7 @@ def test_duplicates_are_listed_and_kept_also_when_the_table_is_made_from_an_earl
     sheet(1).save(folder / "b.tif")
     (folder / "c.png").write_bytes((folder / "a.png").read_bytes())
     sheet(2).save(folder / "e.png")
-    config = IngestConfig(regions="page", ocr="none", workers=1)
+    config = IngestConfig(regions="page", ocr="none", workers=1, rescans=True)
 
     def duplicates() -> dict[str, tuple[str, str]]:
         pages = read_table(tmp_path / "pages.csv")

@@ -44,6 +44,7 @@ def ingest(
     deskew: Annotated[bool | None, typer.Option("--deskew", help="Take off the tilt of a page's lines.")] = None,
     frame: Annotated[bool | None, typer.Option("--frame", help="Crop pages to the sheet and its ink.")] = None,
     contrast: Annotated[bool | None, typer.Option("--contrast", help="Even out light and contrast.")] = None,
+    rescans: Annotated[bool | None, typer.Option("--rescans", help="Find sheets that were scanned twice.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; 0 = one per core.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -77,6 +78,7 @@ def ingest(
         deskew=deskew,
         frame=frame,
         contrast=contrast,
+        rescans=rescans,
         workers=workers,
         max_failures=max_failures,
     )
