@@ -70,7 +70,7 @@ def clustering(n: int, folder: Path) -> None:
     records = Records.open(folder / "records.csv")
     image = vectors.astype(np.float16)
     manifest = {"model": "drawn", "model_sha256": "", "image_weight": 0.5}
-    unread = pd.DataFrame({"record_id": ids, "reading": "", "lattice": None})
+    unread = pd.DataFrame({"record_id": ids, "reading": "", "reading_confidence": np.nan, "lattice": None})
     embeddings = Embeddings(folder, image, np.zeros_like(image), unread, manifest)
     ours = measured(lambda: cluster(records, embeddings, ClusterConfig()))
     theirs = measured(lambda: hdbscan.HDBSCAN(min_cluster_size=2, min_samples=1, core_dist_n_jobs=1).fit(vectors))
