@@ -12,7 +12,7 @@ from pydantic import ByteSize
 
 from linkage.ingest.pool import Limits, Lost, Workers
 
-LIMITS = Limits(seconds=3, memory=ByteSize(200_000_000), recycle=1000)
+LIMITS = Limits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
 
 
 def test_an_item_that_goes_wrong_is_the_only_one_lost_and_the_reason_says_how(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_an_item_that_goes_wrong_is_the_only_one_lost_and_the_reason_says_how(tm
         assert {item: results.pop(item) for item in range(3, 8)} == {
             3: Lost("its reader crashed on it (SIGSEGV)", died=True),
             4: Lost("the system killed its reader, as it does when memory runs out", died=True),
-            5: Lost("it took longer than ingest.page_seconds = 3 allows"),
+            5: Lost("it took longer than ingest.page_seconds = 8 allows"),
             6: Lost("it took more memory than ingest.page_memory = 200.0MB allows"),
             7: Lost("it took more memory than ingest.page_memory = 200.0MB allows"),
         }

@@ -137,11 +137,11 @@ class Workers:
                 yield place, worker.item, lost
 
     def _beyond(self, worker: _Worker[Any], held: Counter[int]) -> Lost | None:
-        if time.monotonic() > worker.deadline:
-            return Lost(f"it took longer than ingest.page_seconds = {self._limits.seconds:g} allows")
-        if held[worker.pid] > worker.held + self._limits.memory:
+        if held[worker.pid] > worker.held + self._limits.memory:  # first: it makes a page slow as well
             size = self._limits.memory.human_readable(decimal=True)
             return Lost(f"it took more memory than ingest.page_memory = {size} allows")
+        if time.monotonic() > worker.deadline:
+            return Lost(f"it took longer than ingest.page_seconds = {self._limits.seconds:g} allows")
         return None
 
     def _start(self) -> _Worker[Any]:
