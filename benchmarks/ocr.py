@@ -6,19 +6,18 @@ Engines take turns, a part of the crops or one page at a time, so that what else
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.fuzz import partial_ratio
+from results import Row, measured
 
 from linkage.config import IngestConfig
 from linkage.layout.regions import joined
@@ -48,8 +47,13 @@ def crops_of(n: int, folder: Path, table: Path | None = None) -> tuple[list[Imag
     return [image for image, _ in latin], [truth for _, truth in latin]
 
 
-def measure_crops(images: Sequence[Image.Image], truth: Sequence[str]) -> list[dict[str, Any]]:
-    """One row per way to read: crops a second and character error rate, folded."""
+def rows(crops: int, firms: int, table: Path | None, folder: Path) -> list[Row]:
+    """OCR of crops and of pages, by engine."""
+    return _crop_rows(*crops_of(crops, folder, table)) + _page_rows(*pages_of(firms, folder / "directory"))
+
+
+def _crop_rows(images: Sequence[Image.Image], truth: Sequence[str]) -> list[Row]:
+    """One row per way to read crops, with the character error rate, folded."""
     import pytesseract
 
     def plain(some: Sequence[Image.Image]) -> list[str]:
@@ -62,7 +66,7 @@ def measure_crops(images: Sequence[Image.Image], truth: Sequence[str]) -> list[d
             engines = make_engine(_config(name))
             ways[f"--ocr {name}"] = partial(_read, engines)
             ways[f"--ocr {name}, a worker per core"] = partial(_read_parallel, pool, engines)
-        return _measured(ways, images, _PART, partial(_error_rate, truth=truth))
+        return _measured("reading crops", ways, images, _PART, partial(_error_rate, truth=truth))
 
 
 def pages_of(firms: int, folder: Path) -> tuple[list[Image.Image], list[list[str]]]:
@@ -73,8 +77,8 @@ def pages_of(firms: int, folder: Path) -> tuple[list[Image.Image], list[list[str
     return [open_image((folder / name).read_bytes()) for name in pages.index], pages.tolist()
 
 
-def measure_pages(images: Sequence[Image.Image], truth: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
-    """One row per way to read: pages a second, and error rate of the entries, each where it is read best."""
+def _page_rows(images: Sequence[Image.Image], truth: Sequence[Sequence[str]]) -> list[Row]:
+    """One row per way to read pages, with the error rate of the entries, each where it is read best."""
     import pytesseract
 
     def plain(some: Sequence[Image.Image]) -> list[str]:
@@ -87,30 +91,29 @@ def measure_pages(images: Sequence[Image.Image], truth: Sequence[Sequence[str]])
         for name in ("tesseract", "recogniser"):
             engine = make_engine(_config(name))
             ways[f"--ocr {name}, a worker per core"] = partial(_pages_parallel, pool, engine)
-        return _measured(ways, images, cores, partial(_entry_error_rate, truth=truth))
+        return _measured("reading pages", ways, images, cores, partial(_entry_error_rate, truth=truth))
 
 
 def _measured(
-    ways: dict[str, Reader], images: Sequence[Image.Image], part: int, error_rate: Callable[[list[str]], float]
-) -> list[dict[str, Any]]:
+    job: str,
+    ways: dict[str, Reader],
+    images: Sequence[Image.Image],
+    part: int,
+    error_rate: Callable[[list[str]], float],
+) -> list[Row]:
     for read in ways.values():
         read(images[:2])  # models load at the first call
     seconds = dict.fromkeys(ways, 0.0)
+    peaks = dict.fromkeys(ways, 0.0)
     texts: dict[str, list[str]] = {name: [] for name in ways}
     for start in range(0, len(images), part):
         for name, read in ways.items():
-            begun = time.perf_counter()
-            texts[name] += read(images[start : start + part])
-            seconds[name] += time.perf_counter() - begun
-    first = next(iter(seconds.values()))
+            took, peak, found = measured(partial(read, images[start : start + part]))
+            seconds[name] += took
+            peaks[name] = max(peaks[name], peak)
+            texts[name] += found
     return [
-        {
-            "way": name,
-            "n": len(images),
-            "per_second": len(images) / seconds[name],
-            "times_as_fast": first / seconds[name],
-            "error_rate": error_rate(texts[name]),
-        }
+        Row(job, len(images), name, seconds[name], peaks[name], {"error rate": error_rate(texts[name])})
         for name in ways
     ]
 

@@ -168,6 +168,20 @@ class TrainConfig(Section):
         return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+class IndexConfig(Section):
+    """How exemplars are searched."""
+
+    kind: Literal["auto", "exact", "float16", "sq8", "hnsw", "ivf", "nested", "binary"] = Field(
+        "auto", description="how they are stored and searched; auto: by their number, the memory and the recall"
+    )
+    memory: ByteSize | None = Field(
+        None, description="memory that the index may take, e.g. 8G; default: half of what is free"
+    )
+    recall: float = Field(
+        0.99, gt=0, le=1, description="least share of nearest exemplars that auto must find, on a sample"
+    )
+
+
 class LinkConfig(Section):
     """Queries to exemplars."""
 
@@ -231,6 +245,16 @@ class LinkConfig(Section):
 class ClusterConfig(Section):
     """Records without exemplars to entities."""
 
+    method: Literal["hdbscan", "average", "components"] = Field(
+        "hdbscan", description="on the kNN graph: HDBSCAN and the cut, average linkage, or connected components"
+    )
+    distance: Literal["fused", "pooled"] = Field(
+        "fused",
+        description="what the graph's pairs are weighed by: the scorer, or the pooled cosine alone (much faster)",
+    )
+    graph: Literal["auto", "exact", "ivf", "hnsw"] = Field(
+        "auto", description="how neighbours are searched; auto: exactly up to 200,000 distinct records"
+    )
     neighbours: int = Field(32, ge=1, description="k of the kNN graph")
     min_cluster_size: int = Field(2, ge=2)
     min_samples: int = Field(1, ge=1)
@@ -260,6 +284,7 @@ class Config(Section):
     text: TextConfig = TextConfig()
     encode: EncodeConfig = EncodeConfig()
     train: TrainConfig = TrainConfig()
+    index: IndexConfig = IndexConfig()
     link: LinkConfig = LinkConfig()
     cluster: ClusterConfig = ClusterConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -24,13 +24,13 @@ from linkage.errors import InputError
 from linkage.evaluate.truth import read_truth
 from linkage.ingest.job import Job
 from linkage.ingest.parts import read_part
-from linkage.ingest.pool import Limits, Lost, Workers
 from linkage.ingest.table import is_table
 from linkage.ingest.work import Task, make_part, survey
 from linkage.machine import free_disk, free_memory
 from linkage.records import SCHEMA, Records
 from linkage.rundir import peak_memory
 from linkage.scans.pages import Source, count_pages, find_sources
+from linkage.workers.pool import Limits, Lost, Workers
 
 _SECONDS = 20.0  # for reading the sample: what is not begun by then is left out of it
 _EMBEDDED = 48  # records of the sample that are embedded

@@ -19,6 +19,7 @@ from linkdata import people, save
 
 from linkage.config import Config, IngestConfig, load_config
 from linkage.encode.biencoder import SHIPPED, BiEncoder
+from linkage.encode.embed import Embeddings
 from linkage.errors import ArtefactError, ConfigError, InputError, LinkageError
 from linkage.evaluate.truth import read_truth
 from linkage.ingest.ingest import ingest
@@ -119,6 +120,17 @@ def test_an_index_that_does_not_name_its_model_is_refused(tmp_path: Path, key: s
     path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != key}))
     with pytest.raises(ArtefactError, match="index: damaged"):
         Index.open(tmp_path / "index")
+
+
+@pytest.mark.parametrize("key", ["n", "dim"])
+def test_counts_that_are_not_finite_are_refused(tmp_path: Path, key: str) -> None:
+    records, embeddings = save(tmp_path, *people(0, 3, 1))
+    build_index(records, embeddings, tmp_path / "index")
+    for folder, reader in ((tmp_path / "index", Index), (embeddings.folder, Embeddings)):
+        path = folder / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: float("inf")}))
+        with pytest.raises(ArtefactError, match="damaged"):
+            reader.open(folder)
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "2001-99-99", "0o9:99", "[" * 5000])

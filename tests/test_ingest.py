@@ -24,12 +24,12 @@ from linkage.config import IngestConfig, update
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.ingest import ingest
 from linkage.ingest.parts import FACTS
-from linkage.ingest.pool import Workers
 from linkage.ingest.work import Task
 from linkage.locks import alone
 from linkage.records import SCHEMA, Records
 from linkage.scans.images import decode_crop
 from linkage.tables import read_table
+from linkage.workers.pool import Workers
 
 WHOLE_PAGES = IngestConfig(regions="page", ocr="none", workers=1, padding=0)
 

@@ -10,7 +10,7 @@ import pytest
 from crashing import go_wrong, process, refuse
 from pydantic import ByteSize
 
-from linkage.ingest.pool import Limits, Lost, Workers
+from linkage.workers.pool import Limits, Lost, Workers
 
 LIMITS = Limits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
 

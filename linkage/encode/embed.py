@@ -77,7 +77,7 @@ class Embeddings:
             check_readings(readings)
         except FileNotFoundError:
             raise ArtefactError(f"{folder}: no embeddings here; {remedy}") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
         if image.shape != (n, dim) or text.shape != (n, dim) or len(readings) != n:

@@ -23,11 +23,11 @@ from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.job import Job
 from linkage.ingest.merge import Finished, failures_path, merge_parts, read_finished
 from linkage.ingest.parts import Note, part_of, read_note, write_part
-from linkage.ingest.pool import Limits, Lost, Workers
 from linkage.ingest.work import Surveyed, Task, make_part, survey
 from linkage.locks import alone
 from linkage.progress import progress
 from linkage.scans.pages import Source, find_sources
+from linkage.workers.pool import Limits, Lost, Workers
 
 log = logging.getLogger(__name__)
 

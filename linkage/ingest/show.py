@@ -17,7 +17,6 @@ import pandas as pd
 from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.job import Job
-from linkage.ingest.pool import Limits, Lost, Workers
 from linkage.ingest.work import Surveyed, Task, cut, survey
 from linkage.layout.preview import Drawn, draw_regions
 from linkage.layout.regions import Region
@@ -26,6 +25,7 @@ from linkage.progress import progress
 from linkage.scans.pages import find_sources, read_page
 from linkage.scans.straighten import Straight
 from linkage.tables import replacing
+from linkage.workers.pool import Limits, Lost, Workers
 
 COLUMNS = ("source", "page", "x0", "y0", "x1", "y1", "unit", "direction", "text")
 """Columns of the table of boxes, which `layout.boxes.read_boxes` reads; the user's own follow."""

@@ -222,7 +222,7 @@ class Index:
             if manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, not {FORMAT}")
             check_readings(exemplars)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, InputError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, OverflowError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
         shapes = [(flat.ntotal, flat.d), image.shape, text.shape, (len(exemplars), dim)]

@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -65,10 +65,14 @@ class Workers:
         count: processes.
         scratch: folder for the temporary files of the workers.
         limits: of every item.
+        preload: modules that the work needs, imported once for all processes.
     """
 
-    def __init__(self, count: int, scratch: Path, limits: Limits) -> None:
+    def __init__(
+        self, count: int, scratch: Path, limits: Limits, preload: Sequence[str] = ("linkage.ingest.work",)
+    ) -> None:
         self._scratch = scratch
+        self._preload = ["__main__", *preload]
         self._limits = limits
         self._next_look = 0.0
         self._workers: list[_Worker[Any]] = [self._start() for _ in range(count)]
@@ -145,7 +149,7 @@ class Workers:
         return None
 
     def _start(self) -> _Worker[Any]:
-        return _Worker(self._scratch)
+        return _Worker(self._scratch, self._preload)
 
 
 @dataclass
@@ -164,9 +168,9 @@ class _Worker(Generic[Item]):
         deadline: when its item must be done, by the monotonic clock.
     """
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, scratch: Path, preload: list[str]) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", "linkage.ingest.work"])
+        context.set_forkserver_preload(preload)  # of the first pool of this process: the server is started once
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, scratch, dict(os.environ)), daemon=True)
         self._process.start()
