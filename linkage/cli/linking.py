@@ -46,6 +46,33 @@ def index(
     print_summary(build_exemplar_index(records, out, loaded, embeddings, ledger) | {"out": str(out)}, as_json)
 
 
+@app.command("map")
+def map_model(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder; the map is kept in it.")],
+    records: RecordsFile,
+    model: Annotated[str, typer.Option(help="The newer model that queries are to be embedded with.")],
+    queries: Annotated[
+        Path | None, typer.Option(help="Labelled records to measure on; default: exemplars of one entity.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=20, help="Exemplars embedded to fit it, queries to measure it.")] = 2_000,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep an index usable after retraining: fit a map of the newer model's queries into its space; say what it loses.
+
+    RECORDS are the index's exemplars. An earlier map of the same model is replaced. The other choice, which loses
+    nothing, is to embed all exemplars again: linkage index RECORDS --model NEW.
+
+    Example: linkage map index/ exemplars.parquet --model newer/ --queries labelled.parquet
+
+    Then: linkage link queries.csv --index index/ --model newer/ --out links.csv
+    """
+    from linkage.jobs import map_model as fit
+
+    print_summary(fit(index, records, load(config, settings, model), queries=queries, sample=sample), as_json)
+
+
 @app.command()
 def link(
     queries: RecordsFile,
@@ -53,7 +80,9 @@ def link(
     out: Annotated[Path, typer.Option(help="Links table to write: .csv (with a Parquet twin) or .parquet.")],
     embeddings: Embedded = None,
     ledger: LedgerFile = None,
-    model: Annotated[str | None, typer.Option(help="Where the index's model is now, if it was moved.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The index's model, if it was moved; or a newer one, after `linkage map`.")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Match probability from which a candidate matches.")] = None,
     max_false_links: Annotated[
         float | None, typer.Option(help="Promise at most this share of false links, on labelled queries; e.g. 0.01.")
