@@ -3,7 +3,7 @@
 Two trainings of a model give spaces that differ, for a good part, by a turn. The map is the orthogonal matrix M that
 lays the new vectors N of some exemplars over the old ones O that the index holds, with the greatest sum of inner
 products <n M, o>: orthogonal Procrustes (Schonemann 1966, A generalized solution of the orthogonal Procrustes problem),
-semi-orthogonal where the dimensions differ. One M serves pictures and texts, so that their cosines with each other hold.
+semi-orthogonal where the dimensions differ. One M serves pictures and texts: their cosines with each other hold.
 
 It is the queries that are mapped. <n M, o> is <n, o M'>, so every cosine is what it would be with each exemplar mapped
 the other way, and an index of any size and kind stays as it lies on the disk.
