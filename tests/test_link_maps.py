@@ -1,4 +1,4 @@
-"""Maps between models: a turn is found again; queries of a newer model link through it; what does not fit is refused."""
+"""Maps between models: a turn is found again; a newer model's queries link through it; what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def test_links_through_a_map_are_those_of_the_index_own_model(
 
 def test_without_a_map_both_ways_out_are_named(case: tuple[Path, Records, Embeddings, Embeddings, np.ndarray]) -> None:
     folder, _, _, new, _ = case
-    with pytest.raises(ArtefactError, match=r"linkage map .*--model newer.*`linkage index") as caught:
-        with mapped(new, Index.open(folder), folder):
-            pass
+    wanted = r"linkage map .*--model newer.*`linkage index"
+    with pytest.raises(ArtefactError, match=wanted) as caught, mapped(new, Index.open(folder), folder):
+        pass
     assert "\n" not in str(caught.value)
     new.manifest["model_sha256"] = "../../elsewhere"
     with pytest.raises(ArtefactError, match="linkage map"), mapped(new, Index.open(folder), folder):

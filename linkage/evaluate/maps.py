@@ -80,14 +80,15 @@ def learn_map(
     new = BiEncoder.load(encode.model, encode.device)
     if new.sha256 == index.manifest["model_sha256"]:
         raise UsageError(f"index: made with {encode.model}, so that its queries need no map; name the newer --model")
-    asking = _labelled(queries, sample, seed) if queries else None
-    wanted = asking.frame["entity_id"].to_numpy(dtype=object) if asking else None
+    asking = None if queries is None else _labelled(queries, sample, seed)
+    wanted = None if asking is None else asking.frame["entity_id"].to_numpy(dtype=object)
     chosen = choose(index, exemplars, sample, seed, wanted)
     vectors = _embed(exemplars.take(chosen.in_records), new, encode)
     asked = None
     if asking is not None and wanted is not None:
-        old = _old_model(index, encode)
-        asked = Seen(_embed(asking, new, encode), _embed(asking, old, encode) if old else None, wanted)
+        old_model = _old_model(index, encode)
+        old = _embed(asking, old_model, encode) if old_model else None
+        asked = Seen(_embed(asking, new, encode), old, wanted)
     return measured(index, chosen.in_index, vectors, new.sha256, asked, bootstrap=bootstrap, seed=seed)
 
 
