@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDS = 5
+_ASKED_AT_A_TIME = 1024  # queries: their cosines with 2,000 exemplars take 8 MB
 LEAST = 20  # exemplars: fewer say nothing, neither to a fit nor of its loss
 
 
@@ -228,10 +229,9 @@ class _Trial:
         for name, (queries, exemplars) in (sides | {"mapped": (through, known.old)}).items():
             if queries is None or exemplars is None or not len(rows):
                 continue
-            cosines = self._pooled(queries) @ self._pooled(exemplars).T
-            if asked is None:
-                cosines[np.arange(len(rows)), rows] = -2.0
-            right[name] = (known.entities[cosines.argmax(axis=1)] == entities).astype(float)
+            itself = rows if asked is None else np.full(len(rows), -1)
+            nearest = _nearest(self._pooled(queries), self._pooled(exemplars), itself)
+            right[name] = (known.entities[nearest] == entities).astype(float)
         if not right:
             return {}
         right["loss"] = right["new"] - right["mapped"]
@@ -244,6 +244,18 @@ class _Trial:
 
     def _pooled(self, vectors: Vectors) -> np.ndarray:
         return pool(vectors.image, vectors.text, self.image_weight)
+
+
+def _nearest(queries: np.ndarray, exemplars: np.ndarray, itself: np.ndarray) -> np.ndarray:
+    """Row of the nearest exemplar of each query, int64 (q,); never the row that `itself` names, where not -1."""
+    found = np.empty(len(queries), dtype=np.int64)
+    for start in range(0, len(queries), _ASKED_AT_A_TIME):
+        here = slice(start, start + _ASKED_AT_A_TIME)
+        cosines = (queries[here] @ exemplars.T).round(6)  # equal ones go to the first row, whatever the order of sums
+        same = np.flatnonzero(itself[here] >= 0)
+        cosines[same, itself[here][same]] = -2.0
+        found[here] = cosines.argmax(axis=1)
+    return found
 
 
 def _at(vectors: Vectors, rows: np.ndarray) -> Vectors:
