@@ -248,5 +248,5 @@ def _set_breadth(structure: Any, breadth: int, count: int) -> None:
         inner = faiss.downcast_index(inner.index)
     if hasattr(inner, "nprobe"):
         inner.nprobe = min(breadth, inner.nlist)
-    else:
+    elif hasattr(inner, "hnsw"):
         inner.hnsw.efSearch = max(breadth, count)
