@@ -172,10 +172,11 @@ class IndexConfig(Section):
     """How exemplars are searched."""
 
     kind: Literal["auto", "exact", "float16", "sq8", "hnsw", "ivf", "nested", "binary"] = Field(
-        "auto", description="how they are stored and searched; auto: by their number, the memory and the recall"
+        "auto",
+        description="how they are searched; auto: exactly up to 100,000, then the fastest with the recall that fits",
     )
     memory: ByteSize | None = Field(
-        None, description="memory that the index may take, e.g. 8G; default: half of what is free"
+        None, description="memory that searching it may take, e.g. 8G; default: half of what is free"
     )
     recall: float = Field(
         0.99, gt=0, le=1, description="least share of nearest exemplars that auto must find, on a sample"

@@ -36,7 +36,7 @@ def build_exemplar_index(
     Args:
         records: exemplars, CSV or Parquet.
         out: folder to write.
-        config: its `encode` section names the model.
+        config: `encode` names the model, `index` says how they are searched.
         embeddings: folder of `linkage embed`; default: embed them now.
         ledger: says which entity each record belongs to; every record is an exemplar of its entity.
     """
@@ -49,7 +49,7 @@ def build_exemplar_index(
             exemplars.frame["entity_id"] = entities_known(book, exemplars)
     with _embedded(exemplars, config.encode, embeddings) as vectors:
         _note_failures(vectors, out.with_name(f"{out.name}.failures.csv"))
-        return build_index(exemplars, vectors, out).manifest
+        return build_index(exemplars, vectors, out, config.index, config.seed).manifest
 
 
 def link_queries(

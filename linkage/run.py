@@ -198,11 +198,11 @@ class _Pipeline:
         from linkage.link.link import link
 
         embeddings = Embeddings.open(self.path / "embed")
-        depends_on = [config.link.exemplars, embedded, self.labels_digest]
+        depends_on = [config.link.exemplars, embedded, self.labels_digest, config.index.model_dump(), config.seed]
 
         def make_index(folder: Path) -> dict[str, Any]:
             rows = np.flatnonzero(exemplars)
-            return {"exemplars": len(build_index(records.take(rows), embeddings, folder))}
+            return {"exemplars": len(build_index(records.take(rows), embeddings, folder, config.index, config.seed))}
 
         indexed = self.directory.stage("index", depends_on, make_index)
 

@@ -30,6 +30,15 @@ def index(
     embeddings: Embedded = None,
     ledger: LedgerFile = None,
     model: Model = None,
+    kind: Annotated[
+        str | None, typer.Option(help="auto, exact, float16, ivf, nested, binary, hnsw or sq8: how it is searched.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory that searching it may take, e.g. 8G; default: half of what is free.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="Least share of nearest exemplars to find, measured on a sample; e.g. 0.99.")
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
@@ -38,12 +47,18 @@ def index(
     """Build the index of exemplars that queries are linked to; entity_id, or the ledger, names their entities.
 
     Example: linkage index exemplars.parquet --model linkage-line --out index/
+
+    A million exemplars within 1 GB of memory: linkage index exemplars.parquet --out index/ --memory 1G
     """
+    from linkage.config import update
     from linkage.jobs import build_exemplar_index
 
     loaded = load(config, settings, model)
+    chosen = update(loaded.index, kind=kind, memory=memory, recall=recall)
+    loaded = loaded.model_copy(update={"index": chosen})
     free(out, overwrite)
-    print_summary(build_exemplar_index(records, out, loaded, embeddings, ledger) | {"out": str(out)}, as_json)
+    made = build_exemplar_index(records, out, loaded, embeddings, ledger) | {"out": str(out)}
+    print_summary(made if as_json else {name: value for name, value in made.items() if name != "spaces"}, as_json)
 
 
 @app.command("map")

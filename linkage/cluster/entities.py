@@ -31,9 +31,10 @@ from linkage.cluster.tree import (
     spanning_tree,
 )
 from linkage.config import ClusterConfig, Device
+from linkage.link.exact import choose_device
 from linkage.link.fields import Kind, check_columns
 from linkage.link.fit import Labelled, refit
-from linkage.link.index import choose_device, rows_of
+from linkage.link.index import rows_of
 from linkage.link.likeness import Likeness, Side
 from linkage.link.scorer import DEFAULT_SCORER, Scorer
 from linkage.link.wording import Wording

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from linkage.link.index import ExactSearch
+from linkage.link.exact import ExactSearch
 from linkage.progress import progress
 
 EXACT_UP_TO = 200_000
