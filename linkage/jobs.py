@@ -141,8 +141,8 @@ def cluster_records(
         "records": len(opened),
         "entities": len(tables["entities"]),
         "singletons": int((tables["entities"]["n_records"] == 1).sum()),
+        **result.counts(),
         "max_distance": round(result.max_distance, 4),
-        "max_distance_source": result.source,
         "set_aside": failures,
         **named.counts,
     }
