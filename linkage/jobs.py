@@ -230,6 +230,7 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
             fields=config.link.fields,
             max_distance=float(counts["max_distance"]),
             max_distance_source=str(counts["max_distance_source"]),
+            pooled=config.cluster.distance == "pooled",
         )
 
     links = tables.get("links", pd.DataFrame())

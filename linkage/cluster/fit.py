@@ -15,7 +15,8 @@ MIN_LABELLED = 30
 """Fewer labelled records than this do not fit the cut."""
 
 DEFAULT_POOLED_DISTANCE = 0.25
-"""Without labels the cut in 1 - cosine of pooled vectors."""
+"""Without labels the cut in 1 - cosine of pooled vectors: where the default scorer gives even odds to a pair of
+which only cosines are known. Not fitted on data."""
 
 RESOLUTIONS = (0.1, 0.05, 0.02, 0.2, 0.3)
 """Resolutions tried where there are labels (see `selection.flat_clusters`); of equals the first."""
