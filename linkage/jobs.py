@@ -179,8 +179,8 @@ def cluster_records(
         "records": len(opened),
         "entities": len(tables["entities"]),
         "singletons": int((tables["entities"]["n_records"] == 1).sum()),
+        **result.counts(),
         "max_distance": round(result.max_distance, 4),
-        "max_distance_source": result.source,
         "set_aside": failures,
         **named.counts,
     }
@@ -268,6 +268,7 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
             fields=config.link.fields,
             max_distance=float(counts["max_distance"]),
             max_distance_source=str(counts["max_distance_source"]),
+            pooled=config.cluster.distance == "pooled",
         )
 
     links = tables.get("links", pd.DataFrame())

@@ -255,7 +255,7 @@ class _Pipeline:
             write_table(entities, folder / "entities.parquet")
             result.scorer.save(folder / SCORER_FILE)
             counts = {"records": len(members), "clustered": len(rest), "entities": len(entities)}
-            return counts | {"max_distance": result.max_distance, "max_distance_source": result.source}
+            return counts | result.counts()
 
         return self.directory.stage("cluster", depends_on, make)
 
