@@ -147,7 +147,10 @@ class Index:
         image, text: float16 (n, D), unit rows, zero where the exemplar has none.
         pooled: float32 (n, D).
         manifest: model, model_sha256, dim, image_weight, n, entities, metric.
+        folder: where it was opened; None: it is in memory only.
     """
+
+    folder: Path | None = None
 
     def __init__(
         self,
@@ -228,7 +231,9 @@ class Index:
         shapes = [(flat.ntotal, flat.d), image.shape, text.shape, (len(exemplars), dim)]
         if any(shape != (n, dim) for shape in shapes) or not set(exemplars) >= _NEEDED:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
-        return cls(exemplars, image, text, flat, manifest)
+        index = cls(exemplars, image, text, flat, manifest)
+        index.folder = folder
+        return index
 
 
 def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
