@@ -127,8 +127,8 @@ class Survey:
             counted.add(told.views(name))
         self._placed |= told.placed
         self._overlap |= not self._exemplars.others.ids.isdisjoint(frame["record_id"])
-        for by, vectors in (("image", source.image), ("text", source.text)):
-            self._has[by] = self._has[by] or bool(vectors[rows].any())
+        self._has["image"] = self._has["image"] or bool(source.image[rows].any())
+        self._has["text"] = self._has["text"] or bool(source.text[rows].any())
 
     def whole(self) -> Whole:
         """What was seen."""
@@ -322,7 +322,9 @@ def _nearest(parts: Sequence[_Found], other: Apart, likeness: Likeness) -> pd.Da
             place, column = place[kept][first], column[kept][first]
             tables.append((part.query[place], np.full(len(place), space, object), rows[place, column]))
     query, by, exemplar = (np.concatenate(values) for values in zip(*tables, strict=True))
-    cosines = likeness.cosines(query, exemplar)[0]  # those of the search differ in their last bits from search to search
+    cosines = likeness.cosines(query, exemplar)[
+        0
+    ]  # those of the search differ in their last bits from search to search
     cosine = np.select([by == space for space in SPACES], [cosines[_COSINES[space]] for space in SPACES])
     return pd.DataFrame({"query": query, "by": by, "exemplar": exemplar, "cosine": cosine})
 

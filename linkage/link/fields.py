@@ -110,9 +110,7 @@ class Comparisons:
         placed = left.placed and right.placed if whole is None else whole.placed
         kept = [name for name in left.values if name not in PLACES or placed]
         self._columns = {name: (left.values[name], right.values[name]) for name in kept}
-        self._compare = {
-            name + SUFFIX: _KINDS[kind][1] for name, kind in left.fields.items() if kind != "text"
-        }
+        self._compare = {name + SUFFIX: _KINDS[kind][1] for name, kind in left.fields.items() if kind != "text"}
         self._terms: dict[str, Terms] = {}
         for name in left.texts:
             counted = whole.fields[name] if whole else Frequencies().add(left.views(name), right.views(name))
@@ -190,7 +188,7 @@ Exclude = Literal["none", "page", "source"]
 
 
 class Known:
-    """Which records of a table a record of another must not be linked to: itself, nor, if so asked, one of its place."""
+    """Which records of a table one of another must not be linked to: itself, nor, if so asked, those of its place."""
 
     def __init__(self, table: pd.DataFrame, exclude: Exclude = "none") -> None:
         """Take a table with record_id, and source and page where they are known.

@@ -90,7 +90,9 @@ class Ranking:
 
     def best_pairs(self, queries: np.ndarray, scorer: Scorer) -> Pairs:
         """The best pair of each query and entity, queries in the order of their rows."""
-        found = [best_of_entities(pairs, scorer, self.exemplars.entities)[0] for pairs in self.candidates(queries, scorer)]
+        found = [
+            best_of_entities(pairs, scorer, self.exemplars.entities)[0] for pairs in self.candidates(queries, scorer)
+        ]
         pairs = Pairs.join(found)
         return pairs.at(np.argsort(pairs.query, kind="stable"))
 
@@ -101,7 +103,7 @@ class Ranking:
         return Labelled(alike, self.entities[pairs.exemplar] == truth, pairs.query, truth)
 
     def assignment(self, found: pd.DataFrame) -> Assignment | None:
-        """What the constraint leaves of candidates of all queries (columns query, exemplar, logit); None: everything."""
+        """What the constraint leaves of candidates of all queries (query, exemplar, logit); None: everything."""
         if self.config.constraint == "many-to-one":
             return None
         page = self.frame["page"].to_numpy() if "page" in self.frame else np.ones(len(self.frame))

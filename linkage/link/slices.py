@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -118,8 +118,8 @@ class Plan:
             _write_readings(embeddings, temporary)
         readings = _Readings(folder / _READINGS)
         survey = Survey(ranking.exemplars)
-        names = dict.fromkeys([*_NEEDED, *config.blocking, *config.fields])
-        names = [name for name in names if name in ranking.frame]
+        needed = dict.fromkeys([*_NEEDED, *config.blocking, *config.fields])
+        names = [name for name in needed if name in ranking.frame]
         schema = pa.Schema.from_pandas(ranking.frame[names], preserve_index=False)
         with (
             replacing(folder / _QUERIES) as temporary,
@@ -138,7 +138,7 @@ class Plan:
         for name, counted in _counted(whole).items():
             with replacing(folder / f"{name}.npz") as temporary:
                 counted.save(temporary)
-        values = {
+        values: dict[str, Any] = {
             "format": FORMAT,
             "index": str(ranking.index.folder.absolute()) if ranking.index.folder else None,
             "embeddings": str(embeddings.folder.absolute()),
@@ -178,11 +178,14 @@ class Plan:
             embedded = Path(values["embeddings"])
             image, text = (read_array(embedded / f"{name}.npy") for name in ("image", "text"))
             told = values["whole"]
-            fields = {name: Frequencies.load(folder / f"{name}.npz") for name in exemplars.side.told(config.fields).texts}
+            fields = {
+                name: Frequencies.load(folder / f"{name}.npz") for name in exemplars.side.told(config.fields).texts
+            }
             common = Common(told["placed"], Frequencies.load(folder / f"{_WORDS}.npz"), fields)
             return cls(
                 folder, digest, values["n"], values["size"], values["kept"], exemplars,
-                Embeddings(embedded, image, text, None, {}), read_array(folder / _ROWS), Scorer.of_values(values["scorer"]),
+                Embeddings(embedded, image, text, None, {}), read_array(folder / _ROWS),
+                Scorer.of_values(values["scorer"]),
                 Whole(common, told["overlap"], told["alone"]), choose_device(config.device),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -210,7 +213,7 @@ class Plan:
         tasks = self.missing()
         with progress("link", self.n) as advance:
             advance(self.n - sum(len(self.queries(task.number)) for task in tasks))
-            for task, result in place.run(find, tasks) if place else ((task, self.find(task.number)) for task in tasks):
+            for task, result in (place or _Here(self)).run(find, tasks):
                 if isinstance(result, Lost):
                     raise ArtefactError(f"{self.folder}: slice {task.number} was lost: {result.reason}; link again")
                 advance(len(self.queries(task.number)))
@@ -229,7 +232,10 @@ class Plan:
             table = ranked(pairs, logit, shares(logit, pairs.query))
             found.append(table[table["rank"] <= self.kept])
             nearest.append(part.nearest)
-        for tables, path in ((nearest, self._path(number, "near")), (found, self._path(number))):  # the last: it is done
+        for tables, path in (
+            (nearest, self._path(number, "near")),
+            (found, self._path(number)),
+        ):  # the last: it is done
             table = pd.concat(tables, ignore_index=True).sort_values("query", kind="stable", ignore_index=True)
             write_table(table, path)
 
@@ -237,10 +243,12 @@ class Plan:
         """Records of the queries of a slice: what is compared, blocked by and told in the links table."""
         with pq.ParquetFile(self.folder / _QUERIES) as file:
             if number < file.num_row_groups:
-                return file.read_row_group(number).to_pandas()
-            return file.schema_arrow.empty_table().to_pandas()
+                return pd.DataFrame(file.read_row_group(number).to_pandas())
+            return pd.DataFrame(file.schema_arrow.empty_table().to_pandas())
 
-    def readings(self, number: int, columns: tuple[str, ...] = ("reading", "reading_confidence", "lattice")) -> pd.DataFrame:
+    def readings(
+        self, number: int, columns: tuple[str, ...] = ("reading", "reading_confidence", "lattice")
+    ) -> pd.DataFrame:
         """What the model read of the queries of a slice."""
         return _Readings(self.folder / _READINGS).of(self.rows[slice_of(self.queries(number))], columns)
 
@@ -261,7 +269,8 @@ class Plan:
                 part = self.found(number, COMPACT)
                 part["query"] += queries.start
                 parts.append(part if asked is None else part[asked[part["query"].to_numpy()]])
-        return pd.concat(parts or [self.found(0, COMPACT)[:0]], ignore_index=True)
+        table: pd.DataFrame = pd.concat(parts or [self.found(0, COMPACT)[:0]], ignore_index=True)
+        return table
 
     def _path(self, number: int, what: str = "pairs") -> Path:
         return self.folder / f"slice-{number:06}-{self.digest[:16]}.{what}.parquet"
@@ -269,6 +278,19 @@ class Plan:
 
 _PLAN, _QUERIES, _ROWS, _READINGS, _WORDS = "plan.json", "queries.parquet", "rows.npy", "readings.arrow", "words"
 _SAID = ("reading", "reading_confidence")
+
+
+class _Here:
+    """The place that this process is, where all that a plan needs is in memory already."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def run(self, work: Callable[[Task], None], items: Iterable[Task]) -> Iterable[tuple[Task, object]]:
+        """See `Place`."""
+        for item in items:
+            self._plan.find(item.number)
+            yield item, None
 
 
 def slice_of(numbers: range) -> slice:
@@ -327,5 +349,5 @@ def _digest(values: dict[str, Any], folder: Path, ranking: Ranking) -> str:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     for vectors in arrays:
         for start in range(0, len(vectors), SLICE):
-            whole.update(np.ascontiguousarray(vectors[start : start + SLICE]))
+            whole.update(np.ascontiguousarray(vectors[start : start + SLICE]).data)
     return whole.hexdigest()
