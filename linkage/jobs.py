@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
     from linkage.link.index import Index
     from linkage.link.ledger import Ledger
-    from linkage.link.link import LinkResult
     from linkage.link.scorer import Scorer
     from linkage.report.explain import Evidence, Explanation
 
@@ -64,6 +64,8 @@ def link_queries(
 ) -> dict[str, Any]:
     """Link query records to the exemplars of an index and write the links table; returns counts.
 
+    What is found lies in the folder `<out>.partial` until the table is there; an interrupted call goes on from it.
+
     Args:
         queries: records, CSV or Parquet; labelled ones (`entity_id`, `split`) fit scorer and threshold.
         index: folder of `linkage index`.
@@ -86,18 +88,18 @@ def link_queries(
     encoder = None if embeddings else load_encoder(encode)
     if encoder and encoder.sha256 != opened.manifest["model_sha256"]:  # said before hours of embedding, not after
         load_map(index, opened, encoder.sha256, encoder.dim, encode.model)
+    work = out.with_name(f"{out.name}.partial")
     with _ledger(ledger) as book, _embedded(records, encode, embeddings, encoder) as vectors:
         with mapped(vectors, opened, index) as seen:
             of = opened if seen is vectors else vectors
             scorer = model_scorer(model or str(of.manifest["model"]))
-            result = link(records, seen, opened, config.link, scorer=scorer)
+            result = link(records, seen, opened, config.link, scorer=scorer, work=work)
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
-        result.save(out, index=index, queries=queries)
-        named = _name_queries(book, records, vectors, opened, result, out, config) if book else {}
+        counts = result.save(out, index=index, queries=queries)
+        named = _name_queries(book, records, vectors, opened, result.scorer, out, config) if book else {}
+    shutil.rmtree(work)
     return {
-        "queries": len(records),
-        "matched": int((result.links["decision"] == "match").sum()),
-        "review": int((result.links["decision"] == "review").sum()),
+        **counts,
         "threshold": result.threshold.value,
         "threshold_source": result.threshold.source,
         "set_aside": failures,
@@ -141,17 +143,19 @@ def _name_queries(
     queries: Records,
     embeddings: Embeddings,
     index: Index,
-    result: LinkResult,
+    scorer: Scorer,
     out: Path,
     config: Config,
 ) -> dict[str, Any]:
     """Take linked queries into the ledger and write their members table beside the links; returns counts."""
     from linkage.cluster.naming import name_queries
+    from linkage.link.links import read_answers
 
-    matched = set(result.links.loc[result.links["decision"] == "match", "record_id"])
+    links = read_answers(out)
+    matched = set(links.loc[links["decision"] == "match", "record_id"])
     rest = queries.take(np.flatnonzero(~queries.frame["record_id"].isin(matched)))
-    clustered = clustered_by(result.scorer, rest, embeddings, config)
-    named = name_queries(ledger, result.links, index.exemplars, clustered.members, queries)
+    clustered = clustered_by(scorer, rest, embeddings, config)
+    named = name_queries(ledger, links, index.exemplars, clustered.members, queries)
     path = out.with_name(f"{out.stem}.members{out.suffix}")
     write_table(named.members, path, twin=path.suffix == ".csv")
     return named.counts

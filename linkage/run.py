@@ -210,11 +210,9 @@ class _Pipeline:
             folder.mkdir(exist_ok=True)
             queries = records.take(np.flatnonzero(~exemplars))
             index = Index.open(self.path / "index")
-            result = link(queries, embeddings, index, config.link, scorer=self.scorer())
-            result.save(folder / "links.parquet", index=self.path / "index", queries=records.path)
-            matched = int((result.links["decision"] == "match").sum())
-            counts = {"queries": len(queries), "matched": matched}
-            counts["review"] = int((result.links["decision"] == "review").sum())
+            work = folder.with_name("found")  # beside the result: an interrupted run goes on from it
+            result = link(queries, embeddings, index, config.link, scorer=self.scorer(), work=work)
+            counts = result.save(folder / "links.parquet", index=self.path / "index", queries=records.path)
             return counts | {"threshold": result.threshold.value, "threshold_source": result.threshold.source}
 
         return self.directory.stage("link", [config.link.model_dump(), self.scorer().as_dict(), indexed], make_links)
@@ -224,7 +222,7 @@ class _Pipeline:
         from linkage.cluster import entities_table, merge_members
         from linkage.encode.embed import Embeddings
         from linkage.link.index import Index
-        from linkage.link.links import link_scorer
+        from linkage.link.links import link_scorer, read_answers
         from linkage.link.scorer import SCORER_FILE
 
         config = self.config
@@ -242,7 +240,7 @@ class _Pipeline:
         def make(folder: Path) -> dict[str, Any]:
             folder.mkdir(exist_ok=True)
             table = self.path / "link" / "links.parquet"
-            links = read_table(table) if linked else None
+            links = read_answers(table) if linked else None
             scorer = link_scorer(table) if linked else self.scorer()
             exemplars = Index.open(self.path / "index").exemplars if linked else None
             placed = _placed(links, exemplars)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import Literal, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -185,28 +186,84 @@ def write_table(table: pd.DataFrame, path: Path, *, twin: bool = False) -> None:
         path: file to write or replace.
         twin: also write the table as Parquet, unescaped, beside the CSV.
     """
-    if path.suffix == ".parquet":
-        with replacing(path) as temporary:
-            table.to_parquet(temporary, index=False)
-        return
-    if twin:
-        write_table(table, path.with_suffix(".parquet"))
-    cells = table.copy()
-    for name in cells.columns:
-        if not pd.api.types.is_numeric_dtype(cells[name]):
-            cells[name] = [None if pd.isna(v) else escape_cell(str(v)) for v in cells[name]]
-    # Python's writer leaves a lone carriage return unquoted, and readers then see a new row.
-    returns = any("\r" in cell for name in cells for cell in cells[name] if isinstance(cell, str))
-    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-    with replacing(path) as temporary:
-        cells.to_csv(temporary, index=False, lineterminator="\n", float_format="%.6g", quoting=quoting)
+    with writing_table(path, twin=twin) as write:
+        write(table)
 
 
-def read_table(path: Path, as_text: Sequence[str] = ()) -> pd.DataFrame:
+@contextmanager
+def writing_table(path: Path, *, twin: bool = False) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Write a table a part at a time, as `write_table` writes it whole; it appears when the block ends well.
+
+    Yields:
+        What writes the next rows. Every part has the columns of the first and their types; a part is a row group.
+    """
+    with ExitStack() as stack:  # which ends with what was entered last: the twin is there before the CSV
+        sinks = [stack.enter_context(_writing_csv(path))] if path.suffix != ".parquet" else []
+        if twin or not sinks:
+            sinks.append(stack.enter_context(_writing_parquet(path.with_suffix(".parquet"))))
+
+        def write(rows: pd.DataFrame) -> None:
+            for sink in sinks:
+                sink(rows)
+
+        yield write
+
+
+@contextmanager
+def _writing_parquet(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with replacing(path) as temporary, ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+
+        def write(rows: pd.DataFrame) -> None:
+            nonlocal writer
+            table = pa.Table.from_pandas(rows, schema=writer and writer.schema, preserve_index=False)
+            writer = writer or stack.enter_context(pq.ParquetWriter(temporary, table.schema))
+            writer.write_table(table)
+
+        yield write
+
+
+@contextmanager
+def _writing_csv(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        lines = _Lines(file)
+
+        def write(rows: pd.DataFrame) -> None:
+            cells = rows.copy()
+            for name in cells.columns:
+                if not pd.api.types.is_numeric_dtype(cells[name]):
+                    cells[name] = [None if pd.isna(v) else escape_cell(str(v)) for v in cells[name]]
+            begun = file.tell() > 0
+            cells.to_csv(lines, index=False, header=not begun, lineterminator=_Lines.END, float_format="%.6g")
+
+        yield write
+
+
+class _Lines(io.TextIOBase):
+    """Text of which every line ends in a line feed alone.
+
+    Python's writer quotes a cell that holds a character of the line's end, so that it must be told of a carriage
+    return: unquoted, readers would see a new row in it.
+    """
+
+    END = "\r\n"
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, line: str) -> int:
+        """Write what Python's writer gives: one line at a time."""
+        return self._file.write(line.removesuffix(self.END) + "\n")
+
+
+def read_table(path: Path, as_text: Sequence[str] = (), columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a CSV or Parquet table; CSV cells are unescaped and typed by the data dictionary.
 
     Unknown columns, and those named in `as_text`, stay text, exactly as written ("001", "NA" and "null" included);
-    empty text is "".
+    empty text is "". With `columns`, only these are given back, and of Parquet only these are read.
 
     Raises:
         InputError: missing, unreadable, or a typed column holds something else.
@@ -214,14 +271,18 @@ def read_table(path: Path, as_text: Sequence[str] = ()) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        table = read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, as_text)
+        if path.suffix == ".parquet":
+            return read_parquet(path, columns=columns)
+        table = _read_csv(path, as_text)
+        return table if columns is None else table[list(columns)]
+    except KeyError as error:
+        raise InputError(f"{path}: {_one_line(error)}") from None
     except (OSError, ValueError, csv.Error, pd.errors.ParserError) as error:
         raise InputError(f"{path}: not a readable table ({_one_line(error)})") from None
-    return table
 
 
-def read_parquet(path: Path, leave_out: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a Parquet file, but for some of its columns.
+def read_parquet(path: Path, leave_out: Sequence[str] = (), columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, but for some of its columns, or these columns alone.
 
     Raises:
         OSError: it cannot be read.
@@ -231,7 +292,7 @@ def read_parquet(path: Path, leave_out: Sequence[str] = ()) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     try:
-        names = pq.read_schema(path).names
+        names = pq.read_schema(path).names if columns is None else columns
         table = pq.read_table(path, columns=[name for name in names if name not in leave_out])
         table.validate(full=True)  # texts that are no UTF-8 would come out later, anywhere
     except pa.ArrowException as error:

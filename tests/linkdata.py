@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
+from linkage.link.candidates import Candidates, Exemplars, Survey, candidates
+from linkage.link.index import Index
+from linkage.link.likeness import Side
+from linkage.link.scorer import DEFAULT_SCORER
 from linkage.link.wording import MEASURES, Wording, likelihoods, written
 from linkage.records import Records
 from linkage.text import Folding
@@ -89,3 +94,14 @@ def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.nda
     known = written(left, a, right, b)
     known[:, MEASURES.index("likelihood")] = likelihoods(left, a, right, b)
     return known
+
+
+def searched(
+    embeddings: Embeddings, rows: np.ndarray, frame: pd.DataFrame, index: Index, config: LinkConfig
+) -> list[Candidates]:
+    """The candidates of queries by the default scorer: their records, and their rows in the embeddings."""
+    exemplars, readings = Exemplars(index, config), embeddings.readings_of(rows)
+    survey = Survey(exemplars)
+    survey.add(embeddings, rows, frame, readings)
+    asked = Side(embeddings, rows, frame, Wording.of(frame, readings))
+    return list(candidates(asked, exemplars, survey.whole(), DEFAULT_SCORER))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from linkage.config import OWN_SCORES, load_config
 from linkage.errors import ConfigError, InputError
-from linkage.link.fields import SUFFIX, Apart, Comparisons, blocks, check_columns, day, number
+from linkage.link.fields import SUFFIX, Comparisons, Keys, Known, Told, blocks, check_columns, day, number
 from linkage.link.likeness import PARTS
 from linkage.link.wording import MEASURES
 
@@ -77,6 +78,10 @@ def test_what_is_no_date_says_nothing(text: str) -> None:
     assert day(text) is None
 
 
+def compared(left: pd.DataFrame, right: pd.DataFrame, fields: dict[str, Any]) -> Comparisons:
+    return Comparisons(Told(left, fields), Told(right, fields))
+
+
 KINDS = st.sampled_from(["text", "number", "date", "exact"])
 
 
@@ -86,13 +91,13 @@ def test_comparisons_are_symmetric_and_bounded(cells: list[tuple[str, str]], kin
     left, right = (pd.DataFrame({"x": list(side)}) for side in zip(*cells, strict=True))
     rows = np.arange(len(cells))
     there, back = (
-        Comparisons(one, other, {"x": kind}).alike(rows, rows)["x_score"].to_numpy()  # type: ignore[dict-item]
+        compared(one, other, {"x": kind}).alike(rows, rows)["x_score"].to_numpy()
         for one, other in ((left, right), (right, left))
     )
     np.testing.assert_allclose(there, back)
     known = there[~np.isnan(there)]
     assert ((known >= 0) & (known <= 1)).all()
-    same = Comparisons(left, left, {"x": kind}).alike(rows, rows)["x_score"].to_numpy()  # type: ignore[dict-item]
+    same = compared(left, left, {"x": kind}).alike(rows, rows)["x_score"].to_numpy()
     assert (same[~np.isnan(same)] == 1).all()
 
 
@@ -100,21 +105,20 @@ def test_places_are_compared_where_both_are_known() -> None:
     left = pd.DataFrame({"source": ["a", "a", ""], "page": [1, 2, 1]})
     right = pd.DataFrame({"source": ["a", "a", "a"], "page": [1, 1, 1]})
     rows = np.arange(3)
-    alike = Comparisons(left, right, {}).alike(rows, rows)
+    alike = compared(left, right, {}).alike(rows, rows)
     assert alike["same_source"].tolist()[:2] == [1.0, 1.0]
     assert alike["same_page"].tolist()[:2] == [1.0, 0.0]
     assert alike.iloc[2].isna().all()
     left["record_id"], right["record_id"] = ["q", "r", "s"], ["x", "y", "z"]
-    assert Apart(left, right, "page").of(rows, rows).tolist() == [False, True, True]
-    assert Apart(left, right, "source").of(rows, rows).tolist() == [False, False, True]
-    assert Apart(left, right).of(rows, rows).all()
+    assert Known(right, "page").apart(left).of(rows, rows).tolist() == [False, True, True]
+    assert Known(right, "source").apart(left).of(rows, rows).tolist() == [False, False, True]
+    assert Known(right).apart(left).of(rows, rows).all()
 
 
 def test_a_record_stands_apart_from_all_but_itself() -> None:
     left, right = pd.DataFrame({"record_id": ["a", "b"]}), pd.DataFrame({"record_id": ["b", "c"]})
     pairs = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    assert Apart(left, right).of(*pairs).tolist() == [True, True, False, True]
-    assert Apart(left, right).overlap and not Apart(left, left.assign(record_id=["x", "y"])).overlap
+    assert Known(right).apart(left).of(*pairs).tolist() == [True, True, False, True]
 
 
 def test_whole_numbers_are_one_in_columns_of_any_type() -> None:
@@ -123,11 +127,11 @@ def test_whole_numbers_are_one_in_columns_of_any_type() -> None:
         {"record_id": ["x", "y", "z"], "source": "s", "page": [1.0, 2.0, np.nan], "key": [1.0, 2.0, 2.5]}
     )
     rows = np.arange(3)
-    alike = Comparisons(left, right, {"key": "exact"}).alike(rows, rows)
+    alike = compared(left, right, {"key": "exact"}).alike(rows, rows)
     assert alike["same_page"].tolist() == [1.0, 1.0, 0.0]
     assert alike["key_score"].tolist() == [1.0, 1.0, 1.0]
-    assert Apart(left, right, "page").of(rows, rows).tolist() == [False, False, True]
-    found = [(one.tolist(), other.tolist()) for one, other in blocks(left, right, ["key"])]
+    assert Known(right, "page").apart(left).of(rows, rows).tolist() == [False, False, True]
+    found = [(one.tolist(), other.tolist()) for one, other in blocks(left, Keys(right, ["key"]), ["key"])]
     assert found == [([0], [0]), ([1], [1]), ([2], [2])]
 
 
@@ -135,9 +139,9 @@ def test_numbers_of_numeric_columns_are_taken_as_they_are() -> None:
     left = pd.DataFrame({"x": [12.125, 1e-05, np.nan, np.inf]})
     right = pd.DataFrame({"x": ["12.125", "1e-05", "1", "1"]})
     rows = np.arange(4)
-    score = Comparisons(left, right, {"x": "number"}).alike(rows, rows)["x_score"].to_numpy()
+    score = compared(left, right, {"x": "number"}).alike(rows, rows)["x_score"].to_numpy()
     np.testing.assert_array_equal(score, [1.0, 1.0, np.nan, np.nan])
-    far = Comparisons(left, left + 12.125, {"x": "number"}).alike(rows[:1], rows[:1])["x_score"]
+    far = compared(left, left + 12.125, {"x": "number"}).alike(rows[:1], rows[:1])["x_score"]
     assert far.tolist() == [0.5]
 
 
@@ -166,7 +170,7 @@ def test_blocks_hold_every_pair_that_agrees_and_no_other(
     left: list[tuple[str, str]], right: list[tuple[str, str]]
 ) -> None:
     tables = [pd.DataFrame(side, columns=["x", "y"]) for side in (left, right)]
-    found = list(blocks(tables[0], tables[1], ["x", "y"]))
+    found = list(blocks(tables[0], Keys(tables[1], ["x", "y"]), ["x", "y"]))
     pairs = [(int(row), int(other)) for rows, others in found for row in rows for other in others]
     agreeing = {
         (row, other)

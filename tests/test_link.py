@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from linkdata import alike, people, save, unit
+from linkdata import alike, people, save, searched, unit
 
 from linkage.config import LinkConfig
 from linkage.encode.pooling import coefficients, pool
 from linkage.errors import ArtefactError, InputError
-from linkage.link.candidates import candidates
 from linkage.link.index import Index, build_index
 from linkage.link.likeness import PARTS, Vectors, split_score
 from linkage.link.link import LinkResult, link
@@ -211,7 +210,7 @@ def test_candidates_are_the_union_over_the_three_spaces(tmp_path: Path) -> None:
     rows = np.arange(1, 120, 2)
     silent = frame.iloc[rows].assign(text="").reset_index(drop=True)
     config = LinkConfig(device="cpu", neighbours=3)
-    (found,) = candidates(embeddings, rows, silent, index, config, DEFAULT_SCORER)
+    (found,) = searched(embeddings, rows, silent, index, config)
     pairs = found.pairs
     queries, exemplars = Vectors.of(embeddings, rows), Vectors.of(index, np.arange(60))
     expected = set()

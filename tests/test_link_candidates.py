@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from lines import lattice
-from linkdata import alike, people, save
+from linkdata import alike, people, save, searched
 
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.link import candidates as module
-from linkage.link.candidates import Pairs, candidates
+from linkage.link.candidates import Pairs
 from linkage.link.index import Index, build_index
 from linkage.link.link import link
 from linkage.link.scorer import DEFAULT_SCORER
-from linkage.link.wording import MEASURES
+from linkage.link.wording import MEASURES, Wording
 from linkage.records import Records
 
 
@@ -41,7 +41,7 @@ def found(queries: Records, embeddings: Embeddings, index: Index, **settings: An
     frame = queries.frame.reset_index(drop=True)
     rows = pd.Index(embeddings.record_ids).get_indexer(frame["record_id"])
     config = LinkConfig(device="cpu", **settings)
-    return Pairs.join([part.pairs for part in candidates(embeddings, rows, frame, index, config, DEFAULT_SCORER)])
+    return Pairs.join([part.pairs for part in searched(embeddings, rows, frame, index, config)])
 
 
 def test_the_likeliest_are_compared_with_lattices_and_the_others_left_out(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_is_compared_in_two_steps_is_what_is_compared_in_one(tmp_path: Path
     queries, embeddings, index = seen(tmp_path, 8, 2)
     pairs = found(queries, embeddings, index)
     left = pd.Index(embeddings.record_ids).get_indexer(queries.frame["record_id"])
-    wording = module.Wording.of(queries.frame, embeddings.readings.iloc[left])
+    wording = Wording.of(queries.frame, embeddings.readings.iloc[left])
     said = alike(wording, pairs.query, index.wording, pairs.exemplar)
     np.testing.assert_array_equal(pairs.alike[list(MEASURES)].to_numpy(), said)
 
@@ -117,7 +117,7 @@ def test_without_pictures_the_texts_are_searched_once(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Index, "search", lambda *args, by, **more: (asked.append(by), search(*args, by=by, **more))[1])
     rows = np.flatnonzero(~is_exemplar)
     config = LinkConfig(device="cpu", neighbours=3)
-    (part,) = candidates(embeddings, rows, queries.frame.reset_index(drop=True), index, config, DEFAULT_SCORER)
+    (part,) = searched(embeddings, rows, queries.frame.reset_index(drop=True), index, config)
     assert asked == ["image", "text"]
     nearest = part.nearest.pivot(index="query", columns="by", values="exemplar")
     assert nearest["pooled"].tolist() == nearest["text"].tolist() == list(range(20))

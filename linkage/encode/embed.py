@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from linkage.config import EncodeConfig
 from linkage.encode.biencoder import BiEncoder, model_folder
-from linkage.encode.lattice import READINGS, check_readings
+from linkage.encode.lattice import check_readings
 from linkage.encode.pooling import pool
 from linkage.encode.shards import READING_SCHEMA, Shard, embed_shard, is_whole, read_part, shards
 from linkage.errors import ArtefactError, InputError
@@ -33,6 +33,7 @@ from linkage.workers.pool import Limits, Lost, Workers
 log = logging.getLogger(__name__)
 
 FORMAT = 2
+_READ = "records.parquet"
 _ROWS_AT_A_TIME = 8192  # pooled at a time: what is needed on the way there takes some 60 MB
 _BYTES_PER_PROCESS = 1_200_000_000  # measured: a process that embeds, with the shipped model
 _SHARDS_PER_PROCESS = 256  # then it is replaced: what libraries leak does not add up
@@ -47,23 +48,57 @@ class Embeddings:
         image, text: float16 (n, D), memory-mapped: unit rows in the order of the records, zero where missing.
         record_ids: of the rows, (n,) objects.
         readings: one row each: record_id, reading (the model's own, "" where it made none), reading_confidence (0..1
-            or NaN) and lattice (bytes of `Lattice.pack`, or None); read when asked for.
+            or NaN) and lattice (bytes of `Lattice.pack`, or None); some 2 kB a row, read when it is first asked for.
         manifest: format, model, model_sha256, dim, n, image_weight, reading, folding, records_sha256,
             n_without_image, n_without_text.
     """
 
     def __init__(
-        self, folder: Path, image: np.ndarray, text: np.ndarray, readings: pd.DataFrame, manifest: dict[str, Any]
+        self,
+        folder: Path,
+        image: np.ndarray,
+        text: np.ndarray,
+        readings: pd.DataFrame | None,
+        manifest: dict[str, Any],
     ) -> None:
+        """Take the parts; readings None: they are in the folder."""
         self.folder = folder
         self.image = image
         self.text = text
-        self.record_ids = readings["record_id"].to_numpy(dtype=object)
-        self._given = readings  # their ids alone: the lattices of many records fill the memory
+        self._given = readings
         self.manifest = manifest
 
+    @cached_property
+    def record_ids(self) -> np.ndarray:
+        """See above."""
+        ids = self._given if self._given is not None else read_table(self.folder / _READ, columns=["record_id"])
+        return np.asarray(ids["record_id"].to_numpy(dtype=object))
+
+    @cached_property
+    def readings(self) -> pd.DataFrame:
+        """See above."""
+        return self._given if self._given is not None else read_table(self.folder / _READ)
+
+    def readings_at_a_time(self, rows: int) -> Iterator[pd.DataFrame]:
+        """The readings, so many rows at a time, without all of them in memory."""
+        if self._given is not None or "readings" in self.__dict__:
+            for start in range(0, max(len(self.readings), 1), rows):
+                yield self.readings.iloc[start : start + rows]
+            return
+        yield from _readings_at_a_time(self.folder / _READ, rows)
+
+    def readings_of(self, rows: np.ndarray) -> pd.DataFrame:
+        """The readings of some rows (m,), in that order, without all of them in memory."""
+        order = np.argsort(rows, kind="stable")
+        parts, start = [], 0
+        for part in self.readings_at_a_time(_ROWS_AT_A_TIME):
+            first, last = np.searchsorted(rows[order], [start, start + len(part)])
+            parts.append(part.iloc[rows[order[first:last]] - start])
+            start += len(part)
+        return pd.concat(parts, ignore_index=True).iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
     def __len__(self) -> int:
-        return len(self.record_ids)
+        return len(self.image)
 
     @classmethod
     def open(cls, folder: Path) -> Embeddings:
@@ -80,20 +115,18 @@ class Embeddings:
             missing = [key for key in _KEYS if key not in manifest]
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
-            ids = _checked_ids(folder / "records.parquet")
+            read = 0
+            for part in _readings_at_a_time(folder / _READ, _ROWS_AT_A_TIME):
+                check_readings(part)
+                read += len(part)
         except FileNotFoundError:
             raise ArtefactError(f"{folder}: no embeddings here; {remedy}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
-        if image.shape != (n, dim) or text.shape != (n, dim) or len(ids) != n:
+        if image.shape != (n, dim) or text.shape != (n, dim) or read != n:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
-        return cls(folder, image, text, ids, manifest)
-
-    @cached_property
-    def readings(self) -> pd.DataFrame:
-        """One row each, see above."""
-        return self._given if len(self._given.columns) > 1 else read_table(self.folder / "records.parquet")
+        return cls(folder, image, text, None, manifest)
 
     def pooled(self, weight: float | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Pooled vectors of some rows, float32 (m, D), see `pooling.pool`; weight None: the one in the manifest."""
@@ -104,6 +137,26 @@ class Embeddings:
             some = chosen[start : start + _ROWS_AT_A_TIME]
             vectors[start : start + len(some)] = pool(self.image[some], self.text[some], weight)
         return vectors
+
+
+def _readings_at_a_time(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    """Parts of a table of readings.
+
+    Raises:
+        InputError: it is not there.
+        ValueError: it is damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with pq.ParquetFile(path) as file:
+            if not file.metadata.num_rows:
+                yield file.read().to_pandas()
+            for batch in file.iter_batches(rows):
+                batch.validate(full=True)
+                yield batch.to_pandas()
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from None
 
 
 def embed_records(records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig) -> Embeddings:
@@ -206,27 +259,6 @@ def _join(made: Sequence[Shard], records: Records, dim: int, folder: Path) -> di
             failed += part.failures
     write_table(_failures(records.frame, failed), folder / "failures.csv")
     return without
-
-
-def _checked_ids(path: Path) -> pd.DataFrame:
-    """Check a table of readings, some rows at a time; returns its column of ids alone.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is damaged.
-    """
-    ids: list[str] = []
-    try:
-        with pq.ParquetFile(path) as file:
-            if missing := [name for name in READINGS if name not in file.schema_arrow.names]:
-                raise ValueError(f"without {', '.join(missing)}")
-            for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=list(READINGS)):
-                batch.validate(full=True)
-                check_readings(batch.to_pandas())
-                ids += batch["record_id"].to_pylist()
-    except pa.ArrowException as error:
-        raise ValueError(str(error)) from None
-    return pd.DataFrame({"record_id": np.array(ids, dtype=object)})
 
 
 def _digest(records: Records) -> str:

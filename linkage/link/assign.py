@@ -29,6 +29,10 @@ class Assignment(NamedTuple):
     allowed: np.ndarray
     linkable: np.ndarray
 
+    def at(self, rows: np.ndarray | slice) -> Assignment:
+        """For some of the pairs."""
+        return Assignment(self.allowed[rows], self.linkable[rows])
+
 
 def groups_of(constraint: Constraint, source: np.ndarray, page: np.ndarray) -> np.ndarray:
     """Within which group each query competes, int64 (queries,); -1: in none.

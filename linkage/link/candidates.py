@@ -9,22 +9,26 @@ import numpy as np
 import pandas as pd
 
 from linkage.config import LinkConfig
+from linkage.encode.pooling import pool
 from linkage.link.exact import TIE, Modality
-from linkage.link.fields import Apart, blocks
+from linkage.link.fields import Apart, Common, Keys, Known, Told, blocks
 from linkage.link.index import Index
 from linkage.link.likeness import Likeness, Side, Vectors
 from linkage.link.scorer import Scorer
-from linkage.link.wording import Wording
+from linkage.link.terms import Frequencies, Terms
+from linkage.link.wording import folded_views
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
-    from linkage.link.terms import Terms
 
 _SEARCHED_AT_A_TIME = 2048  # queries: FAISS takes six times as long for each of some hundred as for each of thousands
 _QUERIES_AT_A_TIME = 128  # some 15,000 pairs: their gathered vectors stay below 100 MB
 _FEW = 1024  # exemplars of a block: for fewer, FAISS takes longer to be set up than all cosines do
 
+_LOOKED_AT = 65_536  # rows of vectors at a time: 30 MB
+
 SPACES: tuple[Modality, ...] = ("pooled", "image", "text")
+_COSINES: dict[Modality, str] = {"pooled": "score", "image": "image_cosine", "text": "text_cosine"}
 
 
 class Pairs(NamedTuple):
@@ -71,12 +75,75 @@ class Candidates(NamedTuple):
     nearest: pd.DataFrame
 
 
+class Exemplars:
+    """The index as candidates are found in it: what is made of it once for all queries.
+
+    Attributes:
+        index: the exemplars.
+        side: they as one side of every comparison.
+        entities: number of the entity of each, int64 (n,), in the order of their ids.
+        keys: what they are blocked by.
+        free, others: which of them a query may be linked to, and which are not the query itself.
+    """
+
+    def __init__(self, index: Index, config: LinkConfig) -> None:
+        self.index = index
+        self.config = config
+        self.side = Side(index, np.arange(len(index)), index.exemplars, index.wording)
+        self.entities = pd.factorize(index.exemplars["entity_id"], sort=True)[0]
+        self.keys = Keys(index.exemplars, config.blocking)
+        self.free, self.others = Known(index.exemplars, config.exclude), Known(index.exemplars)
+
+
+class Whole(NamedTuple):
+    """What hangs on all queries at once, and is the same for every slice of them.
+
+    Attributes:
+        common: what their comparisons need to know.
+        overlap: some are exemplars of the index themselves.
+        alone: the modality that queries and exemplars have where none has the other: pooled vectors are its own.
+    """
+
+    common: Common
+    overlap: bool
+    alone: Modality | None
+
+
+class Survey:
+    """Looks at all queries, a slice at a time, for what hangs on all of them."""
+
+    def __init__(self, exemplars: Exemplars) -> None:
+        self._exemplars = exemplars
+        known, told = exemplars.side, exemplars.side.told(exemplars.config.fields)
+        self._placed, self._overlap = False, False
+        self._words = Frequencies().add(known.wording.folded)
+        self._fields = {name: Frequencies().add(told.views(name)) for name in told.texts}
+        self._has: dict[Modality, bool] = {"image": _any(known.source.image), "text": _any(known.source.text)}
+
+    def add(self, source: Embeddings, rows: np.ndarray, frame: pd.DataFrame, readings: pd.DataFrame) -> None:
+        """Look at some queries: their vectors at `rows` of `source`, their records and readings."""
+        self._words.add(folded_views(frame["text"].tolist(), readings["reading"].tolist()))
+        told = Told(frame, self._exemplars.config.fields)
+        for name, counted in self._fields.items():
+            counted.add(told.views(name))
+        self._placed |= told.placed
+        self._overlap |= not self._exemplars.others.ids.isdisjoint(frame["record_id"])
+        self._has["image"] = self._has["image"] or bool(source.image[rows].any())
+        self._has["text"] = self._has["text"] or bool(source.text[rows].any())
+
+    def whole(self) -> Whole:
+        """What was seen."""
+        placed = self._placed and self._exemplars.side.told(self._exemplars.config.fields).placed
+        alone: Modality | None = None if self._has["text"] else "image"
+        if not self._has["image"]:
+            alone = "text"
+        return Whole(Common(placed, self._words, self._fields), self._overlap, alone)
+
+
 def candidates(
-    vectors: Embeddings,
-    rows: np.ndarray,
-    queries: pd.DataFrame,
-    index: Index,
-    config: LinkConfig,
+    asked: Side,
+    exemplars: Exemplars,
+    whole: Whole,
     scorer: Scorer,
     *,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -84,38 +151,39 @@ def candidates(
     """The union of the nearest exemplars by pooled, image and text vectors and by n-grams, a hundred queries at a time.
 
     Lattices are compared last, and only with the exemplars that are likeliest without them: a query's other ones are
-    left out. A query that is an exemplar of the index is not compared with itself.
+    left out. A query that is an exemplar of the index is not compared with itself. The exemplars' configuration says
+    how many neighbours there are, how many of them are compared with lattices, what is blocked and excluded.
 
     Args:
-        vectors: embeddings of the queries.
-        rows: row of each query in them, (q,).
-        queries: their records, (q,) rows: text, provenance, the columns that `config` names.
-        index: the exemplars.
-        config: how many neighbours, how many of them are compared with lattices, blocking, exclusions, fields.
+        asked: queries: embeddings, records and wording.
+        exemplars: what they are compared with.
+        whole: what is known of all queries of which these are a part.
         scorer: says which are the likeliest.
         device: where FAISS searches.
 
     Yields:
-        Candidates; `query` is the row among `queries`. Queries stand together, but not in order.
+        Candidates; `query` is the row of the query in `asked`. Queries stand together, but not in order.
     """
-    asking = Side(vectors, rows, queries, Wording.of(queries, vectors.readings.iloc[rows]))
-    known_ones = Side(index, np.arange(len(index)), index.exemplars, index.wording)
-    likeness = Likeness(asking, known_ones, index.image_weight, config.fields)
-    entities = pd.factorize(index.exemplars["entity_id"])[0]
-    free, other = Apart(queries, index.exemplars, config.exclude), Apart(queries, index.exemplars)
-    search = _Search(
-        vectors, rows, index, asking.wording.terms(index.wording), config.neighbours + free.overlap, device
-    )
-    for parts in _together(search.found(blocks(queries, index.exemplars, config.blocking))):
+    index, config, queries = exemplars.index, exemplars.config, asked.frame
+    terms = asked.wording.terms(index.wording, whole.common.words)
+    likeness = Likeness(asked, exemplars.side, index.image_weight, config.fields, whole.common)
+    free, other = exemplars.free.apart(queries), exemplars.others.apart(queries)
+    search = _Search(asked, index, terms, config.neighbours + whole.overlap, whole.alone, device)
+    for parts in _together(search.found(blocks(queries, exemplars.keys, config.blocking))):
         query, exemplar = zip(*(part.pairs(len(index)) for part in parts), strict=True)
         a, b = np.concatenate(query), np.concatenate(exemplar)
         kept = free.of(a, b)
         a, b = a[kept], b[kept]
         alike, split = likeness.written(a, b)
-        likeliest = _likeliest(a, b, entities[b], scorer.logit(alike), alike, config)
+        likeliest = _likeliest(a, b, exemplars.entities[b], scorer.logit(alike), alike, config)
         pairs = Pairs(a, b, alike, split).at(likeliest)
         alike = pairs.alike.assign(likelihood=likeness.likelihoods(pairs.query, pairs.exemplar))
-        yield Candidates(pairs._replace(alike=alike), _nearest(parts, other))
+        yield Candidates(pairs._replace(alike=alike), _nearest(parts, other, likeness))
+
+
+def _any(vectors: np.ndarray) -> bool:
+    """Whether any row is not zero, looked at a part at a time."""
+    return any(vectors[start : start + _LOOKED_AT].any() for start in range(0, len(vectors), _LOOKED_AT))
 
 
 class _Found(NamedTuple):
@@ -142,17 +210,16 @@ class _Search:
 
     def __init__(
         self,
-        vectors: Embeddings,
-        rows: np.ndarray,
+        asked: Side,
         index: Index,
         terms: Terms,
         k: int,
+        alone: Modality | None,
         device: Literal["cpu", "cuda"],
     ) -> None:
-        self._vectors, self._rows = vectors, rows
+        self._asking = asked
         self._index, self._terms = index, terms
-        self._k, self._device = k, device
-        self._alone = _alone(vectors, rows, index)
+        self._k, self._alone, self._device = k, alone, device
 
     def found(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[_Found]:
         """What the queries of each block found, some hundred queries at a time; see `fields.blocks`."""
@@ -167,7 +234,7 @@ class _Search:
     def _found(self, query: np.ndarray, known: np.ndarray, inside: Index | None) -> Iterator[_Found]:
         k, places = min(self._k, len(known)), np.append(known, -1)  # row -1 of the block is none of the index
         near: dict[Modality, tuple[np.ndarray, np.ndarray]] = {}
-        for by, asked in self._asked(self._rows[query]).items():
+        for by, asked in self._asked(self._asking.rows[query]).items():
             if inside:
                 cosines, rows = inside.search(asked, k, by=by, device=self._device)
             else:
@@ -184,18 +251,12 @@ class _Search:
             yield _Found(query[part], some, written)
 
     def _asked(self, rows: np.ndarray) -> dict[Modality, np.ndarray]:
-        near = Vectors.of(self._vectors, rows)
+        source = self._asking.source
+        near = Vectors.of(source, rows)
         asked: dict[Modality, np.ndarray] = {"image": near.image, "text": near.text}
         if not self._alone:
-            asked["pooled"] = self._vectors.pooled(self._index.image_weight, rows)
+            asked["pooled"] = pool(*near, self._index.image_weight)
         return asked
-
-
-def _alone(vectors: Embeddings, rows: np.ndarray, index: Index) -> Modality | None:
-    """The modality that queries and exemplars have where none of them has the other: pooled vectors are its own."""
-    if not vectors.image[rows].any() and not index.image.any():
-        return "text"
-    return "image" if not vectors.text[rows].any() and not index.text.any() else None
 
 
 def _nearest_of_few(queries: np.ndarray, exemplars: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -250,21 +311,23 @@ def _places(query: np.ndarray, counted: np.ndarray) -> np.ndarray:
     return np.asarray(total - before)
 
 
-def _nearest(parts: Sequence[_Found], other: Apart) -> pd.DataFrame:
+def _nearest(parts: Sequence[_Found], other: Apart, likeness: Likeness) -> pd.DataFrame:
     """The best exemplar of each query by space, other than itself."""
     tables = []
     for space in SPACES:
         for part in parts:
-            rows, cosines = part.near[space]
+            rows = part.near[space][0]
             place, column = np.nonzero(rows[:, :2] >= 0)
             kept = other.of(part.query[place], rows[place, column])
             first = np.unique(place[kept], return_index=True)[1]
             place, column = place[kept][first], column[kept][first]
-            tables.append(
-                (part.query[place], np.full(len(place), space, object), rows[place, column], cosines[place, column])
-            )
-    columns = (np.concatenate(values) for values in zip(*tables, strict=True))
-    return pd.DataFrame(dict(zip(("query", "by", "exemplar", "cosine"), columns, strict=True)))
+            tables.append((part.query[place], np.full(len(place), space, object), rows[place, column]))
+    query, by, exemplar = (np.concatenate(values) for values in zip(*tables, strict=True))
+    cosines = likeness.cosines(query, exemplar)[
+        0
+    ]  # those of the search differ in their last bits from search to search
+    cosine = np.select([by == space for space in SPACES], [cosines[_COSINES[space]] for space in SPACES])
+    return pd.DataFrame({"query": query, "by": by, "exemplar": exemplar, "cosine": cosine})
 
 
 def _union(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from dateutil.parser import parser, parserinfo  # type: ignore[import-untyped]
 
 from linkage.errors import InputError
 from linkage.link.scorer import PLACES
-from linkage.link.terms import Terms
+from linkage.link.terms import Frequencies, Grams, Terms, Views
 from linkage.text import fold
 
 Kind = Literal["text", "number", "date", "exact"]
@@ -50,6 +50,54 @@ def check_columns(names: Sequence[str], tables: Mapping[str, pd.DataFrame]) -> N
                 )
 
 
+class Told:
+    """What one table of records says in the columns that are compared.
+
+    Attributes:
+        placed: the source of some record is known.
+        values: by name of the comparison, (n,) objects; None where a record says nothing.
+        texts: by name of the comparison, folded texts.
+    """
+
+    def __init__(self, table: pd.DataFrame, fields: Mapping[str, Kind]) -> None:
+        self.n = len(table)
+        self.fields = fields
+        self.placed = "source" in table and bool((table["source"] != "").any())
+        self.values = {name: _place(table, _PLACE[name]) for name in PLACES if "source" in table}
+        self.texts: dict[str, list[str]] = {}
+        for name, kind in fields.items():
+            if kind == "text":
+                self.texts[name + SUFFIX] = [fold(_text(cell)) for cell in table[name]]
+            else:
+                parse = _KINDS[kind][0]
+                self.values[name + SUFFIX] = _objects([parse(cell) for cell in table[name]])
+        self._grams: dict[str, tuple[Frequencies, Grams]] = {}
+
+    def views(self, name: str) -> Views:
+        """One of the texts as records without readings."""
+        return self.texts[name], [""] * self.n
+
+    def weighed(self, name: str, counted: Frequencies) -> Grams:
+        """The n-grams of one of the texts, kept for the next table that they are compared with."""
+        if name not in self._grams or self._grams[name][0] is not counted:
+            self._grams[name] = (counted, Grams(counted, self.views(name)))
+        return self._grams[name][1]
+
+
+class Common(NamedTuple):
+    """What hangs on all records of both tables, and is the same for every part of them that is compared.
+
+    Attributes:
+        placed: both know the source of some record.
+        words: the n-grams of texts and readings.
+        fields: those of further columns, by name of the comparison.
+    """
+
+    placed: bool
+    words: Frequencies
+    fields: dict[str, Frequencies]
+
+
 class Comparisons:
     """The further comparisons between two tables of records: fields by type, and where the records stand.
 
@@ -57,23 +105,16 @@ class Comparisons:
     weighed by rarity in both tables; numbers by their relative distance; dates by exp(-days / 30); others by equality.
     """
 
-    def __init__(self, left: pd.DataFrame, right: pd.DataFrame, fields: Mapping[str, Kind]) -> None:
-        self._columns = {
-            name: tuple(_place(table, _PLACE[name]) for table in (left, right))
-            for name in PLACES
-            if all("source" in table and (table["source"] != "").any() for table in (left, right))
-        }
-        self._compare: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
+    def __init__(self, left: Told, right: Told, whole: Common | None = None) -> None:
+        """Take two tables; `whole`: what is known of all records, where the left ones are a part of them."""
+        placed = left.placed and right.placed if whole is None else whole.placed
+        kept = [name for name in left.values if name not in PLACES or placed]
+        self._columns = {name: (left.values[name], right.values[name]) for name in kept}
+        self._compare = {name + SUFFIX: _KINDS[kind][1] for name, kind in left.fields.items() if kind != "text"}
         self._terms: dict[str, Terms] = {}
-        for name, kind in fields.items():
-            if kind == "text":
-                sides = [[fold(_text(cell)) for cell in table[name]] for table in (left, right)]
-                self._terms[name + SUFFIX] = Terms(*((texts, [""] * len(texts)) for texts in sides))
-                continue
-            parse, self._compare[name + SUFFIX] = _KINDS[kind]
-            self._columns[name + SUFFIX] = tuple(
-                _objects([parse(cell) for cell in table[name]]) for table in (left, right)
-            )
+        for name in left.texts:
+            counted = whole.fields[name] if whole else Frequencies().add(left.views(name), right.views(name))
+            self._terms[name] = Terms(left.weighed(name, counted), right.weighed(name, counted))
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
         """How alike rows a of the left table are to rows b of the right (m,): 0..1; NaN where one says nothing."""
@@ -84,31 +125,36 @@ class Comparisons:
         return pd.DataFrame(told)
 
 
-def blocks(left: pd.DataFrame, right: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def blocks(left: pd.DataFrame, right: Keys, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows of both tables that agree in every one of the columns; an empty cell agrees with everything.
+
+    Args:
+        left: one table.
+        right: the keys of the other in the same columns.
+        columns: names.
 
     Yields:
         Rows of the left (each in one block only), and rows of the right that they may match, ascending.
     """
     if not columns:
-        yield np.arange(len(left)), np.arange(len(right))
+        yield np.arange(len(left)), np.arange(right.n)
         return
     if not len(left):
         yield np.empty(0, np.int64), np.empty(0, np.int64)
-    known = _Keys(_keys(right, columns))
     for key, rows in _rows_by(_keys(left, columns)).items():
-        yield rows, known.agreeing(key)
+        yield rows, right.agreeing(key)
 
 
 Key = tuple[str, ...]
 K = TypeVar("K")
 
 
-class _Keys:
-    """Rows by key, "" in which agrees with everything; found without a look at all of them."""
+class Keys:
+    """Rows of a table by key, "" in which agrees with everything; found without a look at all of them."""
 
-    def __init__(self, keys: Sequence[Key]) -> None:
-        self._keys = keys
+    def __init__(self, table: pd.DataFrame, columns: Sequence[str]) -> None:
+        self.n = len(table)
+        self._keys = keys = _keys(table, columns) if columns else []
         told = [tuple(place for place, cell in enumerate(key) if cell) for key in keys]
         self._by_told = _rows_by(told)
         self._found: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[Key, np.ndarray]] = {}
@@ -138,24 +184,45 @@ def _rows_by(keys: Sequence[K]) -> dict[K, np.ndarray]:
     return {key: np.array(some, dtype=np.int64) for key, some in rows.items()}
 
 
-class Apart:
-    """Which pairs of two tables may be linked: not a record with itself, nor, if so asked, two of one place."""
+Exclude = Literal["none", "page", "source"]
 
-    def __init__(
-        self, left: pd.DataFrame, right: pd.DataFrame, exclude: Literal["none", "page", "source"] = "none"
-    ) -> None:
-        """Take two tables with record_id, and source and page where they are known.
+
+class Known:
+    """Which records of a table one of another must not be linked to: itself, nor, if so asked, those of its place."""
+
+    def __init__(self, table: pd.DataFrame, exclude: Exclude = "none") -> None:
+        """Take a table with record_id, and source and page where they are known.
 
         Args:
-            left, right: the tables.
+            table: the records that others are linked to.
             exclude: "page": not within one page; "source": not within one source.
         """
-        values = [tuple(table["record_id"].tolist() for table in (left, right))]
-        if exclude != "none" and all("source" in table for table in (left, right)):
-            columns = ("source", "page") if exclude == "page" else ("source",)
-            values.append((_place(left, columns).tolist(), _place(right, columns).tolist()))
-        self._codes = [_codes(*sides) for sides in values]
-        self.overlap = not set(values[0][0]).isdisjoint(values[0][1])
+        self.ids = set(table["record_id"].tolist())
+        self._columns = {"none": (), "page": ("source", "page"), "source": ("source",)}[exclude]
+        self._codes = []
+        for values in self._values(table):
+            codes, names = pd.factorize(_objects(values))
+            self._codes.append((codes, {name: code for code, name in enumerate(names)}))
+
+    def _values(self, table: pd.DataFrame) -> list[list[Any]]:
+        values = [table["record_id"].tolist()]
+        if self._columns and "source" in table:
+            values.append(_place(table, self._columns).tolist())
+        return values
+
+    def apart(self, table: pd.DataFrame) -> Apart:
+        """Which pairs of another table's rows with these may be linked."""
+        sides = []
+        for values, (right, names) in zip(self._values(table), self._codes, strict=False):
+            sides.append((np.array([names.get(value, -1) for value in values], dtype=np.int64), right))
+        return Apart(sides)
+
+
+class Apart:
+    """Which pairs of two tables may be linked; see `Known`."""
+
+    def __init__(self, codes: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        self._codes = codes
 
     def of(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Which of the pairs of rows a of the left table and b of the right (m,) may be linked, bool (m,)."""
@@ -163,12 +230,6 @@ class Apart:
         for left, right in self._codes:
             free &= (left[a] != right[b]) | (left[a] < 0)
         return free
-
-
-def _codes(left: list[Any], right: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the values, the same in both: int64; None is -1."""
-    codes = pd.factorize(_objects([*left, *right]))[0]
-    return codes[: len(left)], codes[len(left) :]
 
 
 def _place(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:

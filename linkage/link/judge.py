@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from linkage.config import LinkConfig
+from linkage.link.assign import Assignment
 from linkage.link.decide import CandidateSets, Threshold, bound_false_links, conformal_cut, fit_threshold
-from linkage.link.ranking import Ranking
+from linkage.link.ranking import Ranking, settled
 
 DEFAULT_THRESHOLD = 0.5
 MIN_VALIDATION = 20
@@ -39,22 +40,27 @@ class Judged:
     held_out: bool
 
     @classmethod
-    def of(cls, ranking: Ranking, found: pd.DataFrame) -> Judged:
+    def of(cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None) -> Judged:
         """The queries of split val; where they are too few, those of split train as well.
 
         Args:
             ranking: of the queries.
-            found: from its `search`.
+            found: candidates of all that compete with them or are labelled (see `ranked`); `query` is the row of the
+                ranking's frame.
+            left: what a constraint leaves of them.
         """
         rows = np.flatnonzero(ranking.is_val)
         held_out = True
         if len(rows) < MIN_VALIDATION and ranking.left_out is not None:
             answered = ranking.left_out["query"].unique()
-            found = pd.concat([found[~found["query"].isin(answered)], ranking.left_out], ignore_index=True)
+            others = found[~found["query"].isin(answered)]
+            found = pd.concat([others, ranking.left_out[list(found.columns)]], ignore_index=True)
+            left = ranking.assignment(found)
             rows, held_out = np.union1d(rows, answered), False
         elif len(rows) < MIN_VALIDATION:  # no label fitted the scorer
             rows = np.flatnonzero(ranking.is_val | ranking.is_train)
-        found = ranking.settled(found)
+        judged = found["query"].isin(rows).to_numpy()
+        found = settled(found[judged].reset_index(drop=True), left.at(judged) if left else None)
         query, entity = found["query"].to_numpy(), ranking.entities[found["exemplar"].to_numpy()]
         true = found[entity == ranking.labels[query]].drop_duplicates("query").set_index("query")["probability"]
         first = found[found["rank"] == 1].set_index("query")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 
 from linkage.encode.pooling import coefficients
-from linkage.link.fields import Comparisons, Kind
+from linkage.link.fields import Common, Comparisons, Kind, Told
 from linkage.link.scorer import COSINES
 from linkage.link.wording import MEASURES, Wording, likelihoods, written
 
@@ -36,7 +36,7 @@ class Vectors(NamedTuple):
         return cls(*(np.asarray(part[rows], dtype=np.float32) for part in (embeddings.image, embeddings.text)))
 
 
-class Side(NamedTuple):
+class Side:
     """Records on one side of a comparison.
 
     Attributes:
@@ -46,19 +46,36 @@ class Side(NamedTuple):
         wording: of the records.
     """
 
-    source: Embeddings | Index
-    rows: np.ndarray
-    frame: pd.DataFrame
-    wording: Wording
+    def __init__(self, source: Embeddings | Index, rows: np.ndarray, frame: pd.DataFrame, wording: Wording) -> None:
+        self.source, self.rows, self.frame, self.wording = source, rows, frame, wording
+        self._told: dict[Any, Any] = {}
+
+    def shares(self, image_weight: float) -> np.ndarray:
+        """The `coefficients` of all records, float32 (n, 2); kept for the next call."""
+        if image_weight not in self._told:
+            starts = range(0, max(len(self.rows), 1), _ROWS_AT_A_TIME)
+            vectors = (Vectors.of(self.source, self.rows[start : start + _ROWS_AT_A_TIME]) for start in starts)
+            self._told[image_weight] = np.concatenate([coefficients(*some, image_weight) for some in vectors])
+        return np.asarray(self._told[image_weight])
+
+    def told(self, fields: Mapping[str, Kind]) -> Told:
+        """What the records say in the columns compared; kept for the next call."""
+        key = tuple(fields.items())
+        if key not in self._told:
+            self._told[key] = Told(self.frame, fields)
+        return cast(Told, self._told[key])
 
 
 class Likeness:
     """Compares records of two tables (or of one with itself), a list of pairs at a time."""
 
-    def __init__(self, left: Side, right: Side, image_weight: float, fields: Mapping[str, Kind]) -> None:
+    def __init__(
+        self, left: Side, right: Side, image_weight: float, fields: Mapping[str, Kind], whole: Common | None = None
+    ) -> None:
+        """Take both sides; `whole`: what is known of all records, where the left ones are a part of them."""
         self._left, self._right = left, right
-        self._shares = [_shares(side, image_weight) for side in (left, right)]
-        self._comparisons = Comparisons(left.frame, right.frame, fields)
+        self._shares = [side.shares(image_weight) for side in (left, right)]
+        self._comparisons = Comparisons(left.told(fields), right.told(fields), whole)
 
     def of(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Compare rows a of the left records with rows b of the right, (m,) each.
@@ -73,23 +90,21 @@ class Likeness:
     def written(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
         """What `of` returns, but the likelihood, which takes longest, is NaN."""
         left, right = self._left, self._right
+        cosines, parts = self.cosines(a, b)
+        said = pd.DataFrame(written(left.wording, a, right.wording, b), columns=list(MEASURES))
+        return pd.concat([cosines, said, self._comparisons.alike(a, b)], axis=1), parts
+
+    def cosines(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The cosines alone, and the parts of the pooled one, see `split_score`."""
+        left, right = self._left, self._right
         asked, place = np.unique(a, return_inverse=True)  # a query has some hundred pairs: it is read once
         queries = Vectors.of(left.source, left.rows[asked])
         vectors = Vectors(queries.image[place], queries.text[place]), Vectors.of(right.source, right.rows[b])
-        cosines, parts = split_score(*vectors, self._shares[0][a], self._shares[1][b])
-        said = pd.DataFrame(written(left.wording, a, right.wording, b), columns=list(MEASURES))
-        return pd.concat([cosines, said, self._comparisons.alike(a, b)], axis=1), parts
+        return split_score(*vectors, self._shares[0][a], self._shares[1][b])
 
     def likelihoods(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """The likelihood alone, float64 (m,), see `wording.likelihoods`."""
         return likelihoods(self._left.wording, a, self._right.wording, b)
-
-
-def _shares(side: Side, image_weight: float) -> np.ndarray:
-    """The `coefficients` of all records of a side, float32 (n, 2)."""
-    starts = range(0, max(len(side.rows), 1), _ROWS_AT_A_TIME)
-    vectors = (Vectors.of(side.source, side.rows[start : start + _ROWS_AT_A_TIME]) for start in starts)
-    return np.concatenate([coefficients(*some, image_weight) for some in vectors])
 
 
 def split_score(

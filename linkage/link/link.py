@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +18,18 @@ import pandas as pd
 
 from linkage.config import LinkConfig
 from linkage.errors import ArtefactError
+from linkage.link.assign import Assignment
 from linkage.link.decide import CandidateSets, Threshold
 from linkage.link.fit import Labelled
 from linkage.link.index import Index
 from linkage.link.judge import Judged
 from linkage.link.links import links_table, manifest_of, nearest_of
-from linkage.link.ranking import Ranking
+from linkage.link.ranking import Ranking, settled
 from linkage.link.scorer import DEFAULT_SCORER, Scorer
+from linkage.link.slices import Place, Plan
+from linkage.progress import progress
 from linkage.records import Records
-from linkage.tables import replacing, write_table
+from linkage.tables import replacing, writing_table
 from linkage.text import folding
 
 if TYPE_CHECKING:
@@ -32,28 +40,50 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LinkResult:
-    """What linking gives.
+    """What linking gives; the tables are made of what was found, a slice at a time.
 
     Attributes:
-        links: one row per query and candidate entity, best first (see the data dictionary); a query without
-            candidates has one row without them.
-        nearest: the nearest exemplar of each query in each space: record_id, by, exemplar_id, cosine.
         threshold: match probability from which (>=) the best candidate is a match, and what it promises.
         sets: which candidates make up the set of a query, where a coverage was asked for.
         scorer: the scorer that gave the probabilities.
+        review: match probability from which what is no match is a review.
+        k: candidates reported per query.
+        plan: what was found.
+        left: what a constraint leaves of it; None: everything.
         mapped: what the map was that queries of a newer model went through, see `maps.mapped`; None: there was none.
     """
 
-    links: pd.DataFrame
-    nearest: pd.DataFrame
     threshold: Threshold
     sets: CandidateSets | None
     scorer: Scorer
+    review: float
+    k: int
+    plan: Plan
+    left: Assignment | None
     mapped: dict[str, Any] | None = None
 
-    def save(self, path: Path, *, index: Path, queries: Path) -> None:
-        """Write what belongs beside the links table, `<name>.manifest.json` and `nearest_of(path)`, and then itself."""
-        write_table(self.nearest, nearest_of(path))
+    @cached_property
+    def links(self) -> pd.DataFrame:
+        """One row per query and candidate entity, best first (see the data dictionary), all in memory.
+
+        A query without candidates has one row without them.
+        """
+        return pd.concat(self._links(), ignore_index=True)
+
+    @cached_property
+    def nearest(self) -> pd.DataFrame:
+        """The nearest exemplar of each query in each space: record_id, by, exemplar_id, cosine; all in memory."""
+        return pd.concat(map(self._nearest, self.plan.numbers), ignore_index=True)
+
+    def save(self, path: Path, *, index: Path, queries: Path) -> dict[str, int]:
+        """Write what belongs beside the links table, `<name>.manifest.json` and `nearest_of(path)`, and then itself.
+
+        Returns:
+            How many queries there are, and how many are matched and a review.
+        """
+        with writing_table(nearest_of(path)) as write:
+            for number in self.plan.numbers:
+                write(self._nearest(number))
         manifest = {
             "index": str(index),
             "queries": str(queries),
@@ -65,7 +95,38 @@ class LinkResult:
         }
         with replacing(manifest_of(path)) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        write_table(self.links, path, twin=path.suffix == ".csv")
+        counts = {"queries": self.plan.n, "matched": 0, "review": 0}
+        with writing_table(path, twin=path.suffix == ".csv") as write, progress("write", self.plan.n) as advance:
+            for number, rows in enumerate(self._links()):
+                write(rows)
+                counts["matched"] += int((rows["decision"] == "match").sum())
+                counts["review"] += int((rows["decision"] == "review").sum())
+                advance(len(self.plan.queries(number)))
+        return counts
+
+    def _links(self) -> Iterator[pd.DataFrame]:
+        """The links table, a slice of queries at a time."""
+        start = 0
+        for number in self.plan.numbers:
+            found = self.plan.found(number)
+            left = self.left.at(slice(start, start + len(found))) if self.left else None
+            start += len(found)
+            decided = _decided(settled(found, left), self.threshold, self.review, self.sets, self.k)
+            readings = self.plan.readings(number, ("reading", "reading_confidence"))
+            yield links_table(decided, self.plan.frame(number), readings, self.plan.exemplars.index)
+
+    def _nearest(self, number: int) -> pd.DataFrame:
+        """The table of the nearest for a slice of queries."""
+        nearest = self.plan.nearest(number)
+        ids = self.plan.frame(number)["record_id"], self.plan.exemplars.index.exemplars["record_id"]
+        query, exemplar = (one.to_numpy(dtype=object) for one in ids)
+        columns: dict[str, Any] = {
+            "record_id": query[nearest["query"].to_numpy(dtype=np.int64)],
+            "by": nearest["by"],
+            "exemplar_id": exemplar[nearest["exemplar"].to_numpy(dtype=np.int64)],
+            "cosine": nearest["cosine"].astype(float),
+        }
+        return pd.DataFrame(columns).sort_values(["record_id", "by"], kind="stable", ignore_index=True)
 
 
 def link(
@@ -75,6 +136,8 @@ def link(
     config: LinkConfig,
     *,
     scorer: Scorer | None = None,
+    work: Path | None = None,
+    place: Place | None = None,
 ) -> LinkResult:
     """Link every query to the entities of an index, or to none.
 
@@ -83,6 +146,9 @@ def link(
     probabilities of scorers that did not see their entity); rows of split test are never looked at. Neither the order
     of queries nor that of exemplars changes the result (but for the last digits of fitted coefficients).
 
+    What is found is written to `work`, a slice of queries after another, so that memory does not grow with their
+    number but for their records and, under a constraint, some 30 bytes per candidate.
+
     Args:
         queries: records to link; crops are not read.
         embeddings: hold every query (they may hold more records).
@@ -90,6 +156,10 @@ def link(
         config: candidates per query, blocking, fields, constraint, threshold, device.
         scorer: used where there are too few labels to fit one, and pulled towards where one is fitted; default:
             DEFAULT_SCORER.
+        work: folder for what is found, which an interrupted call goes on from; it must outlive the result. Default: one
+            that goes with the result.
+        place: where slices are searched (see `slices.Place`); then index and embeddings lie in folders that can be
+            opened there, and so does `work`. Default: here.
 
     Raises:
         ArtefactError: index and embeddings are of different models, or a query has no embedding.
@@ -108,16 +178,26 @@ def link(
         )
     ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
     fitted = ranking.fit(scorer or DEFAULT_SCORER)
-    found, nearest = ranking.search(fitted)
-    judged = Judged.of(ranking, found)
+    plan = Plan.make(work or _temporary(ranking), ranking, fitted)
+    plan.search(place)
+    labelled = (ranking.is_val | ranking.is_train)[ranking.order]
+    found = plan.compact(labelled if config.constraint == "many-to-one" else None)
+    found["query"] = ranking.order[found["query"].to_numpy()]
+    left = ranking.assignment(found)
+    judged = Judged.of(ranking, found, left)
     threshold, sets = judged.threshold(config), judged.sets(config)
     log.info("link: scorer %s. %s", fitted.origin, threshold.sentence)
     if sets:
         log.info("link: %s", sets.sentence)
-    decided = _decided(ranking.settled(found), threshold, judged.review_threshold(config, threshold), sets, config.k)
-    readings = embeddings.readings.iloc[ranking.rows]
-    table = links_table(decided, ranking.frame, readings, index)
-    return LinkResult(table, ranking.named(nearest), threshold, sets, fitted, embeddings.manifest.get("map"))
+    review = judged.review_threshold(config, threshold)
+    return LinkResult(threshold, sets, fitted, review, config.k, plan, left, embeddings.manifest.get("map"))
+
+
+def _temporary(ranking: Ranking) -> Path:
+    """A folder that is removed when the exemplars, which the plan holds, are gone."""
+    folder = tempfile.mkdtemp(prefix="linkage-")
+    weakref.finalize(ranking.exemplars, shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def labelled_pairs(

@@ -16,6 +16,7 @@ from linkage.link.likeness import PARTS
 from linkage.link.scorer import COSINES, FEATURES, Scorer
 from linkage.link.wording import MEASURES
 from linkage.records import PROVENANCE
+from linkage.tables import read_table
 from linkage.text import Folding
 
 LEADING = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "margin", "tied", "in_set")
@@ -98,6 +99,15 @@ def check_links(links: pd.DataFrame, path: Path, remedy: str) -> None:
     missing = [name for name in (*LEADING, *_SCORES, "threshold", "exemplar_text") if name not in links.columns]
     if missing:
         raise ArtefactError(f"{path}: of an earlier version (it has no {', '.join(missing)}); {remedy}")
+
+
+ANSWERS = ("record_id", "entity_id", "exemplar_id", "decision", "probability", "score")
+
+
+def read_answers(path: Path) -> pd.DataFrame:
+    """The columns ANSWERS of a links table, of the best candidate of each query alone: what entities are made of."""
+    links = read_table(path.with_suffix(".parquet"), columns=[*ANSWERS, "rank"])
+    return links[links["rank"] == 1].reset_index(drop=True)
 
 
 def manifest_of(links: Path) -> Path:

@@ -204,8 +204,11 @@ def mapped(embeddings: Embeddings, index: Index, folder: Path) -> Iterator[Embed
     told = {"model": manifest["model"], "sentence": found.sentence} | found.facts()
     seen.manifest = manifest | {"model_sha256": found.old_sha256, "dim": found.matrix.shape[1], "map": told}
     with tempfile.TemporaryDirectory(prefix="linkage-") as temporary:
-        seen.image = _turned_on_disk(embeddings.image, found.matrix, Path(temporary) / "image.npy")
-        seen.text = _turned_on_disk(embeddings.text, found.matrix, Path(temporary) / "text.npy")
+        seen.folder = Path(temporary)  # where another process finds the mapped vectors
+        if (records := embeddings.folder / "records.parquet").exists():
+            (seen.folder / records.name).symlink_to(records.absolute())
+        seen.image = _turned_on_disk(embeddings.image, found.matrix, seen.folder / "image.npy")
+        seen.text = _turned_on_disk(embeddings.text, found.matrix, seen.folder / "text.npy")
         yield seen
 
 

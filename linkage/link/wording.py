@@ -12,8 +12,8 @@ import pandas as pd
 
 from linkage.errors import ArtefactError
 from linkage.link.likelihood import CHARACTERS, Folded, Letters, likelihood
-from linkage.link.terms import Terms
-from linkage.text import core, fold
+from linkage.link.terms import Frequencies, Grams, Terms, Views
+from linkage.text import fold, is_core
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
 """Columns of `written`, by their names in the links table; `likelihoods` are one of them."""
@@ -58,12 +58,13 @@ class Wording:
         empty = np.full(len(texts), "", dtype=object)
         unknown = np.full(len(texts), np.nan)
         own = empty.tolist() if readings is None else readings["reading"].tolist()
-        self.texts, self.readings = (np.array([_core(text) for text in view], dtype=object) for view in (texts, own))
+        folded = [[fold(text) for text in view] for view in (texts, own)]
+        self.texts, self.readings = (np.array([_core(text) for text in view], dtype=object) for view in folded)
         views = [np.array([text[:CHARACTERS] for text in view], dtype=object) for view in (self.texts, self.readings)]
         lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in views]
         lengths[1][self.texts == self.readings] = 0  # said already
         self.words = [Words(view, length) for view, length in zip(views, lengths, strict=True)]
-        self.folded = [fold(text)[:_COUNTED] for text in texts], [fold(text)[:_COUNTED] for text in own]
+        self.folded = _cut(folded)
         self._packed = [None] * len(texts) if readings is None else readings["lattice"].tolist()
         sure = unknown if given is None else np.asarray(given, dtype=np.float64)
         if readings is not None:
@@ -83,13 +84,26 @@ class Wording:
         letters = np.array([len(text or own) for text, own in zip(self.texts, self.readings, strict=True)], dtype=float)
         return letters / (letters + _HALF)
 
-    def terms(self, right: Wording) -> Terms:
-        """The n-grams of these records (left) and of those of `right`."""
+    def terms(self, right: Wording, counted: Frequencies | None = None) -> Terms:
+        """The n-grams of these records (left) and of those of `right`, made at the first call.
+
+        Args:
+            right: the other records.
+            counted: n-grams of all records that count; default: of these and those of `right`.
+        """
         if self._terms is None or self._terms[0] is not right:
-            self._terms = (right, Terms(self.folded, right.folded))
+            counted = counted or Frequencies().add(self.folded, right.folded)
+            self._terms = (right, Terms(self._weighed(counted), right._weighed(counted)))
         return self._terms[1]
 
+    def _weighed(self, counted: Frequencies) -> Grams:
+        """The n-grams of these records alone, kept for the next that they are compared with."""
+        if self._grams is None or self._grams[0] is not counted:
+            self._grams = (counted, Grams(counted, self.folded))
+        return self._grams[1]
+
     _terms: tuple[Wording, Terms] | None = None
+    _grams: tuple[Frequencies, Grams] | None = None
 
     @cached_property
     def lattices(self) -> Folded:
@@ -154,8 +168,18 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
 
 
-def _core(text: str) -> str:
-    return core(text) or fold(text)
+def folded_views(texts: Sequence[str], readings: Sequence[str]) -> Views:
+    """What `Wording.folded` is of texts and readings."""
+    return _cut([[fold(text) for text in view] for view in (texts, readings)])
+
+
+def _cut(folded: Sequence[Sequence[str]]) -> Views:
+    texts, readings = ([text[:_COUNTED] for text in view] for view in folded)
+    return texts, readings
+
+
+def _core(folded: str) -> str:
+    return "".join(filter(is_core, folded)) or folded
 
 
 def _strings(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:

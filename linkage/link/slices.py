@@ -1,0 +1,354 @@
+"""Queries in slices: what is found for each is a file of its own, made in any order, process or machine, and kept.
+
+A plan is a folder that holds all that hangs on all queries at once, so that a slice needs nothing but that folder, the
+index and the embeddings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from linkage.config import LinkConfig
+from linkage.encode.embed import Embeddings
+from linkage.errors import ArtefactError
+from linkage.link.candidates import Exemplars, Survey, Whole, candidates
+from linkage.link.exact import choose_device
+from linkage.link.fields import Common
+from linkage.link.index import Index
+from linkage.link.likeness import Side
+from linkage.link.links import ranked
+from linkage.link.ranking import Ranking, best_of_entities
+from linkage.link.scorer import Scorer, shares
+from linkage.link.terms import Frequencies
+from linkage.link.wording import Wording
+from linkage.progress import progress
+from linkage.records import PROVENANCE
+from linkage.tables import read_array, read_table, replacing, write_table
+from linkage.text import Folding, fold_by, folding
+from linkage.workers.pool import Lost
+
+SLICE = 8192
+"""Queries of a slice, in the order of their record_id; what is found takes some 100 MB while it is searched."""
+
+FORMAT = 1
+_NEEDED = ("record_id", "text", *PROVENANCE)
+_FOUND_BY = {"k", "neighbours", "rescored", "blocking", "exclude", "fields", "device"}
+COMPACT = ("query", "exemplar", "rank", "logit", "probability")
+"""Columns of what was found that decisions need."""
+
+
+class Task(NamedTuple):
+    """One slice to search: what `find` needs to know."""
+
+    folder: Path
+    digest: str
+    number: int
+
+
+class Place(Protocol):
+    """Where slices are searched: `workers.pool.Workers`, or anything else that has its `run`."""
+
+    def run(self, work: Callable[[Task], None], items: Iterable[Task]) -> Iterable[tuple[Task, object]]:
+        """Do the work on every item; yield them, as they are done, with a `Lost` for those that cannot be."""
+
+
+def find(task: Task) -> None:
+    """Search one slice and write what is found; nothing where that is there already.
+
+    Raises:
+        ArtefactError: the plan, the index or the embeddings are not there, or others than the task was made for.
+    """
+    plan = _opened(task.folder, task.digest)
+    if not plan.is_done(task.number):
+        plan.find(task.number)
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: Path, digest: str) -> Plan:
+    return Plan.open(folder, digest)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All queries in slices.
+
+    Attributes:
+        folder: what is found is written there.
+        digest: of everything that it hangs on.
+        n: queries.
+        size: queries of a slice.
+        kept: candidates kept of a query.
+        exemplars: the index.
+        embeddings: of the queries.
+        rows: their rows in there, in the order of the slices, (n,).
+        scorer, whole, device: as for `candidates`.
+    """
+
+    folder: Path
+    digest: str
+    n: int
+    size: int
+    kept: int
+    exemplars: Exemplars
+    embeddings: Embeddings
+    rows: np.ndarray
+    scorer: Scorer
+    whole: Whole
+    device: Any
+
+    @classmethod
+    def make(cls, folder: Path, ranking: Ranking, scorer: Scorer) -> Plan:
+        """Write a plan for the queries of a ranking; what an equal one has found there is kept, the rest is removed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _PLAN).unlink(missing_ok=True)
+        embeddings, config, size = ranking.embeddings, ranking.config, SLICE
+        order, rows = ranking.order, ranking.rows[ranking.order]
+        with replacing(folder / _READINGS) as temporary:
+            _write_readings(embeddings, temporary)
+        readings = _Readings(folder / _READINGS)
+        survey = Survey(ranking.exemplars)
+        needed = dict.fromkeys([*_NEEDED, *config.blocking, *config.fields])
+        names = [name for name in needed if name in ranking.frame]
+        schema = pa.Schema.from_pandas(ranking.frame[names], preserve_index=False)
+        with (
+            replacing(folder / _QUERIES) as temporary,
+            pq.ParquetWriter(temporary, schema) as writer,
+            progress("survey", len(rows)) as advance,
+        ):
+            for start in range(0, max(len(rows), 1), size):
+                part = slice(start, start + size)
+                frame = ranking.frame.iloc[order[part]][names]
+                writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+                survey.add(embeddings, rows[part], frame, readings.of(rows[part], _SAID))
+                advance(len(frame))
+        whole = survey.whole()
+        with replacing(folder / _ROWS) as temporary, temporary.open("wb") as file:
+            np.save(file, rows)
+        for name, counted in _counted(whole).items():
+            with replacing(folder / f"{name}.npz") as temporary:
+                counted.save(temporary)
+        values: dict[str, Any] = {
+            "format": FORMAT,
+            "index": str(ranking.index.folder.absolute()) if ranking.index.folder else None,
+            "embeddings": str(embeddings.folder.absolute()),
+            "n": len(rows),
+            "size": size,
+            "kept": ranking.kept,
+            "config": config.model_dump(mode="json", include=_FOUND_BY),
+            "scorer": scorer.as_dict(),
+            "folding": folding()._asdict(),
+            "whole": {"placed": whole.common.placed, "overlap": whole.overlap, "alone": whole.alone},
+        }
+        values["digest"] = _digest(values, folder, ranking)
+        for stale in folder.glob("slice-*.parquet"):
+            if values["digest"][:16] not in stale.name:
+                stale.unlink()
+        with replacing(folder / _PLAN) as temporary:
+            temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        return cls(
+            folder, values["digest"], len(rows), size, ranking.kept, ranking.exemplars, embeddings, rows, scorer, whole,
+            ranking.device,
+        )  # fmt: skip
+
+    @classmethod
+    def open(cls, folder: Path, digest: str) -> Plan:
+        """Open a plan where none of its parts is in memory; what makes two texts equal is its own from here on.
+
+        Raises:
+            ArtefactError: it is not there, not this one, or the index or the embeddings are not there.
+        """
+        try:
+            values = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
+            if values["digest"] != digest or values["format"] != FORMAT or not values["index"]:
+                raise ValueError("another plan")
+            fold_by(Folding(**values["folding"]))
+            config = LinkConfig.model_validate(values["config"])
+            exemplars = Exemplars(Index.open(Path(values["index"])), config)
+            embedded = Path(values["embeddings"])
+            image, text = (read_array(embedded / f"{name}.npy") for name in ("image", "text"))
+            told = values["whole"]
+            fields = {
+                name: Frequencies.load(folder / f"{name}.npz") for name in exemplars.side.told(config.fields).texts
+            }
+            common = Common(told["placed"], Frequencies.load(folder / f"{_WORDS}.npz"), fields)
+            return cls(
+                folder, digest, values["n"], values["size"], values["kept"], exemplars,
+                Embeddings(embedded, image, text, None, {}), read_array(folder / _ROWS),
+                Scorer.of_values(values["scorer"]),
+                Whole(common, told["overlap"], told["alone"]), choose_device(config.device),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtefactError(f"{folder}: no plan of these links ({error}); run `linkage link` again") from None
+
+    @property
+    def numbers(self) -> range:
+        """Of the slices; there is always one."""
+        return range(max(1, -(-self.n // self.size)))
+
+    def missing(self) -> list[Task]:
+        """The slices that are yet to be searched."""
+        return [Task(self.folder, self.digest, number) for number in self.numbers if not self.is_done(number)]
+
+    def is_done(self, number: int) -> bool:
+        """Whether a slice was searched."""
+        return self._path(number).exists()
+
+    def search(self, place: Place | None = None) -> None:
+        """Search what is missing, in this process or at a place.
+
+        Raises:
+            ArtefactError: a slice was lost there.
+        """
+        tasks = self.missing()
+        with progress("link", self.n) as advance:
+            advance(self.n - sum(len(self.queries(task.number)) for task in tasks))
+            for task, result in (place or _Here(self)).run(find, tasks):
+                if isinstance(result, Lost):
+                    raise ArtefactError(f"{self.folder}: slice {task.number} was lost: {result.reason}; link again")
+                advance(len(self.queries(task.number)))
+
+    def queries(self, number: int) -> range:
+        """The queries of a slice, counted in the order of record_id."""
+        return range(number * self.size, min((number + 1) * self.size, self.n))
+
+    def find(self, number: int) -> None:
+        """Search a slice and write what is found."""
+        frame, rows = self.frame(number), self.rows[slice_of(self.queries(number))]
+        asked = Side(self.embeddings, rows, frame, Wording.of(frame, self.readings(number)))
+        found, nearest = [], []
+        for part in candidates(asked, self.exemplars, self.whole, self.scorer, device=self.device):
+            pairs, logit = best_of_entities(part.pairs, self.scorer, self.exemplars.entities)
+            table = ranked(pairs, logit, shares(logit, pairs.query))
+            found.append(table[table["rank"] <= self.kept])
+            nearest.append(part.nearest)
+        for tables, path in (
+            (nearest, self._path(number, "near")),
+            (found, self._path(number)),
+        ):  # the last: it is done
+            table = pd.concat(tables, ignore_index=True).sort_values("query", kind="stable", ignore_index=True)
+            write_table(table, path)
+
+    def frame(self, number: int) -> pd.DataFrame:
+        """Records of the queries of a slice: what is compared, blocked by and told in the links table."""
+        with pq.ParquetFile(self.folder / _QUERIES) as file:
+            if number < file.num_row_groups:
+                return pd.DataFrame(file.read_row_group(number).to_pandas())
+            return pd.DataFrame(file.schema_arrow.empty_table().to_pandas())
+
+    def readings(
+        self, number: int, columns: tuple[str, ...] = ("reading", "reading_confidence", "lattice")
+    ) -> pd.DataFrame:
+        """What the model read of the queries of a slice."""
+        return _Readings(self.folder / _READINGS).of(self.rows[slice_of(self.queries(number))], columns)
+
+    def found(self, number: int, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
+        """What was found for a slice (see `ranked`), or some columns of it; `query` counts within the slice."""
+        return read_table(self._path(number), columns=columns)
+
+    def nearest(self, number: int) -> pd.DataFrame:
+        """The nearest exemplar of each query of a slice by space; `query` counts within the slice."""
+        return read_table(self._path(number, "near"))
+
+    def compact(self, asked: np.ndarray | None = None) -> pd.DataFrame:
+        """COMPACT of what was found for all queries, or those of a mask (n,); `query` counts over all slices."""
+        parts = []
+        for number in self.numbers:
+            queries = self.queries(number)
+            if asked is None or asked[slice_of(queries)].any():
+                part = self.found(number, COMPACT)
+                part["query"] += queries.start
+                parts.append(part if asked is None else part[asked[part["query"].to_numpy()]])
+        table: pd.DataFrame = pd.concat(parts or [self.found(0, COMPACT)[:0]], ignore_index=True)
+        return table
+
+    def _path(self, number: int, what: str = "pairs") -> Path:
+        return self.folder / f"slice-{number:06}-{self.digest[:16]}.{what}.parquet"
+
+
+_PLAN, _QUERIES, _ROWS, _READINGS, _WORDS = "plan.json", "queries.parquet", "rows.npy", "readings.arrow", "words"
+_SAID = ("reading", "reading_confidence")
+
+
+class _Here:
+    """The place that this process is, where all that a plan needs is in memory already."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def run(self, work: Callable[[Task], None], items: Iterable[Task]) -> Iterable[tuple[Task, object]]:
+        """See `Place`."""
+        for item in items:
+            self._plan.find(item.number)
+            yield item, None
+
+
+def slice_of(numbers: range) -> slice:
+    """The slice of an array that a range stands for."""
+    return slice(numbers.start, numbers.stop)
+
+
+def _counted(whole: Whole) -> dict[str, Frequencies]:
+    return {_WORDS: whole.common.words} | whole.common.fields
+
+
+def _write_readings(embeddings: Embeddings, path: Path) -> None:
+    """The readings so that any rows of them can be had without a look at the others."""
+    schema = pa.schema([("reading", pa.string()), ("reading_confidence", pa.float64()), ("lattice", pa.binary())])
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for part in embeddings.readings_at_a_time(_Readings.ROWS):
+            writer.write_batch(pa.RecordBatch.from_pandas(part[schema.names], schema=schema, preserve_index=False))
+
+
+class _Readings:
+    """Readings on disk, mapped into memory."""
+
+    ROWS = 8192  # of a batch
+
+    def __init__(self, path: Path) -> None:
+        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+
+    def of(self, rows: np.ndarray, columns: tuple[str, ...]) -> pd.DataFrame:
+        """Some columns of some rows (m,), in that order."""
+        order = np.argsort(rows, kind="stable")
+        ordered = np.asarray(rows)[order]
+        parts = [self._file.get_batch(0).slice(0, 0).select(list(columns))]
+        for batch in np.unique(ordered // self.ROWS).tolist():
+            first, last = np.searchsorted(ordered, [batch * self.ROWS, (batch + 1) * self.ROWS])
+            some = self._file.get_batch(batch).select(list(columns))
+            parts.append(some.take(pa.array(ordered[first:last] - batch * self.ROWS)))
+        table: pd.DataFrame = pa.Table.from_batches(parts).to_pandas()
+        return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
+
+def _digest(values: dict[str, Any], folder: Path, ranking: Ranking) -> str:
+    """Of all that what is found hangs on, where it lies apart."""
+    told = {name: value for name, value in values.items() if name not in ("index", "embeddings")}
+    told["embeddings"] = ranking.embeddings.manifest
+    whole = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
+    files = [folder / name for name in (_QUERIES, _ROWS, _READINGS)]
+    arrays = [ranking.embeddings.image, ranking.embeddings.text]
+    index = ranking.index
+    if index.folder:
+        files += sorted(path for path in index.folder.iterdir() if path.is_file())
+    else:
+        arrays += [index.image, index.text]
+        whole.update(pickle.dumps((index.manifest, index.exemplars)))
+    for path in files:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    for vectors in arrays:
+        for start in range(0, len(vectors), SLICE):
+            whole.update(np.ascontiguousarray(vectors[start : start + SLICE]).data)
+    return whole.hexdigest()

@@ -1,0 +1,91 @@
+"""Slices of queries: their size, a kill and the process they are searched in make no difference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from linkdata import people, save
+from pydantic import ByteSize
+
+from linkage.config import LinkConfig
+from linkage.link import slices
+from linkage.link.index import build_index
+from linkage.link.link import LinkResult, link
+from linkage.link.slices import Plan, Task, find
+from linkage.workers.pool import Limits, Workers
+
+SETTINGS: list[dict[str, Any]] = [
+    {"blocking": ("shelf",), "fields": {"shelf": "text"}},
+    {"constraint": "one-to-one", "coverage": 0.9},
+]
+
+
+def linked(folder: Path, settings: dict[str, Any], **more: Any) -> LinkResult:
+    frame, image, text = people(1, 60, 3, noise=0.6)
+    order = np.random.default_rng(0).permutation(len(frame))
+    records, embeddings = save(folder, frame.iloc[order].reset_index(drop=True), image[order], text[order])
+    is_exemplar = (records.frame["role"] == "exemplar").to_numpy()
+    index = build_index(records.take(np.flatnonzero(is_exemplar)), embeddings, folder / "index")
+    config = LinkConfig.model_validate({"device": "cpu"} | settings)
+    return link(records.take(np.flatnonzero(~is_exemplar)), embeddings, index, config, **more)
+
+
+def written(result: LinkResult, folder: Path) -> bytes:
+    """The tables of a result, as bytes."""
+    folder.mkdir()
+    result.save(folder / "links.csv", index=Path("index"), queries=Path("queries"))
+    nearest = pd.read_parquet(folder / "links.nearest.parquet").to_csv()
+    return (folder / "links.csv").read_bytes() + nearest.encode()
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_the_size_of_a_slice_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    whole = written(linked(tmp_path / "a", settings), tmp_path / "whole")
+    monkeypatch.setattr(slices, "SLICE", 17)
+    result = linked(tmp_path / "b", settings)
+    assert len(result.plan.numbers) == 8
+    assert max(result.plan.found(number)["query"].max() for number in result.plan.numbers) < 17
+    assert written(result, tmp_path / "parts") == whole
+    twin = pd.read_parquet(tmp_path / "parts" / "links.parquet")
+    pd.testing.assert_frame_equal(twin, result.links, check_dtype=False)
+
+
+def test_a_killed_link_goes_on_from_what_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 17)
+    whole = written(linked(tmp_path / "a", {}), tmp_path / "whole")
+    search, searched = Plan.find, []
+
+    def killed(plan: Plan, number: int) -> None:
+        if len(searched) == 3:
+            raise KeyboardInterrupt
+        searched.append(number)
+        search(plan, number)
+
+    work = tmp_path / "work"
+    monkeypatch.setattr(Plan, "find", killed)
+    with pytest.raises(KeyboardInterrupt):
+        linked(tmp_path / "b", {}, work=work)
+    again: list[int] = []
+    monkeypatch.setattr(Plan, "find", lambda plan, number: (again.append(number), search(plan, number))[1])
+    result = linked(tmp_path / "b", {}, work=work)
+    assert (searched, again) == ([0, 1, 2], [3, 4, 5, 6, 7])
+    assert written(result, tmp_path / "resumed") == whole
+    again.clear()
+    linked(tmp_path / "b", {"neighbours": 7}, work=work)
+    assert again == list(range(8)), "what was found with other settings is not taken"
+
+
+def test_another_process_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 30)
+    whole = written(linked(tmp_path / "a", SETTINGS[0]), tmp_path / "whole")
+    limits = Limits(120.0, ByteSize(4 * 10**9), 100)
+    with Workers(2, tmp_path, limits, ("linkage.link.slices",)) as place:
+        result = linked(tmp_path / "b", SETTINGS[0], work=tmp_path / "work", place=place)
+    assert written(result, tmp_path / "apart") == whole
+    find(Task(result.plan.folder, result.plan.digest, 0))  # it is there: nothing is done
