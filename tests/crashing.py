@@ -33,3 +33,9 @@ def refuse(item: int) -> int:
 
 def process(item: int) -> tuple[int, str]:
     return os.getpid(), os.environ["OMP_THREAD_LIMIT"]
+
+
+def raylet(item: int) -> str:
+    """Which Ray node does the item; long enough for all nodes to get some."""
+    subprocess.run(["sleep", "0.5"], check=True)
+    return os.environ["RAY_RAYLET_PID"]
