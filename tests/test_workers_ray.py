@@ -17,7 +17,6 @@ from linkage.errors import DependencyError
 from linkage.ingest.ingest import ingest
 from linkage.workers.pool import Limits, Lost
 
-os.environ["RAY_raylet_start_wait_time_s"] = "120"  # read when Ray is imported; a busy machine needs it
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'linkage[ray]'")
 
 from linkage.workers.ray import RayWorkers

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -101,16 +102,18 @@ class RayWorkers:
         data = from_arrow(blocks)
         data.context.enable_progress_bars = False
         data.context.max_errored_blocks = -1
-        answers = data.map_batches(
-            _Actor,
-            fn_constructor_args=(self._place, self._limits, self._preload, cloudpickle.dumps((work, more_seconds))),
-            batch_format="pyarrow",
-            batch_size=None,
-            num_cpus=1,
-            compute=ActorPoolStrategy(min_size=min(self._cpus(), len(blocks)), max_size=len(blocks)),
-            max_restarts=-1,
-            max_task_retries=_TRIES,
-        )
+        with warnings.catch_warnings():  # retries have no end unless told, and a later Ray will tell otherwise
+            warnings.simplefilter("ignore")
+            answers = data.map_batches(
+                _Actor,
+                fn_constructor_args=(self._place, self._limits, self._preload, cloudpickle.dumps((work, more_seconds))),
+                batch_format="pyarrow",
+                batch_size=None,
+                num_cpus=1,
+                compute=ActorPoolStrategy(min_size=min(self._cpus(), len(blocks)), max_size=len(blocks)),
+                max_restarts=-1,
+                max_task_retries=_TRIES,
+            )
         try:
             for table in answers.iter_batches(batch_format="pyarrow", batch_size=None, prefetch_batches=0):
                 for place, answer in zip(table["place"].to_pylist(), table["data"].to_pylist(), strict=True):
