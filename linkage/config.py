@@ -128,7 +128,10 @@ class EncodeConfig(Section):
     model: str = Field("linkage-line", description="shipped model, folder, or open_clip ARCHITECTURE[:CHECKPOINT]")
     image_weight: float = Field(0.5, ge=0, le=1, description="w in z = normalise(w image + (1-w) text)")
     reading: bool = Field(True, description="use the model's own reading of a crop beside the given text")
-    batch_size: int = Field(64, ge=1, description="records embedded at a time")
+    batch_size: int = Field(
+        32, ge=1, description="lines of usual width, or photographs, embedded at a time; on a GPU 16 times as many"
+    )
+    workers: int = Field(0, ge=0, description="processes that embed on CPUs; 0 = one per core that memory suffices for")
     device: Device = "auto"
 
 
@@ -172,10 +175,11 @@ class IndexConfig(Section):
     """How exemplars are searched."""
 
     kind: Literal["auto", "exact", "float16", "sq8", "hnsw", "ivf", "nested", "binary"] = Field(
-        "auto", description="how they are stored and searched; auto: by their number, the memory and the recall"
+        "auto",
+        description="how they are searched; auto: exactly up to 100,000, then the fastest with the recall that fits",
     )
     memory: ByteSize | None = Field(
-        None, description="memory that the index may take, e.g. 8G; default: half of what is free"
+        None, description="memory that searching it may take, e.g. 8G; default: half of what is free"
     )
     recall: float = Field(
         0.99, gt=0, le=1, description="least share of nearest exemplars that auto must find, on a sample"

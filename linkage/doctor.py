@@ -142,7 +142,7 @@ def _model(config: Config) -> Iterator[Finding]:
 def _gpu(config: Config) -> Iterator[Finding]:
     import torch
 
-    from linkage.link.index import gpu_problem
+    from linkage.link.exact import gpu_problem
 
     needed = "cuda" in (config.encode.device, config.link.device)
     fix = "nvidia-smi  # and a driver for the CUDA of these wheels" if needed else ""
@@ -182,7 +182,7 @@ def _machine(config: Config, out: Path) -> Iterator[Finding]:
     else:
         yield Finding("cores", "ok", f"{usable} may be used; every worker is given one thread")
     memory = free_memory()
-    little = memory < _LITTLE_MEMORY and "--set encode.batch_size=16"
+    little = memory < _LITTLE_MEMORY and "--set encode.workers=1"
     yield Finding("memory", "warning" if little else "ok", f"{memory / 1e9:.1f} GB free", little or "")
     for name, place in (("disk, --out", out), ("disk, temporary", Path(tempfile.gettempdir()))):
         free = free_disk(place)

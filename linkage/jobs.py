@@ -36,7 +36,7 @@ def build_exemplar_index(
     Args:
         records: exemplars, CSV or Parquet.
         out: folder to write.
-        config: its `encode` section names the model.
+        config: `encode` names the model, `index` says how they are searched.
         embeddings: folder of `linkage embed`; default: embed them now.
         ledger: says which entity each record belongs to; every record is an exemplar of its entity.
     """
@@ -49,7 +49,7 @@ def build_exemplar_index(
             exemplars.frame["entity_id"] = entities_known(book, exemplars)
     with _embedded(exemplars, config.encode, embeddings) as vectors:
         _note_failures(vectors, out.with_name(f"{out.name}.failures.csv"))
-        return build_index(exemplars, vectors, out).manifest
+        return build_index(exemplars, vectors, out, config.index, config.seed).manifest
 
 
 def link_queries(
@@ -69,21 +69,28 @@ def link_queries(
         index: folder of `linkage index`.
         out: links table, .csv (with a Parquet twin) or .parquet.
         config: `link` and `encode` sections.
-        model: where the index's model is now, if it was moved.
-        embeddings: folder of `linkage embed`; default: embed the queries now.
+        model: where the index's model is now, if it was moved; or a newer one that the index has a map for.
+        embeddings: folder of `linkage embed`, of one of these models; default: embed the queries now.
         ledger: takes the queries in: into the entity of what they match, the others into entities that they form
             among themselves (`cluster` section). Then `<links>.members.csv` is written too: one row per query.
     """
     from linkage.link.index import Index
     from linkage.link.link import link
+    from linkage.link.maps import load_map, mapped
 
     opened = Index.open(index)
     encode = config.encode.model_copy(
         update={"model": model or opened.manifest["model"], "image_weight": opened.image_weight}
     )
     records = Records.open(queries)
-    with _ledger(ledger) as book, _embedded(records, encode, embeddings) as vectors:
-        result = link(records, vectors, opened, config.link, scorer=model_scorer(encode.model))
+    encoder = None if embeddings else load_encoder(encode)
+    if encoder and encoder.sha256 != opened.manifest["model_sha256"]:  # said before hours of embedding, not after
+        load_map(index, opened, encoder.sha256, encoder.dim, encode.model)
+    with _ledger(ledger) as book, _embedded(records, encode, embeddings, encoder) as vectors:
+        with mapped(vectors, opened, index) as seen:
+            of = opened if seen is vectors else vectors
+            scorer = model_scorer(model or str(of.manifest["model"]))
+            result = link(records, seen, opened, config.link, scorer=scorer)
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
         result.save(out, index=index, queries=queries)
         named = _name_queries(book, records, vectors, opened, result, out, config) if book else {}
@@ -96,6 +103,37 @@ def link_queries(
         "set_aside": failures,
         **named,
     }
+
+
+def map_model(
+    index: Path, records: Path, config: Config, *, queries: Path | None = None, sample: int = 2_000
+) -> dict[str, Any]:
+    """Fit a map of a newer model's queries into the space of an index, keep it in its folder; returns its figures.
+
+    Args:
+        index: folder of `linkage index`.
+        records: its exemplars, or some of them, with their crops.
+        config: `encode.model` is the newer model.
+        queries: labelled records to measure the loss on; default: exemplars, where an entity has several.
+        sample: exemplars that are embedded to fit the map, and queries to measure it.
+    """
+    from linkage.evaluate.maps import learn_map
+    from linkage.link.index import Index
+
+    asking = Records.open(queries) if queries else None
+    fitted = learn_map(
+        Index.open(index),
+        Records.open(records),
+        asking,
+        config.encode,
+        sample=sample,
+        bootstrap=config.evaluate.bootstrap,
+        seed=config.seed,
+    )
+    shown = {
+        name: f"{v:.4f} (95 % {low:.4f} to {high:.4f}, n = {n})" for name, (v, low, high, n) in fitted.figures.items()
+    }
+    return {"sample": fitted.sample, **shown, "sentence": fitted.sentence, "out": str(fitted.save(index))}
 
 
 def _name_queries(
@@ -141,8 +179,8 @@ def cluster_records(
         "records": len(opened),
         "entities": len(tables["entities"]),
         "singletons": int((tables["entities"]["n_records"] == 1).sum()),
+        **result.counts(),
         "max_distance": round(result.max_distance, 4),
-        "max_distance_source": result.source,
         "set_aside": failures,
         **named.counts,
     }
@@ -230,6 +268,7 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
             fields=config.link.fields,
             max_distance=float(counts["max_distance"]),
             max_distance_source=str(counts["max_distance_source"]),
+            pooled=config.cluster.distance == "pooled",
         )
 
     links = tables.get("links", pd.DataFrame())
@@ -300,8 +339,10 @@ def _ledger(path: Path | None, *, create: bool = True) -> AbstractContextManager
 
 
 @contextmanager
-def _embedded(records: Records, config: EncodeConfig, folder: Path | None) -> Iterator[Embeddings]:
-    """Embeddings of the records: those in `folder`, or made now and gone after the block."""
+def _embedded(
+    records: Records, config: EncodeConfig, folder: Path | None, encoder: BiEncoder | None = None
+) -> Iterator[Embeddings]:
+    """Embeddings of the records: those in `folder`, or made now (by `encoder`, if given) and gone after the block."""
     from linkage.encode.embed import Embeddings, embed_records
 
     if folder is not None:
@@ -314,7 +355,7 @@ def _embedded(records: Records, config: EncodeConfig, folder: Path | None) -> It
         yield embeddings
         return
     with tempfile.TemporaryDirectory(prefix="linkage-") as temporary:
-        yield embed_records(records, load_encoder(config), Path(temporary) / "embeddings", config)
+        yield embed_records(records, encoder or load_encoder(config), Path(temporary) / "embeddings", config)
 
 
 def _note_failures(embeddings: Embeddings, path: Path) -> int:

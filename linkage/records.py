@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -51,6 +53,7 @@ PROVENANCE = (
     "ocr_confidence",
 )
 LABELS = ("entity_id", "split", "role")
+_BYTES_KEPT = 256_000_000  # of crops: a small table is read once, however often its records are looked at
 _TEXT_COLUMNS = (
     "record_id",
     "source",
@@ -117,14 +120,24 @@ class Records:
     def crop(self, row: int) -> bytes | None:
         """Encoded image of one record, or None where it has none.
 
+        Of a Parquet file some row groups are kept in memory, 256 MB at most (or one, if it is larger): neighbours are
+        fast.
+
         Raises:
             OSError: the image file of a CSV record cannot be read.
         """
         if self._images is not None:
-            name = self._images[row]
-            return (self.path.parent / name).read_bytes() if name else None
-        row = row if self._rows is None else int(self._rows[row])
-        return self._crops[row].as_py() if self._crops is not None else None
+            return _read_file(self.path, self._images[row])
+        return self._groups.crop(row if self._rows is None else int(self._rows[row]))
+
+    def crops(self, start: int, end: int) -> Crops:
+        """Where the crops of some neighbouring records lie."""
+        path = Path(os.path.abspath(self.path))  # noqa: PTH100 - links stay links
+        if self._images is not None:
+            return Crops(path, tuple(self._images[start:end]))
+        if self._rows is None:
+            return Crops(path, range(start, min(end, len(self))))
+        return Crops(path, tuple(self._rows[start:end].tolist()))
 
     def batches(self, size: int) -> Iterator[tuple[int, list[bytes | None]]]:
         """Yield (first row, encoded images) for every `size` rows in order, reading the file as it goes."""
@@ -145,10 +158,75 @@ class Records:
         return None if self.path.suffix == ".parquet" else self.frame["image"].tolist()
 
     @cached_property
-    def _crops(self) -> pa.ChunkedArray | None:
-        if "crop" not in pq.read_schema(self.path).names:
+    def _groups(self) -> _RowGroups:
+        return _RowGroups(self.path)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Where the crops of some records lie; it can be sent to another process and read there.
+
+    Attributes:
+        path: the records' file.
+        places: rows of a Parquet file, or image files of a CSV relative to its folder, "" where there is none.
+    """
+
+    path: Path
+    places: range | tuple[int, ...] | tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[bytes | OSError | None]:
+        """Yield every encoded image, None where there is none, or why its file cannot be read.
+
+        Raises:
+            OSError: the table itself cannot be read.
+        """
+        groups = None if self.path.suffix != ".parquet" else _RowGroups(self.path)
+        for place in self.places:
+            if isinstance(place, str):
+                try:
+                    yield _read_file(self.path, place)
+                except OSError as error:
+                    yield error
+            else:
+                assert groups is not None
+                yield groups.crop(place)
+
+    def state(self) -> list[tuple[int, int]]:
+        """Size and time of what would be read: while they stay, so do the crops."""
+        named = [self.path.parent / place for place in self.places if isinstance(place, str) and place]
+        files = named if self.path.suffix != ".parquet" else [self.path]
+        return [(seen.st_size, seen.st_mtime_ns) for seen in (file.stat() for file in files if file.exists())]
+
+
+class _RowGroups:
+    """Crops of a Parquet file by row; the row groups that were last read are kept, up to a limit."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = pq.ParquetFile(path)
+        self._there = "crop" in self._file.schema_arrow.names
+        counts = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
+        self._ends = np.cumsum(counts, dtype=np.int64)
+        self._kept: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
+
+    def crop(self, row: int) -> bytes | None:
+        if not self._there:
             return None
-        return pq.read_table(self.path, columns=["crop"], memory_map=True)["crop"]
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        if number not in self._kept:
+            self._kept[number] = self._file.read_row_group(number, columns=["crop"])["crop"]
+            while len(self._kept) > 1 and sum(group.nbytes for group in self._kept.values()) > _BYTES_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        group = self._kept[number]
+        crop: bytes | None = group[row - int(self._ends[number]) + len(group)].as_py()
+        return crop
+
+
+def _read_file(table: Path, name: str) -> bytes | None:
+    return (table.parent / name).read_bytes() if name else None
 
 
 def _open_parquet(path: Path) -> pd.DataFrame:

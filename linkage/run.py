@@ -207,11 +207,11 @@ class _Pipeline:
         from linkage.link.link import link
 
         embeddings = Embeddings.open(self.path / "embed")
-        depends_on = [config.link.exemplars, embedded, self.labels_digest]
+        depends_on = [config.link.exemplars, embedded, self.labels_digest, config.index.model_dump(), config.seed]
 
         def make_index(folder: Path) -> dict[str, Any]:
             rows = np.flatnonzero(exemplars)
-            return {"exemplars": len(build_index(records.take(rows), embeddings, folder))}
+            return {"exemplars": len(build_index(records.take(rows), embeddings, folder, config.index, config.seed))}
 
         indexed = self.directory.stage("index", depends_on, make_index)
 
@@ -264,7 +264,7 @@ class _Pipeline:
             write_table(entities, folder / "entities.parquet")
             result.scorer.save(folder / SCORER_FILE)
             counts = {"records": len(members), "clustered": len(rest), "entities": len(entities)}
-            return counts | {"max_distance": result.max_distance, "max_distance_source": result.source}
+            return counts | result.counts()
 
         return self.directory.stage("cluster", depends_on, make)
 

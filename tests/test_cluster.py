@@ -10,15 +10,9 @@ from linkdata import people, save, unit
 
 from linkage.cluster import ClusterResult, cluster, entities_table, merge_members
 from linkage.cluster.fit import best_cut
-from linkage.cluster.tree import (
-    Edges,
-    cut,
-    flat_clusters,
-    medoids,
-    mutual_reachability,
-    neighbour_pairs,
-    spanning_tree,
-)
+from linkage.cluster.graph import Edges, graph_edges, knn_graph
+from linkage.cluster.selection import cut, flat_clusters
+from linkage.cluster.tree import medoids, mutual_reachability, spanning_tree
 from linkage.config import ClusterConfig
 from linkage.link.scorer import DEFAULT_SCORER
 from linkage.tables import COLUMNS
@@ -34,6 +28,11 @@ def blobs(seed: int, groups: int = 12, dim: int = 16) -> tuple[np.ndarray, np.nd
 
 def euclidean(vectors: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.linalg.norm(vectors[a].astype(np.float64) - vectors[b], axis=1)
+
+
+def neighbour_pairs(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    edges = graph_edges(knn_graph(vectors, k))
+    return edges.a, edges.b
 
 
 def same_partition(one: np.ndarray, two: np.ndarray) -> bool:
@@ -265,18 +264,6 @@ def test_the_same_entities_have_the_same_ids_in_another_run(tmp_path: Path) -> N
     half = grouped(tmp_path / "b", unlabelled(frame[:18]), image[:18], text[:18]).members
     assert half["entity_id"].tolist() == whole["entity_id"].tolist()[:18]
     assert half["entity_id"].str.fullmatch("e[0-9a-f]{16}").all()
-
-
-def test_approximate_neighbours_beyond_the_exact_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from linkage.cluster import tree
-
-    vectors = np.vstack([blobs(seed, groups=60)[0] for seed in range(8)])
-    exact = set(zip(*(nodes.tolist() for nodes in neighbour_pairs(vectors, 8)), strict=True))
-    monkeypatch.setattr(tree, "EXACT_UP_TO", 100)
-    runs = [neighbour_pairs(vectors, 8, seed=seed) for seed in (1, 1)]
-    assert all((one == two).all() for one, two in zip(*runs, strict=True))
-    found = set(zip(*(nodes.tolist() for nodes in runs[0]), strict=True))
-    assert len(found & exact) / len(exact) > 0.8
 
 
 def test_members_of_a_run(tmp_path: Path) -> None:

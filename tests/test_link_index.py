@@ -8,7 +8,8 @@ import pytest
 from linkdata import people, save, unit
 
 from linkage.errors import ArtefactError, DependencyError, InputError
-from linkage.link.index import ExactSearch, Index, build_index, choose_device
+from linkage.link.exact import ExactSearch, choose_device
+from linkage.link.index import Index, build_index
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_the_folder_holds_exemplars_in_the_order_of_their_ids(folder: Path) -> N
         assert cosines[:, 0] == pytest.approx(1, abs=2e-3)
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "image.npy", "text.npy", "exemplars.parquet", "manifest.json"])
+@pytest.mark.parametrize("name", ["pooled.npy", "image.npy", "text.npy", "exemplars.parquet", "manifest.json"])
 @pytest.mark.parametrize("kept", [None, 0, 40])
 def test_a_missing_or_cut_off_part_is_an_artefact_error(folder: Path, name: str, kept: int | None) -> None:
     part = folder / name
@@ -50,7 +51,7 @@ def test_a_missing_or_cut_off_part_is_an_artefact_error(folder: Path, name: str,
 def test_parts_of_two_indexes_are_refused(folder: Path, tmp_path: Path) -> None:
     frame, image, text = people(1, 4, 1)
     build_index(*save(tmp_path / "other", frame, image, text), tmp_path / "second")
-    (tmp_path / "second" / "index.faiss").replace(folder / "index.faiss")
+    (tmp_path / "second" / "pooled.npy").replace(folder / "pooled.npy")
     with pytest.raises(ArtefactError, match="do not belong together"):
         Index.open(folder)
 

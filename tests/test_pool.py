@@ -52,3 +52,10 @@ def test_a_process_is_replaced_after_so_many_items_and_has_one_thread(tmp_path: 
 def test_an_item_may_be_given_more_time(tmp_path: Path) -> None:
     with Workers(1, tmp_path, replace(LIMITS, seconds=1e-9)) as workers:
         assert dict(workers.run(go_wrong, [1, 2], lambda item: 60.0)) == {1: 1, 2: 4}
+
+
+def test_limits_go_by_the_names_of_their_settings_and_memory_needs_none(tmp_path: Path) -> None:
+    limits = Limits(seconds=1e-9, memory=None, recycle=9, named="other.item")
+    with Workers(1, tmp_path, limits) as workers:
+        ((_, lost),) = workers.run(go_wrong, [5])
+    assert lost == Lost("it took longer than other.item_seconds = 1e-09 allows")

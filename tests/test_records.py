@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from linkage import records as module
 from linkage.errors import InputError
 from linkage.records import Records, record_id
 
@@ -32,6 +36,28 @@ def test_taken_records_keep_their_crops(tmp_path: Path) -> None:
     records = Records.open(write(tmp_path, "record_id,image\n1,a\n2,b\n3,c\n")).take(np.array([2, 0]))
     assert records.frame["record_id"].tolist() == ["3", "1"]
     assert [records.crop(row) for row in range(2)] == [b"c", b"a"]
+
+
+def test_crops_of_a_large_file_come_a_few_row_groups_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    crops = [rng.bytes(20_000) for _ in range(300)]
+    crops[5] = None
+    path = tmp_path / "records.parquet"
+    rows = pa.table({"record_id": [str(row) for row in range(300)], "crop": pa.array(crops, pa.binary())})
+    pq.write_table(rows, path, row_group_size=10)
+    del rows
+    monkeypatch.setattr(module, "_BYTES_KEPT", 500_000)
+    records = Records.open(path)
+    before = pa.total_allocated_bytes()
+    order = rng.permutation(300)
+    for row in order:
+        assert records.crop(int(row)) == crops[row]
+        assert pa.total_allocated_bytes() - before < 1_000_000, "of 6 MB"
+    taken = records.take(order)
+    assert [crop for _, batch in taken.batches(7) for crop in batch] == [crops[row] for row in order]
+    lying = pickle.loads(pickle.dumps(taken.crops(290, 310)))
+    assert list(lying) == [crops[row] for row in order[290:]]
+    assert list(records.crops(4, 7)) == crops[4:7]
 
 
 @pytest.mark.parametrize(

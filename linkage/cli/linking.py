@@ -30,6 +30,15 @@ def index(
     embeddings: Embedded = None,
     ledger: LedgerFile = None,
     model: Model = None,
+    kind: Annotated[
+        str | None, typer.Option(help="auto, exact, float16, ivf, nested, binary, hnsw or sq8: how it is searched.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory that searching it may take, e.g. 8G; default: half of what is free.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(help="Least share of nearest exemplars to find, measured on a sample; e.g. 0.99.")
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
@@ -38,12 +47,45 @@ def index(
     """Build the index of exemplars that queries are linked to; entity_id, or the ledger, names their entities.
 
     Example: linkage index exemplars.parquet --model linkage-line --out index/
+
+    A million exemplars within 1 GB of memory: linkage index exemplars.parquet --out index/ --memory 1G
     """
+    from linkage.config import update
     from linkage.jobs import build_exemplar_index
 
     loaded = load(config, settings, model)
+    chosen = update(loaded.index, kind=kind, memory=memory, recall=recall)
+    loaded = loaded.model_copy(update={"index": chosen})
     free(out, overwrite)
-    print_summary(build_exemplar_index(records, out, loaded, embeddings, ledger) | {"out": str(out)}, as_json)
+    made = build_exemplar_index(records, out, loaded, embeddings, ledger) | {"out": str(out)}
+    print_summary(made if as_json else {name: value for name, value in made.items() if name != "spaces"}, as_json)
+
+
+@app.command("map")
+def map_model(
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Index folder; the map is kept in it.")],
+    records: RecordsFile,
+    model: Annotated[str, typer.Option(help="The newer model that queries are to be embedded with.")],
+    queries: Annotated[
+        Path | None, typer.Option(help="Labelled records to measure on; default: exemplars of one entity.")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=20, help="Exemplars embedded to fit it, queries to measure it.")] = 2_000,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep an index usable after retraining: fit a map of the newer model's queries into its space; say what it loses.
+
+    RECORDS are the index's exemplars. An earlier map of the same model is replaced. The other choice, which loses
+    nothing, is to embed all exemplars again: linkage index RECORDS --model NEW.
+
+    Example: linkage map index/ exemplars.parquet --model newer/ --queries labelled.parquet
+
+    Then: linkage link queries.csv --index index/ --model newer/ --out links.csv
+    """
+    from linkage.jobs import map_model as fit
+
+    print_summary(fit(index, records, load(config, settings, model), queries=queries, sample=sample), as_json)
 
 
 @app.command()
@@ -53,7 +95,9 @@ def link(
     out: Annotated[Path, typer.Option(help="Links table to write: .csv (with a Parquet twin) or .parquet.")],
     embeddings: Embedded = None,
     ledger: LedgerFile = None,
-    model: Annotated[str | None, typer.Option(help="Where the index's model is now, if it was moved.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The index's model, if it was moved; or a newer one, after `linkage map`.")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Match probability from which a candidate matches.")] = None,
     max_false_links: Annotated[
         float | None, typer.Option(help="Promise at most this share of false links, on labelled queries; e.g. 0.01.")

@@ -9,19 +9,23 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from linkage.cluster.tree import Edges
+from linkage.cluster.graph import Edges
 
 MIN_LABELLED = 30
 """Fewer labelled records than this do not fit the cut."""
 
+DEFAULT_POOLED_DISTANCE = 0.25
+"""Without labels the cut in 1 - cosine of pooled vectors: where the default scorer gives even odds to a pair of
+which only cosines are known. Not fitted on data."""
+
 RESOLUTIONS = (0.1, 0.05, 0.02, 0.2, 0.3)
-"""Resolutions tried where there are labels (see `tree.flat_clusters`); of equals the first."""
+"""Resolutions tried where there are labels (see `selection.flat_clusters`); of equals the first."""
 
 DEFAULT_RESOLUTION = 0.5
 """Without labels the resolution is this share of the cut."""
 
 DEFAULT_PROBABILITY = 0.5
-"""Without labels the cut is the distance at which the scorer gives this match probability."""
+"""Without labels the cut in fused distance is where the scorer gives this match probability."""
 
 
 class Cut(NamedTuple):

@@ -28,6 +28,7 @@ from linkage.encode.sight import Sight, look
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.ocr.lines import fit_line
+from linkage.ocr.reader import USUAL
 from linkage.text import fold
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ SHIPPED = Path(__file__).parents[1] / "models"
 _LARGEST = 10**6  # no model of this field has a vocabulary, a width or a picture beyond
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "open_clip_config.json", "model.safetensors", "vocab.txt"
 _AT_A_TIME = 64
+BATCH = 32
+"""Usual lines or photographs embedded at a time, unless the settings say otherwise."""
 
 
 class OpenClipTokenizer:
@@ -156,6 +159,12 @@ class BiEncoder:
         """Embed pictures: float32 unit rows (n, D), a row of zeros where there is no picture."""
         return self._encode(images, [image is not None for image in images], self._embed_images)
 
+    def encode_pixels(self, pixels: Sequence[np.ndarray | None], batch: int = BATCH) -> np.ndarray:
+        """What `encode_image` returns, of pictures that went through `pixels`; `batch` as in `look_at`."""
+        embed = partial(towers.image_features, self.model, columns=USUAL * batch)
+        at_a_time = len(pixels) if self.ink else batch  # lines are parted by their widths
+        return self._encode(pixels, [one is not None for one in pixels], embed, max(1, at_a_time))
+
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts: float32 unit rows (n, D), a row of zeros where a text is empty."""
         return self._encode(texts, [bool(text.strip()) for text in texts], self._embed_texts)
@@ -171,14 +180,23 @@ class BiEncoder:
         Returns:
             `encode_image(images)`, and what was seen of each picture, None where there is none.
         """
-        vectors = np.zeros((len(images), self.dim), dtype=np.float32)
-        sights: list[Sight | None] = [None] * len(images)
-        there = [(row, self.pixels(image)) for row, image in enumerate(images) if image is not None]
-        if there:
-            rows, pixels = zip(*there, strict=True)
+        return self.look_at([None if image is None else self.pixels(image) for image in images])
+
+    def look_at(self, pixels: Sequence[np.ndarray | None], batch: int = BATCH) -> tuple[np.ndarray, list[Sight | None]]:
+        """What `look` returns, of pictures that went through `pixels`.
+
+        Args:
+            pixels: uint8 (1, 48, W) each, None where there is no picture.
+            batch: lines of 320 columns of pixels, or as many of others as have no more columns, at a time.
+        """
+        vectors = np.zeros((len(pixels), self.dim), dtype=np.float32)
+        sights: list[Sight | None] = [None] * len(pixels)
+        rows = [row for row, one in enumerate(pixels) if one is not None]
+        if rows:
+            there = [one for one in pixels if one is not None]
             with torch.inference_mode():
-                embedded, seen = look(self.model, pixels, self.letters)
-            vectors[list(rows)] = embedded.cpu().numpy()
+                embedded, seen = look(self.model, there, self.letters, USUAL * batch)
+            vectors[rows] = embedded.cpu().numpy()
             for row, sight in zip(rows, seen, strict=True):
                 sights[row] = sight
         return vectors, sights
@@ -202,13 +220,17 @@ class BiEncoder:
         return towers.text_features(self.model, torch.as_tensor(self.tokenize(texts)).to(self.device))
 
     def _encode(
-        self, items: Sequence[Any], present: list[bool], embed: Callable[[list[Any]], torch.Tensor]
+        self,
+        items: Sequence[Any],
+        present: list[bool],
+        embed: Callable[[list[Any]], torch.Tensor],
+        at_a_time: int = _AT_A_TIME,
     ) -> np.ndarray:
         vectors = np.zeros((len(items), self.dim), dtype=np.float32)
         rows = np.flatnonzero(present)
         with torch.inference_mode():
-            for start in range(0, len(rows), _AT_A_TIME):
-                some = rows[start : start + _AT_A_TIME]
+            for start in range(0, len(rows), at_a_time):
+                some = rows[start : start + at_a_time]
                 vectors[some] = embed([items[row] for row in some]).cpu().numpy()
         return vectors
 

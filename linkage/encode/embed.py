@@ -6,29 +6,36 @@ import hashlib
 import json
 import logging
 import os
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from linkage.config import EncodeConfig
-from linkage.encode.biencoder import BiEncoder
-from linkage.encode.crops import read_crops
+from linkage.encode.biencoder import BiEncoder, model_folder
 from linkage.encode.lattice import READINGS, check_readings
 from linkage.encode.pooling import pool
-from linkage.encode.sight import Sight
+from linkage.encode.shards import READING_SCHEMA, Shard, embed_shard, is_whole, read_part, shards
 from linkage.errors import ArtefactError, InputError
+from linkage.machine import cores, free_memory
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import read_array, read_table, replacing_folder, write_table
-from linkage.text import clean, folding
+from linkage.text import folding
+from linkage.workers.pool import Limits, Lost, Workers
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2
 _ROWS_AT_A_TIME = 8192  # pooled at a time: what is needed on the way there takes some 60 MB
+_BYTES_PER_PROCESS = 1_200_000_000  # measured: a process that embeds, with the shipped model
+_SHARDS_PER_PROCESS = 256  # then it is replaced: what libraries leak does not add up
 _KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "reading", "folding", "n_without_image", "n_without_text")
 
 
@@ -39,8 +46,8 @@ class Embeddings:
         folder: where it lies.
         image, text: float16 (n, D), memory-mapped: unit rows in the order of the records, zero where missing.
         record_ids: of the rows, (n,) objects.
-        readings: one row each: reading (the model's own, "" where it made none), reading_confidence (0..1 or NaN)
-            and lattice (bytes of `Lattice.pack`, or None).
+        readings: one row each: record_id, reading (the model's own, "" where it made none), reading_confidence (0..1
+            or NaN) and lattice (bytes of `Lattice.pack`, or None); read when asked for.
         manifest: format, model, model_sha256, dim, n, image_weight, reading, folding, records_sha256,
             n_without_image, n_without_text.
     """
@@ -52,7 +59,7 @@ class Embeddings:
         self.image = image
         self.text = text
         self.record_ids = readings["record_id"].to_numpy(dtype=object)
-        self.readings = readings
+        self._given = readings  # their ids alone: the lattices of many records fill the memory
         self.manifest = manifest
 
     def __len__(self) -> int:
@@ -73,16 +80,20 @@ class Embeddings:
             missing = [key for key in _KEYS if key not in manifest]
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
-            readings = read_table(folder / "records.parquet")
-            check_readings(readings)
+            ids = _checked_ids(folder / "records.parquet")
         except FileNotFoundError:
             raise ArtefactError(f"{folder}: no embeddings here; {remedy}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
         image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
-        if image.shape != (n, dim) or text.shape != (n, dim) or len(readings) != n:
+        if image.shape != (n, dim) or text.shape != (n, dim) or len(ids) != n:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
-        return cls(folder, image, text, readings, manifest)
+        return cls(folder, image, text, ids, manifest)
+
+    @cached_property
+    def readings(self) -> pd.DataFrame:
+        """One row each, see above."""
+        return self._given if len(self._given.columns) > 1 else read_table(self.folder / "records.parquet")
 
     def pooled(self, weight: float | None = None, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Pooled vectors of some rows, float32 (m, D), see `pooling.pool`; weight None: the one in the manifest."""
@@ -98,19 +109,35 @@ class Embeddings:
 def embed_records(records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig) -> Embeddings:
     """Embed crops and texts of records; the folder appears whole or not at all, and replaces an earlier one.
 
-    A crop that cannot be read counts as missing and stands in `failures.csv` of the folder.
+    A crop that cannot be read counts as missing and stands in `failures.csv` of the folder. Finished shards lie in
+    `<out>.partial` until all are: a call that was cut off goes on with them. The vectors do not depend on the number
+    of processes.
 
     Args:
-        records: read a batch at a time.
-        encoder: the model.
+        records: their crops are read from their file, a shard at a time.
+        encoder: the model. Several processes need one that can be loaded by its name, unchanged; any other embeds in
+            this process alone, and so does a GPU.
         out: folder to write.
-        config: batch size and image weight.
+        config: batch size, processes and image weight.
+
+    Raises:
+        InputError: a process died twice of the same records.
+        StorageError: the disk is full; the parts that were written are kept.
     """
+    place = Path(os.path.abspath(out))  # noqa: PTH100 - links stay links
+    partial = place.with_name(place.name + ".partial")
+    made = list(shards(records, encoder, config, partial))
+    with progress("embed", len(records)) as advance:
+        missing = [shard for shard in made if not is_whole(shard.part)]
+        advance(len(records) - sum(map(len, missing)))
+        count = _processes(encoder, config, len(missing))
+        if count == 1:
+            for shard in missing:
+                embed_shard(shard, encoder)
+                advance(len(shard))
+        else:
+            _embed_in(count, missing, partial / ".scratch", advance)
     with replacing_folder(out) as temporary:
-        failures, readings = _write_vectors(records, encoder, temporary, config)
-        write_table(readings, temporary / "records.parquet")
-        write_table(failures, temporary / "failures.csv")
-        image, text = (read_array(temporary / f"{name}.npy") for name in ("image", "text"))
         manifest = {
             "format": FORMAT,
             "model": encoder.name,
@@ -121,77 +148,93 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
             "reading": config.reading,
             "folding": folding()._asdict(),
             "records_sha256": _digest(records),
-            "n_without_image": int((~image.any(axis=1)).sum()),
-            "n_without_text": int((~text.any(axis=1)).sum()),
         }
+        manifest |= _join(made, records, encoder.dim, temporary)
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(partial, ignore_errors=True)
     return Embeddings.open(out)
 
 
-def _write_vectors(
-    records: Records, encoder: BiEncoder, folder: Path, config: EncodeConfig
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fill `image.npy` and `text.npy` batch by batch; returns the crops that could not be read, and the readings."""
-    image, text = (_new_array(folder / f"{name}.npy", (len(records), encoder.dim)) for name in ("image", "text"))
-    texts = records.frame["text"].tolist()
-    failed = [(record, reason) for record, reason in records.failures]
-    readings: list[tuple[str, float, bytes | None]] = []
-    with progress("embed", len(records)) as advance:
-        for start, crops in records.batches(config.batch_size):
-            rows = slice(start, start + len(crops))
-            pictures = _pictures(records.frame.iloc[rows], crops, failed)
-            if encoder.ink:
-                image[rows], sights = encoder.look(pictures)
-                read = [_reading(sight) if config.reading else _NOTHING_READ for sight in sights]
-            else:
-                image[rows], read = encoder.encode_image(pictures), [_NOTHING_READ] * len(pictures)
-            given, own = encoder.encode_text(texts[rows]), encoder.encode_text([reading for reading, _, _ in read])
-            text[rows] = pool(given, own, 0.5)  # the mean of two readings, where there are two
-            readings += read
-            advance(len(crops))
-    image.flush()
-    text.flush()
-    table = pd.DataFrame(readings, columns=list(READINGS[1:]))
-    table.insert(0, "record_id", records.frame["record_id"].to_numpy())
-    return _failures(records.frame, failed), table
+def _processes(encoder: BiEncoder, config: EncodeConfig, shards: int) -> int:
+    """How many processes shall embed so many shards; one is this process itself."""
+    named = model_folder(encoder.name) is not None or ":" in encoder.name  # else its weights are random
+    if encoder.device.type != "cpu" or not named:
+        return 1
+    most = config.workers or min(cores(), free_memory() // _BYTES_PER_PROCESS)
+    return max(1, min(most, shards))
 
 
-def _new_array(path: Path, shape: tuple[int, int]) -> np.memmap:
-    """A float16 array on disk that has its room: without, a write to it on a full disk kills the process."""
-    from numpy.lib.format import open_memmap
+def _embed_in(count: int, missing: Sequence[Shard], scratch: Path, advance: Callable[[int], None]) -> None:
+    """Embed shards in processes of one thread each."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    limits = Limits(float("inf"), None, _SHARDS_PER_PROCESS)
+    with Workers(count, scratch, limits, preload=("linkage.encode.shards",)) as workers:
+        for shard, result in workers.run(embed_shard, missing):
+            if isinstance(result, Lost):
+                raise InputError(
+                    f"{shard.crops.path}: embedding records {shard.start + 1} to {shard.rows.stop} failed twice: "
+                    f"{result.reason}; with --set encode.workers=1 --set encode.batch_size=8 it takes the least "
+                    "memory; what is finished is kept"
+                )
+            advance(len(shard))
 
-    array: np.memmap = open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
+
+def _join(made: Sequence[Shard], records: Records, dim: int, folder: Path) -> dict[str, Any]:
+    """Put parts end to end, one at a time; returns what the manifest says of missing modalities.
+
+    Raises:
+        ArtefactError: a part is damaged.
+    """
+    failed = list(records.failures)
+    without = {"n_without_image": 0, "n_without_text": 0}
+    with (
+        (folder / "image.npy").open("wb") as image,
+        (folder / "text.npy").open("wb") as text,
+        pq.ParquetWriter(folder / "records.parquet", READING_SCHEMA) as readings,
+    ):
+        for file in (image, text):
+            header = {"descr": "<f2", "fortran_order": False, "shape": (len(records), dim)}
+            np.lib.format.write_array_header_1_0(file, header)
+        for shard in made:
+            part = read_part(shard.part)
+            if part is None:
+                raise ArtefactError(f"{shard.part}: damaged; remove it and embed again")
+            for name, file, vectors in (("image", image, part.image), ("text", text, part.text)):
+                file.write(vectors.tobytes())
+                without[f"n_without_{name}"] += int((~vectors.any(axis=1)).sum())
+            readings.write_table(part.readings)
+            failed += part.failures
+    write_table(_failures(records.frame, failed), folder / "failures.csv")
+    return without
 
 
-_NOTHING_READ = ("", float("nan"), None)
+def _checked_ids(path: Path) -> pd.DataFrame:
+    """Check a table of readings, some rows at a time; returns its column of ids alone.
 
-
-def _reading(sight: Sight | None) -> tuple[str, float, bytes | None]:
-    """The model's reading of a crop, how sure it is (geometric mean over the characters), and the lattice."""
-    if sight is None:
-        return _NOTHING_READ
-    text, chances = sight.lattice.read()
-    sure = float(np.exp(np.mean(np.log(np.maximum(chances, 1e-6))))) if chances else float("nan")
-    return clean(text), sure, sight.lattice.pack()
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is damaged.
+    """
+    ids: list[str] = []
+    try:
+        with pq.ParquetFile(path) as file:
+            if missing := [name for name in READINGS if name not in file.schema_arrow.names]:
+                raise ValueError(f"without {', '.join(missing)}")
+            for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=list(READINGS)):
+                batch.validate(full=True)
+                check_readings(batch.to_pandas())
+                ids += batch["record_id"].to_pylist()
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from None
+    return pd.DataFrame({"record_id": np.array(ids, dtype=object)})
 
 
 def _digest(records: Records) -> str:
     """Equal where ids and texts are, row by row."""
-    rows = zip(records.frame["record_id"], records.frame["text"], strict=True)
-    return hashlib.sha256("\0".join(f"{record}\0{text}" for record, text in rows).encode()).hexdigest()
-
-
-def _pictures(
-    frame: pd.DataFrame, crops: list[bytes | None], failed: list[tuple[str, str]]
-) -> list[Image.Image | None]:
-    directions = frame["direction"].tolist() if "direction" in frame else [""] * len(frame)
-    unread: list[tuple[int, str]] = []
-    pictures = read_crops(crops, directions, unread)
-    failed += [(frame["record_id"].iloc[number], reason) for number, reason in unread]
-    return pictures
+    total = hashlib.sha256()
+    for number, row in enumerate(zip(records.frame["record_id"], records.frame["text"], strict=True)):
+        total.update(("\0" * (number > 0) + "\0".join(row)).encode())
+    return total.hexdigest()
 
 
 def _failures(frame: pd.DataFrame, failed: list[tuple[str, str]]) -> pd.DataFrame:

@@ -94,8 +94,11 @@ class LineTower(nn.Module):
 
     def see(self, x: torch.Tensor) -> tuple[Seen, Lattices]:
         """Read crops (B, 3, 48, W); the columns without ink are left out."""
-        features, real = self.reader(x)
-        with torch.autocast(x.device.type, enabled=False):
+        return self.judge(*self.reader(x))
+
+    def judge(self, features: torch.Tensor, real: torch.Tensor) -> tuple[Seen, Lattices]:
+        """What the reader's columns (B, T, 120) say; `real` is bool (B, T), no padding."""
+        with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             classify = self.reader.classify
             logits = F.linear(features, classify.weight.float(), classify.bias.float())

@@ -13,6 +13,8 @@ from linkage.encode.line import Lattices, Seen
 from linkage.encode.towers import restore_order
 from linkage.ocr.reader import batches_of_lines
 
+_JUDGED = 512  # columns of features at a time: each has 18,710 chances, several times over
+
 
 class Sight(NamedTuple):
     """One crop as the recogniser saw it.
@@ -26,13 +28,16 @@ class Sight(NamedTuple):
     lattice: Lattice
 
 
-def look(model: Any, pixels: Sequence[np.ndarray], letters: np.ndarray) -> tuple[torch.Tensor, list[Sight]]:
+def look(
+    model: Any, pixels: Sequence[np.ndarray], letters: np.ndarray, columns: int
+) -> tuple[torch.Tensor, list[Sight]]:
     """Embed lines and keep what was seen of them, in one pass.
 
     Args:
         model: an open_clip model whose image tower is a `LineTower`.
         pixels: uint8 (1, 48, W) each.
         letters: uint32 (classes,), code point of each class of the recogniser.
+        columns: of pixels in a batch, see `batches_of_lines`.
 
     Returns:
         float32 unit rows (B, D), and what was seen of each line.
@@ -41,10 +46,15 @@ def look(model: Any, pixels: Sequence[np.ndarray], letters: np.ndarray) -> tuple
     vectors: list[torch.Tensor] = []
     sights: list[Sight] = []
     order: list[int] = []
-    for rows, batch in batches_of_lines(pixels):
-        seen, lattices = trunk.see(batch.to(model.logit_scale.device))
-        vectors.append(model.visual.head(trunk.gist(seen)).float())
-        sights += _apart(seen, lattices, letters)
+    for rows, batch in batches_of_lines(pixels, columns):
+        features, real = trunk.reader(batch.to(model.logit_scale.device))
+        judged = _JUDGED if features.device.type == "cpu" else 16 * _JUDGED
+        step = max(1, judged // real.shape[1])
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            seen, lattices = trunk.judge(features[some], real[some])
+            vectors.append(model.visual.head(trunk.gist(seen)).float())
+            sights += _apart(seen, lattices, letters)
         order += rows
     return restore_order(vectors, order), [sights[place] for place in np.argsort(order)]
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from linkage.encode.line import LineTower, Seen
-from linkage.ocr.reader import COLUMN, batches_of_lines
+from linkage.ocr.reader import COLUMN, USUAL, batches_of_lines
 
 ARCHITECTURE = "linkage_line"  # also the name of its image tower at timm
 PHOTO_ARCHITECTURE = "linkage_photo"  # no weights are shipped: small enough to be trained from nothing in minutes
@@ -62,13 +62,14 @@ def pretrained(model: Any) -> nn.Module | None:
     return trunk.reader if isinstance(trunk, LineTower) else trunk
 
 
-def image_features(model: Any, pixels: Sequence[np.ndarray]) -> torch.Tensor:
+def image_features(model: Any, pixels: Sequence[np.ndarray], columns: int = USUAL * 32) -> torch.Tensor:
     """Embed pictures.
 
     Args:
         model: any open_clip model.
         pixels: uint8 (C, H, W) each, C = 1 or 3; widths may differ where the image tower reads lines. Or what it has
             seen of lines already, float16 (K, 242) each (see `sight.Sight`).
+        columns: of pixels in a batch of lines, see `batches_of_lines`.
 
     Returns:
         float32 unit rows (B, D), on the model's device.
@@ -80,7 +81,7 @@ def image_features(model: Any, pixels: Sequence[np.ndarray]) -> torch.Tensor:
         stacked = torch.from_numpy(np.stack(pixels)).to(device)
         return F.normalize(model.encode_image(scaled(model, stacked)).float(), dim=-1)
     parts, order = [], []
-    for rows, batch in batches_of_lines(pixels):
+    for rows, batch in batches_of_lines(pixels, columns):
         parts.append(model.encode_image(batch.to(device)).float())
         order += rows
     return restore_order(parts, order)

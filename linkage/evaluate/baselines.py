@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from linkage.cluster.fit import MIN_LABELLED, best_cut
-from linkage.cluster.tree import Edges
+from linkage.cluster.graph import Edges
 from linkage.progress import progress
 from linkage.text import fold
 

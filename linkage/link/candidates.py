@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from linkage.config import LinkConfig
+from linkage.link.exact import TIE, Modality
 from linkage.link.fields import Apart, blocks
-from linkage.link.index import TIE, Index, Modality
+from linkage.link.index import Index
 from linkage.link.likeness import Likeness, Side, Vectors
 from linkage.link.scorer import Scorer
 from linkage.link.wording import Wording

@@ -1,9 +1,10 @@
-"""The exemplar index: a folder with a FAISS index of pooled vectors, both modalities' vectors, and names."""
+"""The exemplar index: a folder with pooled, image and text vectors, what searches them, and names."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from linkage.config import Device
+from linkage.config import IndexConfig
 from linkage.encode.lattice import check_readings
-from linkage.errors import ArtefactError, DependencyError, InputError
+from linkage.errors import ArtefactError, InputError
+from linkage.link.choice import EXACT_UP_TO, HELD_OUT, choose, digest
+from linkage.link.exact import ExactSearch, Modality
+from linkage.link.search import KINDS, Effort, RerankedSearch, Search
 from linkage.link.wording import Wording
 from linkage.records import LABELS, Records
 from linkage.tables import read_array, read_table, replacing_folder
@@ -23,119 +27,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Modality = Literal["pooled", "image", "text"]
-FORMAT = 2
+FORMAT = 3
+SPACES: tuple[Modality, ...] = ("pooled", "image", "text")
 _NEEDED = {"entity_id", "text"}  # beside the columns of readings
-_TIED_AT_A_TIME = 32  # queries: their cosines with 100,000 exemplars take 13 MB
-TIE = 1e-6  # cosines closer than this are one: float32 sums differ in the last bits with the order of rows
-
-
-def choose_device(device: Device) -> Literal["cpu", "cuda"]:
-    """Decide where FAISS searches: on a GPU when it sees one and a probe search there works, else on the CPU.
-
-    Raises:
-        DependencyError: `cuda` was asked for and cannot be used.
-    """
-    if device == "cpu":
-        return "cpu"
-    reason = gpu_problem()
-    if reason is None:
-        log.info("search: GPU")
-        return "cuda"
-    if device == "cuda":
-        raise DependencyError(f"search on cuda: {reason}; use device auto or cpu")
-    log.info("search: CPU (%s)", reason)
-    return "cpu"
-
-
-def gpu_problem() -> str | None:
-    """Why the GPU cannot be used, or None; a wheel may see a GPU and yet hold no code for it."""
-    import faiss
-
-    if not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() < 1:
-        return "FAISS sees no GPU"
-    try:
-        probe = np.eye(4, dtype=np.float32)
-        _, rows = _to_gpu(_flat(probe)).search(probe, 1)
-    except RuntimeError as error:
-        return f"a probe search failed: {' '.join(str(error).split())[:120]}"
-    return None if (rows[:, 0] == np.arange(4)).all() else "a probe search gave wrong neighbours"
-
-
-def _flat(vectors: np.ndarray) -> Any:
-    import faiss
-
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-    return index
-
-
-def _stored(index: Any) -> np.ndarray:
-    """The vectors of a flat FAISS index, float32 (n, D), as they lie in it; the index must outlive them."""
-    import faiss
-
-    if not index.ntotal:
-        return np.empty((0, index.d), dtype=np.float32)
-    return np.asarray(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(index.ntotal, index.d))
-
-
-def _to_gpu(index: Any) -> Any:
-    import faiss
-
-    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
-
-
-class ExactSearch:
-    """Exact nearest rows by inner product over unit vectors (n, D); rows of zeros are never found.
-
-    Equal cosines (within 1e-6) are ordered by row number, so the answer does not depend on FAISS's own order.
-    """
-
-    def __init__(self, vectors: np.ndarray, device: Literal["cpu", "cuda"] = "cpu", flat: Any = None) -> None:
-        self._rows = np.flatnonzero(vectors.any(axis=1))
-        whole = len(self._rows) == len(vectors)
-        self._flat = flat if flat is not None and whole else _flat(vectors if whole else vectors[self._rows])
-        self._index = self._flat
-        if device == "cuda":
-            self._index = _to_gpu(self._index)
-
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k best rows of each query.
-
-        Args:
-            queries: unit rows (q, D); a row of zeros finds nothing.
-            k: how many.
-
-        Returns:
-            cosines float32 (q, k) and row numbers int64 (q, k), best first; -1 where there are fewer than k.
-        """
-        cosines = np.full((len(queries), k), -1.0, dtype=np.float32)
-        found = np.full((len(queries), k), -1, dtype=np.int64)
-        asked = np.flatnonzero(queries.any(axis=1))
-        n = len(self._rows)
-        if not len(asked) or not n:
-            return cosines, found
-        vectors = np.ascontiguousarray(queries[asked], dtype=np.float32)
-        near, rows = self._index.search(vectors, min(k + 1, n))
-        if n > k:  # a tie across the border: decide it by row number, over all rows
-            tied = np.flatnonzero(near[:, k - 1] - near[:, k] <= TIE)
-            for some in np.split(tied, range(_TIED_AT_A_TIME, len(tied), _TIED_AT_A_TIME)):
-                near[some], rows[some] = self._ordered(vectors[some], near[some, -1], k + 1)
-        near, rows = near[:, :k], rows[:, :k]
-        order = np.lexsort((rows, -np.round(near / TIE)), axis=1)
-        width = near.shape[1]
-        cosines[asked, :width] = np.take_along_axis(near, order, axis=1)
-        found[asked, :width] = self._rows[np.take_along_axis(rows, order, axis=1)]
-        return cosines, found
-
-    def _ordered(self, queries: np.ndarray, least: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k best of all rows, equal ones by row number; `least`: about the k-th best cosine of each query."""
-        near, rows = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        for row, cosines in enumerate(queries @ _stored(self._flat).T):
-            likely = np.flatnonzero(cosines >= least[row] - 8 * TIE)
-            rows[row] = likely[np.argsort(-np.round(cosines[likely] / TIE), kind="stable")[:k]]
-            near[row] = cosines[rows[row]]
-        return near, rows
+_REMEDY = "make it again with `linkage index`"
+_ROWS_AT_A_TIME = 8192  # copied at a time
 
 
 class Index:
@@ -144,33 +40,27 @@ class Index:
     Attributes:
         exemplars: one row each: record_id, entity_id (the record_id where none was given), text, the model's own
             reading and its lattice, provenance, the user's own columns.
-        image, text: float16 (n, D), unit rows, zero where the exemplar has none.
-        pooled: float32 (n, D).
-        manifest: model, model_sha256, dim, image_weight, n, entities, metric.
+        pooled, image, text: float16 (n, D), memory-mapped: unit rows, zero where the exemplar has none.
+        manifest: model, model_sha256, dim, image_weight, n, entities, metric; kind, why, memory_bytes, recall@1,
+            recall@10, spaces (see `choice.Choice`).
+        folder: where it lies; None: it is part of another one, and searched exactly.
     """
 
     def __init__(
         self,
         exemplars: pd.DataFrame,
-        image: np.ndarray,
-        text: np.ndarray,
-        flat: Any,
+        vectors: dict[Modality, np.ndarray],
         manifest: dict[str, Any],
+        folder: Path | None = None,
     ) -> None:
         self.exemplars = exemplars
-        self.image = image
-        self.text = text
+        self.pooled, self.image, self.text = (vectors[by] for by in SPACES)
         self.manifest = manifest
-        self._flat = flat
-        self._searches: dict[tuple[Modality, str], ExactSearch] = {}
+        self.folder = folder
+        self._searches: dict[tuple[Modality, str], Search] = {}
 
     def __len__(self) -> int:
         return len(self.exemplars)
-
-    @cached_property
-    def pooled(self) -> np.ndarray:
-        """Pooled vectors float32 (n, D), as they stand in the FAISS index."""
-        return _stored(self._flat)
 
     @cached_property
     def wording(self) -> Wording:
@@ -178,10 +68,11 @@ class Index:
         return Wording.of(self.exemplars, self.exemplars)
 
     def take(self, rows: np.ndarray) -> Index:
-        """The index of some of the exemplars, in that order."""
-        flat = _flat(self.pooled[rows])
+        """The index of some of the exemplars, in that order; it is searched exactly."""
         exemplars = self.exemplars.iloc[rows].reset_index(drop=True)
-        return Index(exemplars, self.image[rows], self.text[rows], flat, self.manifest | {"n": len(rows)})
+        kind = "exact" if len(rows) <= EXACT_UP_TO else "float16"
+        manifest = self.manifest | {"n": len(rows), "kind": kind, "spaces": {}}
+        return Index(exemplars, {by: getattr(self, by)[rows] for by in SPACES}, manifest)
 
     @property
     def image_weight(self) -> float:
@@ -194,11 +85,24 @@ class Index:
         """The k nearest exemplars of each vector (q, D) in one of three spaces; see `ExactSearch.search`."""
         key = (by, device)
         if key not in self._searches:
-            if by == "pooled":
-                self._searches[key] = ExactSearch(self.pooled, device, self._flat)
-            else:
-                self._searches[key] = ExactSearch(np.asarray(getattr(self, by), dtype=np.float32), device)
+            self._searches[key] = self._search(by, device)
         return self._searches[key].search(vectors, k)
+
+    def _search(self, by: Modality, device: Literal["cpu", "cuda"]) -> Search:
+        import faiss
+
+        kind, vectors = self.manifest["kind"], getattr(self, by)
+        space = self.manifest["spaces"].get(by)
+        if space is None or self.folder is None:
+            return ExactSearch(vectors, device if kind == "exact" else "cpu", resident=kind != "float16")
+        if device == "cuda":
+            log.info("search: an index of kind %s is searched on the CPU; `linkage index --kind exact` on a GPU", kind)
+        path = self.folder / f"{by}.faiss"
+        try:
+            structure = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise ArtefactError(f"{path}: damaged ({_line(error)}); {_REMEDY}") from None
+        return RerankedSearch(structure, vectors, Effort(space["candidates"], space["breadth"]))
 
     @classmethod
     def open(cls, folder: Path) -> Index:
@@ -207,49 +111,70 @@ class Index:
         Raises:
             ArtefactError: missing, incomplete or damaged; the message says what to run.
         """
-        remedy = "make it again with `linkage index`"
         if not (folder / "manifest.json").is_file():
             raise ArtefactError(f"{folder}: no index here; make one with `linkage index`")
-        import faiss
-
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             n, dim = int(manifest["n"]), int(manifest["dim"])
             float(manifest["image_weight"])
             str(manifest["model"]), str(manifest["model_sha256"]), manifest["folding"]
-            flat = faiss.read_index(str(folder / "index.faiss"))
-            exemplars = read_table(folder / "exemplars.parquet")
             if manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, not {FORMAT}")
+            _check_spaces(folder, manifest)
+            exemplars = read_table(folder / "exemplars.parquet")
             check_readings(exemplars)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, OverflowError, InputError) as error:
-            raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
-        image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
-        shapes = [(flat.ntotal, flat.d), image.shape, text.shape, (len(exemplars), dim)]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, InputError) as error:
+            raise ArtefactError(f"{folder}: damaged ({_line(error)}); {_REMEDY}") from None
+        vectors = {by: read_array(folder / f"{by}.npy") for by in SPACES}
+        shapes = [*(part.shape for part in vectors.values()), (len(exemplars), dim)]
         if any(shape != (n, dim) for shape in shapes) or not set(exemplars) >= _NEEDED:
-            raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
-        return cls(exemplars, image, text, flat, manifest)
+            raise ArtefactError(f"{folder}: its files do not belong together; {_REMEDY}")
+        if any(part.dtype != np.float16 for part in vectors.values()):
+            raise ArtefactError(f"{folder}: its vectors are not float16; {_REMEDY}")
+        return cls(exemplars, vectors, manifest, folder)
 
 
-def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
+def _check_spaces(folder: Path, manifest: dict[str, Any]) -> None:
+    """FAISS trusts what it reads, so it is given only what it wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, OSError: something is wrong.
+    """
+    kind, spaces = manifest["kind"], manifest["spaces"]
+    if kind not in ("exact", "float16", *KINDS) or not set(spaces) <= (set(SPACES) if kind in KINDS else set()):
+        raise ValueError(f"kind {kind!r} with files for {', '.join(spaces) or 'nothing'}")
+    for by, space in spaces.items():
+        if not 0 < int(space["candidates"]) < 2**31 or not 0 <= int(space["breadth"]) < 2**31:
+            raise ValueError(f"{by}: candidates {space['candidates']}, breadth {space['breadth']}")
+        if digest(folder / f"{by}.faiss") != space["sha256"]:
+            raise ValueError(f"{by}.faiss is not what was written")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+def build_index(
+    records: Records, embeddings: Embeddings, out: Path, config: IndexConfig | None = None, seed: int = 0
+) -> Index:
     """Write the index folder of these exemplars; it appears whole or not at all, and replaces an earlier one.
 
     Args:
         records: the exemplars; `entity_id` names their entity, an empty one makes the record its own entity.
         embeddings: holds every one of the records (it may hold more).
         out: folder to write.
+        config: how they are searched; None: as by default.
+        seed: of what is fitted to a sample of them.
 
     Raises:
         InputError: there are no records.
         ArtefactError: the embeddings lack a record.
+        ConfigError: no way of searching them fits the memory.
     """
-    import faiss
-
     if not len(records):
         raise InputError(f"{records.path}: no exemplars to index")
     frame = records.frame.sort_values("record_id", kind="stable")
     rows = rows_of(frame["record_id"], embeddings)
-    pooled = embeddings.pooled(rows=rows)
     exemplars = frame[["record_id", "entity_id", "text"]].copy()
     exemplars["entity_id"] = exemplars["entity_id"].where(exemplars["entity_id"] != "", exemplars["record_id"])
     for name in ("reading", "reading_confidence", "lattice"):
@@ -260,21 +185,41 @@ def build_index(records: Records, embeddings: Embeddings, out: Path) -> Index:
         "format": FORMAT,
         "model": embeddings.manifest["model"],
         "model_sha256": embeddings.manifest["model_sha256"],
-        "dim": int(pooled.shape[1]),
+        "dim": int(embeddings.image.shape[1]),
         "image_weight": float(embeddings.manifest["image_weight"]),
         "folding": embeddings.manifest["folding"],
         "metric": "cosine (inner product of unit vectors)",
         "n": len(exemplars),
         "entities": int(exemplars["entity_id"].nunique()),
-        "without_vector": int((~pooled.any(axis=1)).sum()),
     }
     with replacing_folder(out) as temporary:
-        faiss.write_index(_flat(pooled), str(temporary / "index.faiss"))
-        np.save(temporary / "image.npy", np.asarray(embeddings.image[rows], dtype=np.float16))
-        np.save(temporary / "text.npy", np.asarray(embeddings.text[rows], dtype=np.float16))
+        vectors = _write_vectors(embeddings, rows, temporary)
+        choice = choose(vectors, temporary, config or IndexConfig(), seed)
+        log.info("index: %s (%s), %.0f MB of memory", choice.kind, choice.why, choice.memory_bytes / 1e6)
+        manifest["without_vector"] = len(rows) - choice.filled["pooled"]
+        manifest |= {"kind": choice.kind, "why": choice.why, "memory_bytes": choice.memory_bytes}
+        manifest |= {f"recall@{at}": choice.recall(at) for at in (1, 10)} | {"recall_of": HELD_OUT}
+        manifest["spaces"] = choice.spaces
         exemplars.reset_index(drop=True).to_parquet(temporary / "exemplars.parquet", index=False)
         (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return Index.open(out)
+
+
+def _write_vectors(embeddings: Embeddings, rows: np.ndarray, folder: Path) -> dict[Modality, np.ndarray]:
+    """Write the vectors of these rows as float16, a block at a time; returns them memory-mapped."""
+    shape = (len(rows), embeddings.image.shape[1])
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+    take: dict[Modality, Callable[[np.ndarray], np.ndarray]] = {
+        "pooled": lambda some: embeddings.pooled(rows=some),
+        "image": lambda some: embeddings.image[some],
+        "text": lambda some: embeddings.text[some],
+    }
+    for by, vectors in take.items():
+        with (folder / f"{by}.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for start in range(0, len(rows), _ROWS_AT_A_TIME):
+                file.write(vectors(rows[start : start + _ROWS_AT_A_TIME]).astype("<f2").tobytes())
+    return {by: read_array(folder / f"{by}.npy") for by in SPACES}
 
 
 def rows_of(record_ids: pd.Series, embeddings: Embeddings) -> np.ndarray:

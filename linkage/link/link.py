@@ -6,7 +6,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +41,7 @@ class LinkResult:
         threshold: match probability from which (>=) the best candidate is a match, and what it promises.
         sets: which candidates make up the set of a query, where a coverage was asked for.
         scorer: the scorer that gave the probabilities.
+        mapped: what the map was that queries of a newer model went through, see `maps.mapped`; None: there was none.
     """
 
     links: pd.DataFrame
@@ -48,6 +49,7 @@ class LinkResult:
     threshold: Threshold
     sets: CandidateSets | None
     scorer: Scorer
+    mapped: dict[str, Any] | None = None
 
     def save(self, path: Path, *, index: Path, queries: Path) -> None:
         """Write what belongs beside the links table, `<name>.manifest.json` and `nearest_of(path)`, and then itself."""
@@ -59,6 +61,7 @@ class LinkResult:
             "threshold": asdict(self.threshold) | {"sentence": self.threshold.sentence},
             "sets": asdict(self.sets) | {"sentence": self.sets.sentence} if self.sets else None,
             "scorer": self.scorer.as_dict(),
+            "map": self.mapped,
         }
         with replacing(manifest_of(path)) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -96,7 +99,7 @@ def link(
     if index.manifest["model_sha256"] != embeddings.manifest["model_sha256"]:
         raise ArtefactError(
             f"index: made with model {index.manifest['model']!r}, the queries are embedded with "
-            f"{embeddings.manifest['model']!r} or another version of it; run `linkage index` again"
+            f"{embeddings.manifest['model']!r} or another version of it; run `linkage index` again, or `linkage map`"
         )
     if index.manifest["folding"] != embeddings.manifest["folding"]:
         raise ArtefactError(
@@ -114,7 +117,7 @@ def link(
     decided = _decided(ranking.settled(found), threshold, judged.review_threshold(config, threshold), sets, config.k)
     readings = embeddings.readings.iloc[ranking.rows]
     table = links_table(decided, ranking.frame, readings, index)
-    return LinkResult(table, ranking.named(nearest), threshold, sets, fitted)
+    return LinkResult(table, ranking.named(nearest), threshold, sets, fitted, embeddings.manifest.get("map"))
 
 
 def labelled_pairs(

@@ -111,7 +111,7 @@ def nearest_of(links: Path) -> Path:
 
 
 def links_manifest(links: Path) -> dict[str, Any]:
-    """What a links table was made with: index, queries, text settings, threshold, sets, scorer.
+    """What a links table was made with: index, queries, text settings, threshold, sets, scorer, map.
 
     Raises:
         ArtefactError: there is none, or it is damaged.

@@ -12,9 +12,10 @@ from linkage.config import LinkConfig
 from linkage.link.assign import assign, groups_of
 from linkage.link.candidates import Candidates, Pairs, candidates
 from linkage.link.decide import tied_counts
+from linkage.link.exact import choose_device
 from linkage.link.fields import check_columns
 from linkage.link.fit import MIN_POSITIVES, Labelled, refit
-from linkage.link.index import Index, choose_device, rows_of
+from linkage.link.index import Index, rows_of
 from linkage.link.links import ranked
 from linkage.link.scorer import Scorer, shares
 from linkage.progress import progress

@@ -22,8 +22,9 @@ COLUMN = 120
 WIDEST = 2048
 """Pixels; a longer line is squeezed to it."""
 
-_BUCKETS = (*range(64, 320, 32), *range(320, 640, 64), *range(640, WIDEST + 1, 128))
-_CROPS_AT_A_TIME = 32
+USUAL = 320
+"""Pixels of width of a usual line, by which the size of a batch is reckoned."""
+_SLACK = 16  # pixels that lines of a batch may differ by, or an eighth of their width
 
 # Channels, whether the height is halved, whether channels are reweighed (squeeze and excitation).
 _BLOCKS = (
@@ -169,18 +170,29 @@ class LineReader(nn.Module):
         yield from (self.shortcut, self.neck, self.along)
 
 
-def batches_of_lines(pixels: Sequence[np.ndarray]) -> list[tuple[list[int], torch.Tensor]]:
-    """Lines of like width together: row numbers, and float32 (b, 3, 48, W) in -1..1, 0 right of a line's end."""
-    buckets: dict[int, list[int]] = {}
-    for row, line in enumerate(pixels):
-        width = next((bucket for bucket in _BUCKETS if bucket >= line.shape[2]), line.shape[2])
-        buckets.setdefault(width, []).append(row)
-    batches = []
-    for width, rows in sorted(buckets.items()):
-        for start in range(0, len(rows), _CROPS_AT_A_TIME):
-            some = rows[start : start + _CROPS_AT_A_TIME]
-            batch = torch.zeros(len(some), 1, pixels[0].shape[1], width)
-            for place, row in enumerate(some):
-                batch[place, :, :, : pixels[row].shape[2]] = torch.from_numpy(pixels[row] / np.float32(127.5) - 1)
-            batches.append((some, batch.expand(-1, 3, -1, -1)))
-    return batches
+def batches_of_lines(pixels: Sequence[np.ndarray], columns: int = USUAL * 32) -> list[tuple[list[int], torch.Tensor]]:
+    """Lines of like width together.
+
+    Args:
+        pixels: uint8 (1, 48, W) each.
+        columns: of pixels in a batch, its padding included; a batch has one line at least.
+
+    Returns:
+        Row numbers, and float32 (b, 3, 48, W) in -1..1, 0 right of a line's end.
+    """
+    widths = [line.shape[2] for line in pixels]
+    together: list[list[int]] = []
+    most = 0
+    for row in sorted(range(len(widths)), key=widths.__getitem__):
+        if not together or widths[row] > most or widths[row] * (len(together[-1]) + 1) > columns:
+            together.append([])
+            most = widths[row] + max(_SLACK, widths[row] // 8 // STEP * STEP)
+        together[-1].append(row)
+    return [(rows, _stacked([pixels[row] for row in rows])) for rows in together]
+
+
+def _stacked(lines: Sequence[np.ndarray]) -> torch.Tensor:
+    batch = torch.zeros(len(lines), 1, lines[0].shape[1], max(line.shape[2] for line in lines))
+    for place, line in enumerate(lines):
+        batch[place, :, :, : line.shape[2]] = torch.from_numpy(line / np.float32(127.5) - 1)
+    return batch.expand(-1, 3, -1, -1)

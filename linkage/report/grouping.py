@@ -93,6 +93,7 @@ class Grouping:
         scorer: the one behind the distance.
         fields: further columns that it compared, by type.
         max_distance, max_distance_source: see `Group`.
+        pooled: the distance was 1 - cosine of the pooled vectors, not the scorer's.
     """
 
     frame: pd.DataFrame
@@ -101,6 +102,7 @@ class Grouping:
     fields: Mapping[str, Kind]
     max_distance: float
     max_distance_source: str
+    pooled: bool = False
 
     def explain(self, record_id: str, members: pd.DataFrame) -> Group:
         """What clustering made of one record.
@@ -132,7 +134,7 @@ class _Pairs:
     def __init__(self, grouping: Grouping, frame: pd.DataFrame, entities: np.ndarray, record_id: str) -> None:
         embeddings = grouping.embeddings
         rows = rows_of(frame["record_id"], embeddings)
-        self.scorer = grouping.scorer
+        self.scorer, self.pooled = grouping.scorer, grouping.pooled
         self.frame = frame.assign(entity_id=entities, reading=embeddings.readings["reading"].to_numpy()[rows])
         self.own = int(np.flatnonzero(frame["record_id"] == record_id)[0])
         self.inside = entities == entities[self.own]
@@ -148,7 +150,7 @@ class _Pairs:
         if not len(others):
             return None
         alike, parts = self.likeness.of(np.full(len(others), self.own), others)
-        distance = self.scorer.distance(alike)
+        distance = 1.0 - alike["score"].to_numpy() if self.pooled else self.scorer.distance(alike)
         best = int(np.argmin(distance))  # of equals the one with the higher cosine
         pair = alike.iloc[[best]]
         return compare(

@@ -49,14 +49,16 @@ class Lost:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an item may take: seconds, and bytes of memory beyond what its process held before.
+    """What an item may take: seconds, and bytes of memory beyond what its process held before (None: any).
 
-    After `recycle` items a process is replaced by a new one, so that what libraries leak does not add up.
+    After `recycle` items a process is replaced by a new one, so that what libraries leak does not add up. `named` is
+    what the settings of the limits are called, without `_seconds` and `_memory`.
     """
 
     seconds: float
-    memory: ByteSize
+    memory: ByteSize | None
     recycle: int
+    named: str = "ingest.page"
 
 
 class Workers:
@@ -144,11 +146,12 @@ class Workers:
                 yield place, worker.item, lost
 
     def _beyond(self, worker: _Worker[Any], held: Counter[int]) -> Lost | None:
-        if held[worker.pid] > worker.held + self._limits.memory:  # first: it makes a page slow as well
-            size = self._limits.memory.human_readable(decimal=True)
-            return Lost(f"it took more memory than ingest.page_memory = {size} allows")
+        memory, named = self._limits.memory, self._limits.named
+        if memory is not None and held[worker.pid] > worker.held + memory:  # first: it makes a page slow as well
+            size = memory.human_readable(decimal=True)
+            return Lost(f"it took more memory than {named}_memory = {size} allows")
         if time.monotonic() > worker.deadline:
-            return Lost(f"it took longer than ingest.page_seconds = {self._limits.seconds:g} allows")
+            return Lost(f"it took longer than {named}_seconds = {self._limits.seconds:g} allows")
         return None
 
     def _start(self) -> _Worker[Any]:
