@@ -94,8 +94,9 @@ class RayWorkers:
         self, work: Any, items: dict[int, Any], more_seconds: Any, size: int
     ) -> Iterator[tuple[int, bool, Any]]:
         """Places of items, whether the work raised, and what it raised or returned; without what Ray gave up on."""
-        from ray import cloudpickle
         from ray.data import ActorPoolStrategy, from_arrow
+
+        cloudpickle = self._ray.cloudpickle
 
         rows = [(place, cloudpickle.dumps(item)) for place, item in items.items()]
         blocks = [_table(rows[start : start + size]) for start in range(0, len(rows), size)]
@@ -115,7 +116,8 @@ class RayWorkers:
                 max_task_retries=_TRIES,
             )
         try:
-            for table in answers.iter_batches(batch_format="pyarrow", batch_size=None, prefetch_batches=0):
+            tables: Any = answers.iter_batches(batch_format="pyarrow", batch_size=None, prefetch_batches=0)
+            for table in tables:
                 for place, answer in zip(table["place"].to_pylist(), table["data"].to_pylist(), strict=True):
                     yield place, *cloudpickle.loads(answer)
         except self._ray.exceptions.RayError as error:
@@ -140,8 +142,7 @@ class _Actor:
             self._workers = Workers(1, scratch, limits, preload)
 
     def __call__(self, items: pa.Table) -> pa.Table:
-        from ray import cloudpickle
-
+        cloudpickle = _ray().cloudpickle
         done = []
         for place, item in zip(items["place"].to_pylist(), items["data"].to_pylist(), strict=True):
             done.append((place, cloudpickle.dumps(self._done(cloudpickle.loads(item)))))
