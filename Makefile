@@ -75,7 +75,7 @@ model: setup ## train the shipped model again (CPU, about an hour)
 	$(BIN)/python scripts/train_base.py
 
 lock: setup ## resolve the versions of all packages again
-	$(UV) pip compile pyproject.toml --extra ocr --extra dev --universal --python-version 3.11 --upgrade \
+	$(UV) pip compile pyproject.toml --extra ocr --extra ray --extra dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --quiet --output-file requirements.lock
 
 clean: ## remove what the targets above made, but not the Python environment

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from linkage.forecast import Forecast
     from linkage.report.explain import Explanation
+    from linkage.workers.shard import Shard
 
 HIGHLIGHTS = ("matched accuracy", "no-match accuracy", "pairwise F1", "B-cubed F1")
 
@@ -31,6 +32,14 @@ def print_summary(summary: dict[str, Any], as_json: bool) -> None:
     width = max(map(len, summary))
     for name, value in summary.items():
         typer.echo(f"{name:{width}}  {value}")
+
+
+def print_shard(shard: Shard, done: int, of: int, what: str, as_json: bool) -> None:
+    """Print what a call for one shard did, like "shard 3/16: 120 of 1,920 pages read"."""
+    if as_json:
+        print_json({"shard": str(shard), "done": done, "of": of})
+    else:
+        typer.echo(f"shard {shard}: {done:,} of {of:,} {what}")
 
 
 def print_stages(manifest: dict[str, Any]) -> None:

@@ -34,7 +34,13 @@ class RunResult(NamedTuple):
 
 
 def run(
-    config: Config, inputs: Sequence[Path], out: Path, *, labels: Path | None = None, retry_failed: bool = False
+    config: Config,
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    labels: Path | None = None,
+    retry_failed: bool = False,
+    engine: str = "local",
 ) -> RunResult:
     """Turn scans into linked entities in the run directory `out`; stages that are up to date are kept.
 
@@ -48,13 +54,14 @@ def run(
         labels: table of known entities (`entity_id`, optionally `split` and `role`), joined as
             `linkage.evaluate.truth` says. Train and val rows fit the settings; every row is scored.
         retry_failed: read again the pages that were set aside before; what depends on them follows.
+        engine: who reads the scans; see `workers.engine.open_workers`. A run may go on with another.
 
     Raises:
         InputError: no scans, bad labels, more pages set aside than allowed, or `out` is in use or foreign.
         ConfigError, DependencyError, ArtefactError: as the stages raise them.
     """
     with RunDirectory(out) as directory:
-        pipeline = _Pipeline(config, directory, labels)
+        pipeline = _Pipeline(config, directory, labels, engine)
         ingested = pipeline.ingest(inputs, retry_failed)
         records = pipeline.labelled(ingested)
         trained = pipeline.train(records, ingested)
@@ -82,8 +89,9 @@ def write_run_report(run_path: Path) -> Path:
 class _Pipeline:
     """The stages of one run, in order; each returns the digest of what it made."""
 
-    def __init__(self, config: Config, directory: RunDirectory, labels: Path | None) -> None:
+    def __init__(self, config: Config, directory: RunDirectory, labels: Path | None, engine: str) -> None:
         self.config = config
+        self.engine = engine
         self.directory = directory
         self.path = directory.path
         self.labels = labels
@@ -115,7 +123,8 @@ class _Pipeline:
                 if "pages" in before["counts"] and not out.exists():
                     with suppress(OSError):  # without the earlier table all is read again
                         out.hardlink_to(self.path / "ingest" / out.name)
-                summary = ingest(inputs, out, config, existing="retry" if retry_failed else "skip")
+                existing = "retry" if retry_failed else "skip"
+                summary = ingest(inputs, out, config, existing=existing, engine=self.engine)
             finally:  # also when too much was set aside: the list says what
                 if (folder / "failures.csv").exists():
                     write_table(read_table(folder / "failures.csv"), self.path / "failures.csv")

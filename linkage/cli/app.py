@@ -62,6 +62,18 @@ LedgerFile = Annotated[
 MaxFailures = Annotated[
     str | None, typer.Option(help="Share of pages set aside from which the run fails, e.g. 1%; all is written first.")
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="Who does the work: local, or ray: the cluster at RAY_ADDRESS, on folders that every machine sees."
+    ),
+]
+Share = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Do one of N shares and join nothing; the same call without it joins them."
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, MaxFailures, Settings, app
+from linkage.cli.app import AsJson, Engine, MaxFailures, Settings, app
 from linkage.console import print_forecast, print_highlights, print_json, print_stages
 
 
@@ -21,19 +21,22 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Read again the pages that were set aside before.")
     ] = False,
+    engine: Engine = "local",
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Do the whole job: scans in, one table of linked entities and a report out.
 
     Example: linkage run configs/receipts.yaml --input scans/ --out runs/receipts
+
+    Scans read by a cluster: RAY_ADDRESS=head:6379 linkage run ... --engine ray
     """
     from linkage.config import load_config, update
     from linkage.run import run as run_pipeline
 
     loaded = load_config(config, settings or ())
     loaded = loaded.model_copy(update={"ingest": update(loaded.ingest, max_failures=max_failures)})
-    result = run_pipeline(loaded, input, out, labels=labels, retry_failed=retry_failed)
+    result = run_pipeline(loaded, input, out, labels=labels, retry_failed=retry_failed, engine=engine)
     if as_json:
         print_json(result.manifest)
         return

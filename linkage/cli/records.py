@@ -11,16 +11,18 @@ from linkage.cli.app import (
     AsJson,
     Boxes,
     ConfigFile,
+    Engine,
     Inputs,
     Languages,
     MaxFailures,
     Overwrite,
     Regions,
     Settings,
+    Share,
     app,
     free,
 )
-from linkage.console import print_summary
+from linkage.console import print_shard, print_summary
 
 
 @app.command()
@@ -52,6 +54,8 @@ def ingest(
     existing: Annotated[
         str, typer.Option(help="An earlier --out: skip what is done, retry what was set aside, overwrite, or abort.")
     ] = "skip",
+    engine: Engine = "local",
+    shard: Share = None,
     as_json: AsJson = False,
 ) -> None:
     """Read scans into records: one row per region, with its text and its crop.
@@ -60,9 +64,14 @@ def ingest(
 
     Only what was set aside, with more time: linkage ingest scans/ --regions lines --lang eng --out records.parquet
     --existing retry --set ingest.page_seconds=600
+
+    On 16 machines of a Slurm cluster, then joined: sbatch --array=1-16 --wrap 'linkage ingest scans/ --out
+    records.parquet --shard $SLURM_ARRAY_TASK_ID/16'; linkage ingest scans/ --out records.parquet
     """
     from linkage.config import load_config, update
     from linkage.ingest.ingest import ingest as ingest_scans
+    from linkage.ingest.ingest import ingest_shard
+    from linkage.workers.shard import Shard
 
     section = update(
         load_config(config, settings or ()).ingest,
@@ -82,7 +91,11 @@ def ingest(
         workers=workers,
         max_failures=max_failures,
     )
-    summary = ingest_scans(scans, out, section, existing=existing)
+    if shard:
+        did = ingest_shard(scans, out, section, Shard.read(shard), existing=existing, engine=engine)
+        print_shard(did.shard, did.pages, did.of, "pages read", as_json)
+        return
+    summary = ingest_scans(scans, out, section, existing=existing, engine=engine)
     print_summary(
         {
             "sources": summary.sources,

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -22,16 +21,14 @@ from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.job import Job
 from linkage.ingest.merge import Finished, failures_path, merge_parts, read_finished
-from linkage.ingest.parts import Note, part_of, read_note, write_part
-from linkage.ingest.work import Surveyed, Task, make_part, survey
-from linkage.locks import alone
-from linkage.progress import progress
-from linkage.scans.pages import Source, find_sources
-from linkage.workers.pool import Limits, Lost, Workers
+from linkage.ingest.passes import read_pages, survey_sources
+from linkage.locks import alone, among
+from linkage.scans.pages import find_sources
+from linkage.workers.engine import Pool, open_workers
+from linkage.workers.pool import Limits
+from linkage.workers.shard import Shard
 
 log = logging.getLogger(__name__)
-
-_SLOWEST_DISK = 10e6  # bytes per second: a network drive on a bad day
 
 EXISTING = ("skip", "retry", "overwrite", "abort")
 
@@ -57,12 +54,22 @@ class IngestSummary:
     reused: bool = False
 
 
+@dataclass(frozen=True)
+class ShardSummary:
+    """What a call for one shard did: `pages` of the `of` pages found are in the shard, and all of them are read."""
+
+    shard: Shard
+    pages: int
+    of: int
+
+
 def ingest(
     inputs: Sequence[Path],
     out: Path,
     config: IngestConfig,
     *,
     existing: str = "skip",
+    engine: str = "local",
 ) -> IngestSummary:
     """Read scans into a Parquet table of records (`linkage.records.SCHEMA`) with the crops inside.
 
@@ -78,12 +85,13 @@ def ingest(
             the same content with the same settings, and go on; retry: the same, but read again what was set aside;
             overwrite: begin anew; abort: refuse. The limits of a page (`page_seconds`, `page_memory`,
             `max_megapixels`) are no settings in this sense: raise one and retry.
+        engine: who reads; see `workers.engine.open_workers`. The table is the same.
 
     Raises:
         InputError: nothing to read, or more than `config.max_failures` of the pages was set aside (the table is
             written all the same).
         ConfigError: the regions need an OCR engine and there is none.
-        DependencyError: the OCR engine or a language is not installed.
+        DependencyError: the OCR engine or a language is not installed; Ray is not, or does not see these folders.
         UsageError: `out` is no .parquet, holds something else than an ingest, is being written by another process,
             or is there already and `existing` is abort.
         StorageError: the disk is full; the parts that were written are kept.
@@ -101,28 +109,71 @@ def ingest(
         if before and before.facts["signature"] == signature and not retry:
             summary = _kept(before, out)
         else:
-            summary = _read(job, before, signature, retry)
+            summary = _read(job, before, signature, retry, engine)
             shutil.rmtree(job.folder)
     _check_share(summary, out, config)
     return summary
 
 
-def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> IngestSummary:
-    scratch = job.folder / ".scratch"  # hidden: the folder may lie inside an input folder
+def ingest_shard(
+    inputs: Sequence[Path],
+    out: Path,
+    config: IngestConfig,
+    shard: Shard,
+    *,
+    existing: str = "skip",
+    engine: str = "local",
+) -> ShardSummary:
+    """Read the pages of one shard into parts, which `ingest` with the same arguments finds, completes and merges.
+
+    Shards may be at work at once, on any machines that see the same folders; `ingest` itself only without them.
+
+    Args:
+        inputs, out, config, engine: as of `ingest`.
+        shard: which share of the pages.
+        existing: skip or retry, as of `ingest`.
+
+    Raises:
+        UsageError: `existing` is another; this shard, or the whole, is being worked on.
+        ConfigError, DependencyError, StorageError: as `ingest`.
+    """
+    _check(out, config, existing)
+    if existing not in ("skip", "retry"):
+        raise UsageError(f"--shard: takes --existing skip or retry; to begin anew, remove {out} and {out}.partial")
+    job, retry = Job(find_sources(inputs), out, config), existing == "retry"
+    with among(out, str(shard)):
+        before = read_finished(out)
+        known = job.known(before, failed=not retry) if before else ()
+        scratch = job.folder / f".scratch-{shard.number}-of-{shard.of}"
+        with _workers(job, scratch, engine) as workers:
+            surveyed = survey_sources(job, workers, shard)
+            pages = read_pages(job, surveyed, workers, retry=retry, shard=shard, known=known)
+        shutil.rmtree(scratch)
+    return ShardSummary(shard, pages, sum(seen.pages for seen in surveyed.values()))
+
+
+def _workers(job: Job, scratch: Path, engine: str) -> AbstractContextManager[Pool]:
+    """Workers with the limits of pages, and an empty folder for their temporary files."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    for unfinished in job.out.parent.glob(f".{glob.escape(job.out.name)}.*.tmp"):  # of a run killed while merging
-        unfinished.unlink()
     config = job.config
     limits = Limits(config.page_seconds, config.page_memory, config.recycle)
-    with Workers(config.workers or len(os.sched_getaffinity(0)), scratch, limits) as workers:
-        surveyed = _survey(job, workers)
+    return open_workers(engine, config.workers, scratch, limits)
+
+
+def _read(job: Job, before: Finished | None, signature: str, retry: bool, engine: str) -> IngestSummary:
+    for scratch in job.folder.glob(".scratch*"):  # of shards that were killed
+        shutil.rmtree(scratch, ignore_errors=True)
+    for unfinished in job.out.parent.glob(f".{glob.escape(job.out.name)}.*.tmp"):  # of a run killed while merging
+        unfinished.unlink()
+    with _workers(job, job.folder / ".scratch", engine) as workers:  # hidden: the folder may lie inside an input folder
+        surveyed = survey_sources(job, workers)
         content = job.content(surveyed)
         if before and before.facts["content"] == content and not retry:
             return _kept(before, job.out)
         if before:
             job.seed(before, surveyed, failed=not retry)
-        _read_pages(job, surveyed, workers, retry)
+        read_pages(job, surveyed, workers, retry=retry)
     pages = sum(seen.pages for seen in surveyed.values())
     finished = merge_parts(
         [job.merged(source, seen) for source, seen in surveyed.items()],
@@ -138,47 +189,6 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool) -> Ing
         },
     )
     return _summary(finished, job.out)
-
-
-def _survey(job: Job, workers: Workers) -> dict[Source, Surveyed]:
-    seen: dict[tuple[Path, ...], Surveyed] = {}
-    with progress("looking at files", len(job.sources), "files") as advance:
-        files = (job.files(source) for source in job.sources if not source.reason)
-        for paths, result in workers.run(survey, files, _seconds_to_hash):
-            seen[paths] = Surveyed(reason=result.reason) if isinstance(result, Lost) else result
-            advance()
-    unreadable = {source: Surveyed(reason=source.reason) for source in job.sources if source.reason}
-    return {source: unreadable.get(source) or seen[job.files(source)] for source in job.sources}
-
-
-def _seconds_to_hash(paths: tuple[Path, ...]) -> float:
-    """How long reading files from end to end may take."""
-    try:
-        return sum(path.stat().st_size for path in paths) / _SLOWEST_DISK
-    except OSError:
-        return 0.0
-
-
-def _read_pages(job: Job, surveyed: dict[Source, Surveyed], workers: Workers, retry: bool) -> None:
-    """Make the parts that are missing; with `retry` also those of pages that were set aside."""
-    work = partial(make_part, config=job.config, engine=job.engine, columns=job.columns)
-    with progress("reading", sum(seen.pages for seen in surveyed.values()), "pages") as advance:
-
-        def missing() -> Iterator[Task]:
-            made = set()  # the same content in two places is read once
-            for source, seen in surveyed.items():
-                for task in job.tasks(source, seen):
-                    note = None if task.part in made else read_note(task.part)
-                    if task.part in made or (note and not (retry and note.reasons)):
-                        advance()
-                    else:
-                        yield task
-                    made.add(task.part)
-
-        for task, result in workers.run(work, missing()):
-            if isinstance(result, Lost):
-                write_part(task.part, part_of([], job.columns), Note([result.reason]))
-            advance()
 
 
 def _kept(before: Finished, out: Path) -> IngestSummary:

@@ -80,9 +80,20 @@ class Job:
         """The pages of a source in order."""
         key = self._key(source, seen)
         for page in range(1, seen.pages + 1):
-            part = self.folder / "parts" / key[:2] / f"{key}-{page}.parquet"
+            part = self._part(key, page)
             transcript = self._transcripts[source].page(page) if source in self._transcripts else None
             yield Task(source.path, seen.sha256, page, part, self._on(source, page, seen.pages), transcript)
+
+    def known(self, before: Finished, *, failed: bool) -> set[tuple[str, Path]]:
+        """Names of sources and parts of the pages of an earlier table; of those set aside only where `failed`."""
+        return {
+            (note.source, self._part(note.key, note.page))
+            for note in before.pages
+            if note.page is not None and (failed or not note.reasons)
+        }
+
+    def _part(self, key: str, page: int) -> Path:
+        return self.folder / "parts" / key[:2] / f"{key}-{page}.parquet"
 
     def _on(self, source: Source, page: int, pages: int) -> tuple[GivenBox, ...]:
         """The boxes of a page: those of its own rows, else those that templates make."""

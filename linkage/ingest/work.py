@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -61,11 +61,18 @@ class Task:
     transcript: tuple[Path, int] | None = None
 
 
-def survey(files: tuple[Path, ...]) -> Surveyed:
-    """Hash a source and its transcripts, which come after it, and count its pages; decodes nothing."""
+def survey(files: tuple[Path, ...], wanted: Callable[[int], bool] | None = None) -> Surveyed:
+    """Hash a source and its transcripts, which come after it, and count its pages; decodes nothing.
+
+    Args:
+        files: the source and its transcripts.
+        wanted: whether to hash a source of so many pages; without its hash, none of its pages can be read.
+    """
     path, *transcripts = files
     try:
         pages = count_pages(path)
+        if wanted and not wanted(pages):
+            return Surveyed(pages=pages)
         return Surveyed(_sha256(path), pages, transcripts=" ".join(map(_content, transcripts)))
     except InputError as error:
         return Surveyed(reason=str(error))

@@ -31,6 +31,9 @@ from pydantic import ByteSize
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+KILLED = "the system killed its reader, as it does when memory runs out"
+"""Why an item is lost whose process was killed from outside."""
+
 _SECONDS_BETWEEN_LOOKS = 0.2
 _TRIES = 2  # of an item whose process died: the system may have killed it for its neighbour's hunger
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -247,7 +250,7 @@ class _Worker(Generic[Item]):
 
 def _death(code: int | None) -> str:
     if code == -signal.SIGKILL:
-        return "the system killed its reader, as it does when memory runs out"
+        return KILLED
     how = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
     return f"its reader crashed on it ({how})"
 
