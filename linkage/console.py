@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from linkage.forecast import Forecast
     from linkage.report.explain import Explanation
-    from linkage.workers.shard import Shard
+    from linkage.workers.share import Share
 
 HIGHLIGHTS = ("matched accuracy", "no-match accuracy", "pairwise F1", "B-cubed F1")
 
@@ -34,7 +34,7 @@ def print_summary(summary: dict[str, Any], as_json: bool) -> None:
         typer.echo(f"{name:{width}}  {value}")
 
 
-def print_shard(shard: Shard, done: int, of: int, what: str, as_json: bool) -> None:
+def print_shard(shard: Share, done: int, of: int, what: str, as_json: bool) -> None:
     """Print what a call for one shard did, like "shard 3/16: 120 of 1,920 pages read"."""
     if as_json:
         print_json({"shard": str(shard), "done": done, "of": of})

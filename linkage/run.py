@@ -54,7 +54,7 @@ def run(
         labels: table of known entities (`entity_id`, optionally `split` and `role`), joined as
             `linkage.evaluate.truth` says. Train and val rows fit the settings; every row is scored.
         retry_failed: read again the pages that were set aside before; what depends on them follows.
-        engine: who reads the scans; see `workers.engine.open_workers`. A run may go on with another.
+        engine: who reads, embeds and searches; see `workers.engine.open_workers`. A run may go on with another.
 
     Raises:
         InputError: no scans, bad labels, more pages set aside than allowed, or `out` is in use or foreign.
@@ -184,7 +184,7 @@ class _Pipeline:
         self.directory.manifest["model"] = {"name": encoder.name, "sha256": encoder.sha256}
 
         def make(folder: Path) -> dict[str, Any]:
-            embeddings = embed_records(records, encoder, folder, config)
+            embeddings = embed_records(records, encoder, folder, config, engine=self.engine)
             keep = ("n", "dim", "n_without_image", "n_without_text")
             return {name: embeddings.manifest[name] for name in keep}
 
@@ -205,6 +205,7 @@ class _Pipeline:
         from linkage.encode.embed import Embeddings
         from linkage.link.index import Index, build_index
         from linkage.link.link import link
+        from linkage.workers.engine import elsewhere
 
         embeddings = Embeddings.open(self.path / "embed")
         depends_on = [config.link.exemplars, embedded, self.labels_digest, config.index.model_dump(), config.seed]
@@ -220,7 +221,8 @@ class _Pipeline:
             queries = records.take(np.flatnonzero(~exemplars))
             index = Index.open(self.path / "index")
             work = folder.with_name("found")  # beside the result: an interrupted run goes on from it
-            result = link(queries, embeddings, index, config.link, scorer=self.scorer(), work=work)
+            with elsewhere(self.engine, folder.with_name("scratch"), ("linkage.link.slices",)) as place:
+                result = link(queries, embeddings, index, config.link, scorer=self.scorer(), work=work, place=place)
             counts = result.save(folder / "links.parquet", index=self.path / "index", queries=records.path)
             return counts | {"threshold": result.threshold.value, "threshold_source": result.threshold.source}
 

@@ -35,11 +35,5 @@ def process(item: int) -> tuple[int, str]:
     return os.getpid(), os.environ["OMP_THREAD_LIMIT"]
 
 
-def raylet(item: int) -> str:
-    """Which Ray node does the item; long enough for all nodes to get some."""
-    subprocess.run(["sleep", "0.5"], check=True)
-    return os.environ["RAY_RAYLET_PID"]
-
-
 def die(_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)

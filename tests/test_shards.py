@@ -20,7 +20,7 @@ from linkage.errors import UsageError
 from linkage.ingest.ingest import ingest, ingest_shard
 from linkage.locks import alone, among
 from linkage.records import Records
-from linkage.workers.shard import Shard
+from linkage.workers.share import Share
 
 WHOLE_PAGES = IngestConfig(regions="page", ocr="none", workers=1, padding=0, max_failures=1)
 RESULTS = ("records.parquet", "pages.csv", "failures.csv")
@@ -54,20 +54,20 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @given(of=st.integers(1, 40), length=st.integers(0, 100))
 def test_every_place_is_in_one_shard(of: int, length: int) -> None:
-    shards = [Shard(number, of) for number in range(1, of + 1)]
+    shards = [Share(number, of) for number in range(1, of + 1)]
     assert [sum(shard.has(place) for shard in shards) for place in range(length)] == [1] * length
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "3/", "/4", "a/b", "-1/4", "1/0", "²/4", ""])
 def test_what_names_no_shard_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="like 3/16"):
-        Shard.read(text)
+        Share.read(text)
 
 
 def test_shards_give_the_files_of_one_call(scans: Path, tmp_path: Path) -> None:
     ingest([scans], tmp_path / "plain" / "records.parquet", WHOLE_PAGES)
     out = tmp_path / "sharded" / "records.parquet"
-    done = [ingest_shard([scans], out, WHOLE_PAGES, Shard(number, 3)) for number in (3, 1, 2)]
+    done = [ingest_shard([scans], out, WHOLE_PAGES, Share(number, 3)) for number in (3, 1, 2)]
     assert sum(one.pages for one in done) == done[0].of == 11
     assert not out.exists()
     parts = {path: path.stat().st_ino for path in out.with_name("records.parquet.partial").rglob("*.parquet")}
@@ -80,7 +80,7 @@ def test_what_no_shard_did_is_done_when_they_are_merged(scans: Path, tmp_path: P
     ingest([scans], tmp_path / "plain" / "records.parquet", WHOLE_PAGES)
     out = tmp_path / "sharded" / "records.parquet"
     for _ in range(2):  # twice the same one
-        ingest_shard([scans], out, WHOLE_PAGES, Shard(2, 3))
+        ingest_shard([scans], out, WHOLE_PAGES, Share(2, 3))
     ingest([scans], out, WHOLE_PAGES)
     assert files(out.parent) == files(tmp_path / "plain")
 
@@ -90,7 +90,7 @@ def test_shards_read_only_what_is_new(scans: Path, tmp_path: Path) -> None:
     ingest([scans], out, WHOLE_PAGES)
     speckled(9).save(scans / "z.png")
     for number in (1, 2):
-        ingest_shard([scans], out, WHOLE_PAGES, Shard(number, 2))
+        ingest_shard([scans], out, WHOLE_PAGES, Share(number, 2))
     assert len(list(out.with_name("records.parquet.partial").rglob("*.parquet"))) == 1
     ingest([scans], out, WHOLE_PAGES)
     ingest([scans], tmp_path / "plain" / "records.parquet", WHOLE_PAGES)
@@ -102,27 +102,27 @@ def test_shards_retry_what_was_set_aside(scans: Path, tmp_path: Path) -> None:
     small = WHOLE_PAGES.model_copy(update={"max_megapixels": 0.001})
     assert ingest([scans], out, small).records == 0
     for number in (1, 2):
-        ingest_shard([scans], out, WHOLE_PAGES, Shard(number, 2), existing="retry")
+        ingest_shard([scans], out, WHOLE_PAGES, Share(number, 2), existing="retry")
     ingest([scans], out, WHOLE_PAGES, existing="retry")
     ingest([scans], tmp_path / "plain" / "records.parquet", WHOLE_PAGES)
     assert files(out.parent) == files(tmp_path / "plain")
     with pytest.raises(UsageError, match="skip or retry"):
-        ingest_shard([scans], out, WHOLE_PAGES, Shard(1, 2), existing="overwrite")
+        ingest_shard([scans], out, WHOLE_PAGES, Share(1, 2), existing="overwrite")
 
 
 def test_shards_keep_out_of_each_other_and_of_the_merging(scans: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "records.parquet"
     with among(out, "1/2"):
         with pytest.raises(UsageError, match="at work on shard 1/2"):
-            ingest_shard([scans], out, WHOLE_PAGES, Shard(1, 2))
+            ingest_shard([scans], out, WHOLE_PAGES, Share(1, 2))
         with pytest.raises(UsageError, match="or a shard of it"):
             ingest([scans], out, WHOLE_PAGES)
         scratch = out.with_name("records.parquet.partial") / ".scratch-1-of-2"
         scratch.mkdir(parents=True)
-        ingest_shard([scans], out, WHOLE_PAGES, Shard(2, 2))
+        ingest_shard([scans], out, WHOLE_PAGES, Share(2, 2))
         assert scratch.exists(), "what another shard is at work in stays"
     with alone(out), pytest.raises(UsageError, match="another process is writing it"):
-        ingest_shard([scans], out, WHOLE_PAGES, Shard(1, 2))
+        ingest_shard([scans], out, WHOLE_PAGES, Share(1, 2))
     ingest([scans], out, WHOLE_PAGES)
     assert len(Records.open(out).frame) == 10
     files(out.parent)

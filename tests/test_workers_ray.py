@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crashing import go_wrong, raylet, refuse
+from crashing import go_wrong, refuse
 from drawn import speckled
 from pydantic import ByteSize
 
-from linkage.config import IngestConfig
+from linkage.config import load_config
 from linkage.errors import DependencyError
-from linkage.ingest.ingest import ingest
+from linkage.link import slices
+from linkage.run import run
 from linkage.workers.pool import Limits, Lost
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'linkage[ray]'")
@@ -23,7 +24,9 @@ from linkage.workers.ray import RayWorkers
 
 pytestmark = pytest.mark.slow
 LIMITS = Limits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
-WHOLE_PAGES = IngestConfig(regions="page", ocr="none", workers=1, padding=0, max_failures=1)
+SETTINGS = ("ingest.regions=page", "ingest.ocr=none", "link.exemplars='old/*'", "encode.device=cpu", "link.device=cpu")
+RESULTS = [f"export/{name}.csv" for name in ("links", "members", "entities")]
+RESULTS += ["failures.csv", "ingest/records.parquet", "embed/image.npy", "embed/text.npy", "embed/records.parquet"]
 
 
 @pytest.fixture(scope="module")
@@ -55,31 +58,32 @@ def test_what_goes_wrong_is_told_as_by_a_local_worker(cluster: Any, tmp_path: Pa
             list(workers.run(go_wrong, [1]))
 
 
-def test_the_table_is_that_of_a_local_run_though_a_node_is_killed(
+def test_the_tables_are_those_of_a_local_run_though_a_node_is_killed(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "scans").mkdir()
-    for number in range(40):
-        speckled(number).save(tmp_path / "scans" / f"p{number:02}.png")
-    (tmp_path / "scans" / "cut.png").write_bytes((tmp_path / "scans" / "p00.png").read_bytes()[:300])
-    ingest([tmp_path / "scans"], tmp_path / "local" / "records.parquet", WHOLE_PAGES)
+    for number in range(24):
+        folder = tmp_path / "scans" / ("old" if number < 8 else "new")
+        folder.mkdir(parents=True, exist_ok=True)
+        speckled(number % 8).save(folder / f"p{number:02}.png")
+    (tmp_path / "scans" / "cut.png").write_bytes((tmp_path / "scans" / "old" / "p00.png").read_bytes()[:300])
+    monkeypatch.setattr(slices, "SLICE", 4)
+    config = load_config(None, SETTINGS)
+    run(config, [tmp_path / "scans"], tmp_path / "local")
 
-    nodes: set[str] = set()
-    run = RayWorkers.run
+    passes: list[str] = []
+    do = RayWorkers.run
 
     def watched(self: RayWorkers, work: Any, items: Any, *more: Any) -> Iterator[Any]:
-        """Kill a node as soon as both have given results, with items still at work."""
-        if not nodes:
-            for _, node in run(self, raylet, range(40)):
-                nodes.add(node)
-                if len(nodes) == 2 and len(cluster.worker_nodes):
-                    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        yield from run(self, work, items, *more)
+        """Kill a node while pages are read."""
+        passes.append(getattr(work, "func", work).__name__)
+        for done, answer in enumerate(do(self, work, items, *more)):
+            if passes[-1] == "make_part" and done == 4:
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+            yield answer
 
     monkeypatch.setattr(RayWorkers, "run", watched)
-    ingest([tmp_path / "scans"], tmp_path / "ray" / "records.parquet", WHOLE_PAGES, engine="ray")
-    assert len(nodes) == 2 and not cluster.worker_nodes
-    names = sorted(path.name for path in (tmp_path / "local").iterdir())
-    assert names == sorted(path.name for path in (tmp_path / "ray").iterdir())
-    for name in names:
-        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
+    run(config, [tmp_path / "scans"], tmp_path / "ray", engine="ray")
+    assert not cluster.worker_nodes, "it is gone"
+    assert passes == ["_survey", "make_part", "embed_shard", "find"]
+    for name in RESULTS:
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name

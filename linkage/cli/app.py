@@ -68,7 +68,7 @@ Engine = Annotated[
         help="Who does the work: local, or ray: the cluster at RAY_ADDRESS, on folders that every machine sees."
     ),
 ]
-Share = Annotated[
+Shard = Annotated[
     str | None,
     typer.Option(
         "--shard", metavar="I/N", help="Do one of N shares and join nothing; the same call without it joins them."

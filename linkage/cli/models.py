@@ -7,8 +7,20 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, ConfigFile, Model, Overwrite, RecordsFile, Settings, app, free, load
-from linkage.console import print_summary
+from linkage.cli.app import (
+    AsJson,
+    ConfigFile,
+    Engine,
+    Model,
+    Overwrite,
+    RecordsFile,
+    Settings,
+    Shard,
+    app,
+    free,
+    load,
+)
+from linkage.console import print_shard, print_summary
 
 
 @app.command()
@@ -45,18 +57,31 @@ def embed(
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
+    engine: Engine = "local",
+    shard: Shard = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embed the crops and texts of records.
+    """Embed the crops and texts of records; a call that was cut off is continued.
 
     Example: linkage embed records.parquet --model linkage-line --out embeddings/
+
+    On 16 machines of a Slurm cluster, then joined: sbatch --array=1-16 --wrap 'linkage embed records.parquet --out
+    embeddings/ --shard $SLURM_ARRAY_TASK_ID/16'; linkage embed records.parquet --out embeddings/
     """
     from linkage.encode.biencoder import BiEncoder
-    from linkage.encode.embed import embed_records
+    from linkage.encode.embed import embed_records, embed_share
     from linkage.records import Records
+    from linkage.workers.share import Share
 
     section = load(config, settings, model).encode
-    free(out, overwrite)
+    share = Share.read(shard) if shard else None
+    if share is None:
+        free(out, overwrite)
     opened = Records.open(records)
-    embeddings = embed_records(opened, BiEncoder.load(section.model, section.device), out, section)
+    encoder = BiEncoder.load(section.model, section.device)
+    if share:
+        done = embed_share(opened, encoder, out, section, share, engine=engine)
+        print_shard(share, done, len(opened), "records embedded", as_json)
+        return
+    embeddings = embed_records(opened, encoder, out, section, engine=engine)
     print_summary(embeddings.manifest | {"out": str(out)}, as_json)

@@ -29,7 +29,7 @@ def run(
 
     Example: linkage run configs/receipts.yaml --input scans/ --out runs/receipts
 
-    Scans read by a cluster: RAY_ADDRESS=head:6379 linkage run ... --engine ray
+    Scans read, records embedded and queries searched by a cluster: RAY_ADDRESS=head:6379 linkage run ... --engine ray
     """
     from linkage.config import load_config, update
     from linkage.run import run as run_pipeline

@@ -18,7 +18,7 @@ from linkage.cli.app import (
     Overwrite,
     Regions,
     Settings,
-    Share,
+    Shard,
     app,
     free,
 )
@@ -55,7 +55,7 @@ def ingest(
         str, typer.Option(help="An earlier --out: skip what is done, retry what was set aside, overwrite, or abort.")
     ] = "skip",
     engine: Engine = "local",
-    shard: Share = None,
+    shard: Shard = None,
     as_json: AsJson = False,
 ) -> None:
     """Read scans into records: one row per region, with its text and its crop.
@@ -71,7 +71,7 @@ def ingest(
     from linkage.config import load_config, update
     from linkage.ingest.ingest import ingest as ingest_scans
     from linkage.ingest.ingest import ingest_shard
-    from linkage.workers.shard import Shard
+    from linkage.workers.share import Share
 
     section = update(
         load_config(config, settings or ()).ingest,
@@ -92,7 +92,7 @@ def ingest(
         max_failures=max_failures,
     )
     if shard:
-        did = ingest_shard(scans, out, section, Shard.read(shard), existing=existing, engine=engine)
+        did = ingest_shard(scans, out, section, Share.read(shard), existing=existing, engine=engine)
         print_shard(did.shard, did.pages, did.of, "pages read", as_json)
         return
     summary = ingest_scans(scans, out, section, existing=existing, engine=engine)

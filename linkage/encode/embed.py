@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ from linkage.encode.biencoder import BiEncoder, model_folder
 from linkage.encode.lattice import check_readings
 from linkage.encode.pooling import pool
 from linkage.encode.shards import READING_SCHEMA, Shard, embed_shard, is_whole, read_part, shards
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError, ConfigError, InputError
+from linkage.locks import among
 from linkage.machine import cores, free_memory
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import read_array, read_table, replacing_folder, write_table
 from linkage.text import folding
-from linkage.workers.pool import Limits, Lost, Workers
+from linkage.workers.engine import open_workers
+from linkage.workers.pool import UNLIMITED, Lost
+from linkage.workers.share import Share
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,6 @@ FORMAT = 2
 _READ = "records.parquet"
 _ROWS_AT_A_TIME = 8192  # pooled at a time: what is needed on the way there takes some 60 MB
 _BYTES_PER_PROCESS = 1_200_000_000  # measured: a process that embeds, with the shipped model
-_SHARDS_PER_PROCESS = 256  # then it is replaced: what libraries leak does not add up
 _KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "reading", "folding", "n_without_image", "n_without_text")
 
 
@@ -159,7 +161,9 @@ def _readings_at_a_time(path: Path, rows: int) -> Iterator[pd.DataFrame]:
         raise ValueError(str(error)) from None
 
 
-def embed_records(records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig) -> Embeddings:
+def embed_records(
+    records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig, *, engine: str = "local"
+) -> Embeddings:
     """Embed crops and texts of records; the folder appears whole or not at all, and replaces an earlier one.
 
     A crop that cannot be read counts as missing and stands in `failures.csv` of the folder. Finished shards lie in
@@ -172,24 +176,16 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
             this process alone, and so does a GPU.
         out: folder to write.
         config: batch size, processes and image weight.
+        engine: who embeds; see `workers.engine.open_workers`. The vectors are the same on machines of one kind.
 
     Raises:
+        ConfigError: the engine is not local and the model cannot be loaded by its name.
         InputError: a process died twice of the same records.
         StorageError: the disk is full; the parts that were written are kept.
     """
-    place = Path(os.path.abspath(out))  # noqa: PTH100 - links stay links
-    partial = place.with_name(place.name + ".partial")
+    partial = _partial(out)
     made = list(shards(records, encoder, config, partial))
-    with progress("embed", len(records)) as advance:
-        missing = [shard for shard in made if not is_whole(shard.part)]
-        advance(len(records) - sum(map(len, missing)))
-        count = _processes(encoder, config, len(missing))
-        if count == 1:
-            for shard in missing:
-                embed_shard(shard, encoder)
-                advance(len(shard))
-        else:
-            _embed_in(count, missing, partial / ".scratch", advance)
+    _embed(made, encoder, partial / ".scratch", config, engine)
     with replacing_folder(out) as temporary:
         manifest = {
             "format": FORMAT,
@@ -208,28 +204,71 @@ def embed_records(records: Records, encoder: BiEncoder, out: Path, config: Encod
     return Embeddings.open(out)
 
 
+def embed_share(
+    records: Records, encoder: BiEncoder, out: Path, config: EncodeConfig, share: Share, *, engine: str = "local"
+) -> int:
+    """Embed one share of the shards into parts, which `embed_records` with the same arguments finds and joins.
+
+    Shares may be at work at once, on any machines that see the same folders; `embed_records` itself only without them.
+
+    Returns:
+        How many records are in the share.
+
+    Raises:
+        InputError, StorageError: as `embed_records`.
+        UsageError: this share, or the whole, is being worked on.
+    """
+    with among(out, str(share)):
+        partial = _partial(out)
+        own = [one for place, one in enumerate(shards(records, encoder, config, partial)) if share.has(place)]
+        _embed(own, encoder, partial / f".scratch-{share.number}-of-{share.of}", config, engine)
+    return sum(map(len, own))
+
+
+def _partial(out: Path) -> Path:
+    place = Path(os.path.abspath(out))  # noqa: PTH100 - links stay links
+    return place.with_name(place.name + ".partial")
+
+
+def _embed(made: Sequence[Shard], encoder: BiEncoder, scratch: Path, config: EncodeConfig, engine: str) -> None:
+    """Embed the shards that are missing, in this process or by workers of one thread each."""
+    with progress("embed", sum(map(len, made))) as advance:
+        missing = [shard for shard in made if not is_whole(shard.part)]
+        advance(sum(map(len, made)) - sum(map(len, missing)))
+        count = _processes(encoder, config, len(missing))
+        if engine == "local" and count == 1:
+            for shard in missing:
+                embed_shard(shard, encoder)
+                advance(len(shard))
+            return
+        if engine != "local" and not _named(encoder):
+            raise ConfigError(
+                f"encode.model: {encoder.name} has weights that no other machine has; name a model folder"
+            )
+        scratch.mkdir(parents=True, exist_ok=True)
+        with open_workers(engine, count, scratch, UNLIMITED, preload=("linkage.encode.shards",)) as workers:
+            for shard, result in workers.run(embed_shard, missing):
+                if isinstance(result, Lost):
+                    raise InputError(
+                        f"{shard.crops.path}: embedding records {shard.start + 1} to {shard.rows.stop} failed twice: "
+                        f"{result.reason}; with --set encode.workers=1 --set encode.batch_size=8 it takes the least "
+                        "memory; what is finished is kept"
+                    )
+                advance(len(shard))
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _named(encoder: BiEncoder) -> bool:
+    """Whether another process can load the model by its name; else its weights are random."""
+    return model_folder(encoder.name) is not None or ":" in encoder.name
+
+
 def _processes(encoder: BiEncoder, config: EncodeConfig, shards: int) -> int:
-    """How many processes shall embed so many shards; one is this process itself."""
-    named = model_folder(encoder.name) is not None or ":" in encoder.name  # else its weights are random
-    if encoder.device.type != "cpu" or not named:
+    """How many processes of this machine shall embed so many shards; one is this process itself."""
+    if encoder.device.type != "cpu" or not _named(encoder):
         return 1
     most = config.workers or min(cores(), free_memory() // _BYTES_PER_PROCESS)
     return max(1, min(most, shards))
-
-
-def _embed_in(count: int, missing: Sequence[Shard], scratch: Path, advance: Callable[[int], None]) -> None:
-    """Embed shards in processes of one thread each."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    limits = Limits(float("inf"), None, _SHARDS_PER_PROCESS)
-    with Workers(count, scratch, limits, preload=("linkage.encode.shards",)) as workers:
-        for shard, result in workers.run(embed_shard, missing):
-            if isinstance(result, Lost):
-                raise InputError(
-                    f"{shard.crops.path}: embedding records {shard.start + 1} to {shard.rows.stop} failed twice: "
-                    f"{result.reason}; with --set encode.workers=1 --set encode.batch_size=8 it takes the least "
-                    "memory; what is finished is kept"
-                )
-            advance(len(shard))
 
 
 def _join(made: Sequence[Shard], records: Records, dim: int, folder: Path) -> dict[str, Any]:

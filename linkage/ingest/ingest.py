@@ -26,7 +26,7 @@ from linkage.locks import alone, among
 from linkage.scans.pages import find_sources
 from linkage.workers.engine import Pool, open_workers
 from linkage.workers.pool import Limits
-from linkage.workers.shard import Shard
+from linkage.workers.share import Share
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class IngestSummary:
 class ShardSummary:
     """What a call for one shard did: `pages` of the `of` pages found are in the shard, and all of them are read."""
 
-    shard: Shard
+    shard: Share
     pages: int
     of: int
 
@@ -119,7 +119,7 @@ def ingest_shard(
     inputs: Sequence[Path],
     out: Path,
     config: IngestConfig,
-    shard: Shard,
+    shard: Share,
     *,
     existing: str = "skip",
     engine: str = "local",

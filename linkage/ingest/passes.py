@@ -13,7 +13,7 @@ from linkage.progress import progress
 from linkage.scans.pages import Source
 from linkage.workers.engine import Pool
 from linkage.workers.pool import Lost
-from linkage.workers.shard import Shard
+from linkage.workers.share import Share
 
 _SLOWEST_DISK = 10e6  # bytes per second: a network drive on a bad day
 
@@ -21,7 +21,7 @@ _Placed = tuple[int, tuple[Path, ...]]
 """The place of a source among all, and its files."""
 
 
-def survey_sources(job: Job, workers: Pool, shard: Shard | None = None) -> dict[Source, Surveyed]:
+def survey_sources(job: Job, workers: Pool, shard: Share | None = None) -> dict[Source, Surveyed]:
     """Look at every source; of a shard, those without a page in it are counted but not hashed."""
     seen: dict[int, Surveyed] = {}
     with progress("looking at files", len(job.sources), "files") as advance:
@@ -36,7 +36,7 @@ def survey_sources(job: Job, workers: Pool, shard: Shard | None = None) -> dict[
 
 
 def tasks_of(
-    job: Job, surveyed: Mapping[Source, Surveyed], shard: Shard | None = None
+    job: Job, surveyed: Mapping[Source, Surveyed], shard: Share | None = None
 ) -> Iterator[tuple[Source, Task]]:
     """Every page, or every page of a shard, in order.
 
@@ -55,7 +55,7 @@ def read_pages(
     workers: Pool,
     *,
     retry: bool,
-    shard: Shard | None = None,
+    shard: Share | None = None,
     known: Collection[tuple[str, Path]] = (),
 ) -> int:
     """Make the parts that are missing; returns how many pages there are.
@@ -90,12 +90,12 @@ def read_pages(
     return total
 
 
-def _survey(placed: _Placed, shard: Shard | None) -> Surveyed:
+def _survey(placed: _Placed, shard: Share | None) -> Surveyed:
     place, files = placed
     return survey(files, None if shard is None else partial(_is_wanted, place, shard))
 
 
-def _is_wanted(place: int, shard: Shard, pages: int) -> bool:
+def _is_wanted(place: int, shard: Share, pages: int) -> bool:
     return any(shard.has(place + page) for page in range(min(pages, shard.of)))
 
 

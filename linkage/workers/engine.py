@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from linkage.errors import UsageError
 from linkage.machine import cores
-from linkage.workers.pool import Limits, Lost, Workers
+from linkage.workers.pool import UNLIMITED, Limits, Lost, Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,3 +52,14 @@ def open_workers(
 
         return RayWorkers(scratch, limits, preload)
     raise UsageError(f"--engine {engine}: must be {' or '.join(ENGINES)}")
+
+
+@contextmanager
+def elsewhere(engine: str, scratch: Path, preload: Sequence[str]) -> Iterator[Pool | None]:
+    """The workers of an engine for what this process does by itself where the engine is local: then None."""
+    if engine == "local":
+        yield None
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    with open_workers(engine, 0, scratch, UNLIMITED, preload) as workers:
+        yield workers

@@ -61,6 +61,10 @@ class Limits:
     named: str = "ingest.page"
 
 
+UNLIMITED = Limits(float("inf"), None, recycle=256)
+"""What may take as long as it needs."""
+
+
 class Workers:
     """Processes with one thread each, kept between calls of `run`; a context manager.
 

@@ -1,4 +1,4 @@
-"""Shards: the shares of a job that separate calls do, on any machines, before one call joins what they made."""
+"""Shares of a job that separate calls do (`--shard 3/16`), on any machines, before one call joins what they made."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from linkage.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Shard:
+class Share:
     """One of `of` shares, `number` from 1: what stands at the places number - 1, number - 1 + of, ... is in it."""
 
     number: int
     of: int
 
     @classmethod
-    def read(cls, text: str) -> Shard:
-        """The shard that a text like "3/16" names.
+    def read(cls, text: str) -> Share:
+        """The share that a text like "3/16" names.
 
         Raises:
             UsageError: it names none.
