@@ -68,8 +68,8 @@ format: setup ## format the code
 fuzz: setup ## feed 10,000 damaged files to every reader (FUZZ="--seed 1 --report fuzz-report.csv")
 	$(BIN)/python scripts/fuzz.py $(FUZZ)
 
-bench: setup ## measure speed and memory beside named peers
-	$(BIN)/python benchmarks/bench.py
+bench: setup ## measure speed and memory beside named peers (BENCH="--records 1000000")
+	$(BIN)/python benchmarks/bench.py --out benchmarks/results.md $(BENCH)
 
 model: setup ## train the shipped model again (CPU, about an hour)
 	$(BIN)/python scripts/train_base.py

@@ -14,6 +14,8 @@ import clustering
 import embedding
 import linking
 import ocr
+import pipeline
+import search
 from ingest import KINDS, measure
 from results import Row, shown, write
 
@@ -25,7 +27,10 @@ def main() -> None:
     parser.add_argument("--firms", type=int, default=400, help="entries on the pages to read")
     parser.add_argument("--embed", type=int, default=256, help="crops to embed; 0 = none")
     parser.add_argument("--link", type=int, nargs="*", default=[5_000], help="queries, and as many exemplars")
-    parser.add_argument("--records", type=int, nargs="*", default=[2_000, 10_000], help="records to cluster")
+    parser.add_argument("--records", type=int, nargs="*", default=[20_000, 100_000], help="records to cluster")
+    parser.add_argument("--exemplars", type=int, nargs="*", default=[100_000], help="exemplars to search")
+    parser.add_argument("--queries", type=int, default=20_000, help="queries that search them")
+    parser.add_argument("--cards", type=int, nargs="*", default=[200], help="pages of the whole job")
     parser.add_argument("--pages", type=int, nargs="*", default=[500, 2_000], help="pages of a document, killed")
     parser.add_argument("--out", type=Path, help="Markdown file for all tables")
     arguments = parser.parse_args()
@@ -43,7 +48,12 @@ def main() -> None:
     if arguments.embed:
         tell(embedding.rows(arguments.embed, sorted({1, os.cpu_count() or 1})))
     tell(linking.rows(arguments.link))
-    tell(clustering.rows(arguments.records))
+    for n in arguments.records:
+        tell(clustering.rows([n]))
+    for n in arguments.exemplars:
+        tell(search.rows(n, arguments.queries))
+    for n in arguments.cards:
+        tell(pipeline.rows(n))
     for n in arguments.pages:
         for kind in KINDS:
             measure(kind, n, kills=3, ocr=False)
