@@ -52,7 +52,7 @@ def test_crops_of_a_large_file_come_a_few_row_groups_at_a_time(tmp_path: Path, m
     order = rng.permutation(300)
     for row in order:
         assert records.crop(int(row)) == crops[row]
-        assert pa.total_allocated_bytes() - before < 1_000_000, "of 6 MB"
+        assert pa.total_allocated_bytes() - before < 2_000_000, "of 6 MB"
     taken = records.take(order)
     assert [crop for _, batch in taken.batches(7) for crop in batch] == [crops[row] for row in order]
     lying = pickle.loads(pickle.dumps(taken.crops(290, 310)))

@@ -116,8 +116,7 @@ class RayWorkers:
 
 def _do(work: bytes, item: bytes) -> bytes:
     """One item, in a process of Ray; returns, pickled, whether the work raised, and what it raised or returned."""
-    from ray import cloudpickle
-
+    cloudpickle = _ray().cloudpickle
     try:
         workers, call, more_seconds = _opened(work)
         ((_, result),) = workers.run(call, [cloudpickle.loads(item)], more_seconds)
@@ -129,9 +128,7 @@ def _do(work: bytes, item: bytes) -> bytes:
 @lru_cache(maxsize=1)
 def _opened(work: bytes) -> tuple[Workers, Any, Any]:
     """The local worker of this process of Ray; it ends with the process."""
-    from ray import cloudpickle
-
-    place, call, more_seconds = cloudpickle.loads(work)
+    place, call, more_seconds = _ray().cloudpickle.loads(work)
     if wrong := _wrong(place):
         raise DependencyError(wrong)
     os.chdir(place.folder)  # paths need not be absolute

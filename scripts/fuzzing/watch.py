@@ -183,12 +183,15 @@ class _Watch:
             if (writes and not self._inside(path)) or path in _PRIVATE or path.startswith(f"{self.root}/outside"):
                 self._escape = f"open {path} {'for writing' if writes else ''}"
         elif event in _CHANGES:
-            places = [self._place(value) for value in values[:2] if isinstance(value, (str, bytes))]
+            folder = ""
+            if event in ("os.remove", "os.rmdir") and values[1] >= 0:  # the name is one within an open folder
+                folder = str(Path(f"/proc/self/fd/{values[1]}").readlink())
+            places = [self._place(value, folder) for value in values[:2] if isinstance(value, (str, bytes))]
             if outside := [path for path in places if not self._inside(path)]:
                 self._escape = f"{event} {outside[0]}"
 
-    def _place(self, name: str | bytes) -> str:
-        return os.path.realpath(os.fsdecode(name))
+    def _place(self, name: str | bytes, folder: str = "") -> str:
+        return os.path.realpath(os.path.join(folder, os.fsdecode(name)))  # noqa: PTH118 - as the system reads it
 
     def _inside(self, path: str) -> bool:
         return path.startswith((f"{self.folder}/", "/dev/null")) or path == str(self.folder)
