@@ -264,7 +264,8 @@ def _joined(parts: Sequence[pa.Table], path: Path) -> Records:
 def _embed_sample(config: Config, seen: _Seen) -> Stage:
     """Embed some of the sample's records; time, memory and disk grow with all of them."""
     from linkage.encode.biencoder import BiEncoder
-    from linkage.encode.embed import embed_records
+    from linkage.encode.embed import embed_records, processes
+    from linkage.encode.shards import shard_rows
 
     rows = sorted(Random(config.seed).sample(range(len(seen.sample)), min(len(seen.sample), _EMBEDDED)))
     start = time.monotonic()
@@ -276,10 +277,11 @@ def _embed_sample(config: Config, seen: _Seen) -> Stage:
         made = embed_records(seen.sample.take(np.array(rows)), encoder, Path(scratch) / "made", config.encode)
         size = sum(path.stat().st_size for path in made.folder.iterdir())
     each = (time.monotonic() - loaded) / len(rows)
-    batch = min(config.encode.batch_size, seen.records) / min(config.encode.batch_size, len(rows))
-    peak = base() + max(memory() - base(), 0.0) * max(batch, 1.0)
-    times = _range(loaded - start + each * seen.records, seen.spread)
-    return Stage("embed", seen.records, "records", *times, peak, size / len(rows) * seen.records / 1e6)
+    count = processes(encoder, config.encode, -(-seen.records // shard_rows(seen.records)))
+    peak = memory() if count == 1 else base() + count * memory()
+    times = _range(loaded - start + _START * (count > 1) + each * seen.records / count, seen.spread)
+    made_mb = size / len(rows) * seen.records / 1e6
+    return Stage("embed", seen.records, "records", *times, peak, 2 * made_mb)  # parts, and the folder made of them
 
 
 def _exemplars(config: Config, labels: Path | None, seen: _Seen) -> int:

@@ -101,7 +101,7 @@ def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: P
     model = _absolute(encoder.name)
     columns = [records.frame[name].tolist() for name in ("record_id", "text")]
     columns.append(records.frame["direction"].tolist() if "direction" in records.frame else [""] * len(records))
-    step = min(_MOST, max(1, -(-len(records) // (_SHARDS * _LEAST))) * _LEAST)
+    step = shard_rows(len(records))
     for start in range(0, len(records), step):
         crops = records.crops(start, start + step)
         ids, texts, directions = (tuple(column[start : start + step]) for column in columns)
@@ -109,6 +109,11 @@ def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: P
         name = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         part = folder / name[:2] / f"{name[:32]}.parquet"
         yield Shard(start, crops, ids, texts, directions, model, encoder.sha256, device, folding(), part)
+
+
+def shard_rows(n: int) -> int:
+    """How many of n records make a shard."""
+    return min(_MOST, max(1, -(-n // (_SHARDS * _LEAST))) * _LEAST)
 
 
 def embed_shard(shard: Shard, encoder: BiEncoder | None = None) -> None:
