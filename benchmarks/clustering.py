@@ -26,7 +26,7 @@ from linkage.evaluate.metrics import CLUSTERING, entity_sums
 
 JOB = "clustering of vectors"
 _DENSE = 20_000  # records up to which libraries that hold all distances are run
-_FAST = 100_000  # records up to which fast_hdbscan is
+_FAST = 100_000  # records up to which fast_hdbscan, and average linkage, are
 _LABELLED = 20  # one entity in so many has labels
 _CUTS = np.linspace(0.02, 0.8, 79)
 
@@ -75,6 +75,7 @@ def rows(sizes: list[int]) -> list[Row]:
                 if dense is not None:
                     quality["ARI to dense"] = float(adjusted_rand_score(dense, found))
                 made.append(Row(JOB, n, way, seconds, memory, quality))
+                print(way, f"{seconds:.1f} s", f"{memory:.0f} MB", quality, flush=True)
     return made
 
 
@@ -87,13 +88,13 @@ def _ways(n: int) -> dict[str, Way]:
     if n <= _DENSE:
         ways |= {_DENSE_WAY: _sklearn, "hdbscan.HDBSCAN": _hdbscan, "scipy average linkage": _scipy}
     if n <= _FAST:
-        if importlib.util.find_spec("fast_hdbscan"):
+        if all(map(importlib.util.find_spec, ("fast_hdbscan", "pynndescent"))):
             ways["fast_hdbscan.HDBSCAN"] = _fast_hdbscan
         else:
             print("fast_hdbscan is not installed: left out (extra `bench`)")
-    for method in ("hdbscan", "average", "components"):
+    for method in ("hdbscan", "components", *(["average"] if n <= _FAST else [])):
         ways[f"linkage, {method}"] = partial(_linkage, method=method)
-    return ways | {"linkage, hdbscan without a cut": _uncut}
+    return ways | ({"linkage, hdbscan without a cut": _uncut} if n <= _DENSE else {})
 
 
 def _vectors(folder: Path) -> np.ndarray:
