@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from linkdata import people, save
 from pydantic import ByteSize
 
 from linkage.config import LinkConfig
+from linkage.encode.embed import Embeddings
 from linkage.link import slices
 from linkage.link.index import build_index
 from linkage.link.link import LinkResult, link
@@ -89,3 +92,20 @@ def test_another_process_finds_the_same(tmp_path: Path, monkeypatch: pytest.Monk
         result = linked(tmp_path / "b", SETTINGS[0], work=tmp_path / "work", place=place)
     assert written(result, tmp_path / "apart") == whole
     find(Task(result.plan.folder, result.plan.digest, 0))  # it is there: nothing is done
+
+
+def test_readings_that_were_read_in_row_groups_are_searched(tmp_path: Path) -> None:
+    whole = written(linked(tmp_path / "a", {}), tmp_path / "whole")
+    frame, image, text = people(1, 60, 3, noise=0.6)
+    order = np.random.default_rng(0).permutation(len(frame))
+    records, embeddings = save(tmp_path, frame.iloc[order].reset_index(drop=True), image[order], text[order])
+    path = tmp_path / "grouped" / "records.parquet"
+    path.parent.mkdir()
+    table = pa.Table.from_pandas(embeddings.readings, preserve_index=False)
+    pq.write_table(table, path, row_group_size=7)
+    embeddings = Embeddings(path.parent, embeddings.image, embeddings.text, None, embeddings.manifest)
+    is_exemplar = (records.frame["role"] == "exemplar").to_numpy()
+    index = build_index(records.take(np.flatnonzero(is_exemplar)), embeddings, tmp_path / "index")
+    assert "readings" in vars(embeddings), "they are in memory, in pieces"
+    result = link(records.take(np.flatnonzero(~is_exemplar)), embeddings, index, LinkConfig(device="cpu"))
+    assert written(result, tmp_path / "grouped-links") == whole

@@ -308,7 +308,10 @@ def _write_readings(embeddings: Embeddings, path: Path) -> None:
     schema = pa.schema([("reading", pa.string()), ("reading_confidence", pa.float64()), ("lattice", pa.binary())])
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for part in embeddings.readings_at_a_time(_Readings.ROWS):
-            writer.write_batch(pa.RecordBatch.from_pandas(part[schema.names], schema=schema, preserve_index=False))
+            table = pa.Table.from_pandas(part[schema.names], schema=schema, preserve_index=False)
+            table = table.combine_chunks()  # texts of a table that was read in row groups come in as many pieces
+            for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], schema=schema)]:
+                writer.write_batch(batch)
 
 
 class _Readings:
