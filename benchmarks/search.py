@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from results import Row, measured_alone, shown
 
+from linkage.arrays import read_array
 from linkage.config import IndexConfig
 from linkage.link.choice import choose
 from linkage.link.exact import ExactSearch
 from linkage.link.search import Effort, RerankedSearch, Search
-from linkage.tables import read_array
 
 KINDS = ("auto", "exact", "float16", "ivf", "nested", "binary", "sq8", "hnsw")
 DIM, INTRINSIC = 256, 48
@@ -91,7 +91,7 @@ def _truth(folder: Path, queries: int) -> None:
 def _run(folder: Path, kind: str, queries: int) -> dict[str, Any]:
     vectors = read_array(folder / "pooled.npy")
     start = time.perf_counter()
-    choice = choose({"pooled": vectors}, folder, IndexConfig(kind=kind), seed=0)  # type: ignore[arg-type]
+    choice = choose({"pooled": vectors}, folder, IndexConfig.model_validate({"kind": kind}), seed=0)
     built = time.perf_counter() - start
     search: Search
     if choice.spaces:

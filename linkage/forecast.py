@@ -265,7 +265,6 @@ def _embed_sample(config: Config, seen: _Seen) -> Stage:
     """Embed some of the sample's records; time, memory and disk grow with all of them."""
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import embed_records, processes
-    from linkage.encode.shards import shard_rows
 
     rows = sorted(Random(config.seed).sample(range(len(seen.sample)), min(len(seen.sample), _EMBEDDED)))
     start = time.monotonic()
@@ -277,7 +276,7 @@ def _embed_sample(config: Config, seen: _Seen) -> Stage:
         made = embed_records(seen.sample.take(np.array(rows)), encoder, Path(scratch) / "made", config.encode)
         size = sum(path.stat().st_size for path in made.folder.iterdir())
     each = (time.monotonic() - loaded) / len(rows)
-    count = processes(encoder, config.encode, -(-seen.records // shard_rows(seen.records)))
+    count = processes(encoder, config.encode, seen.records)
     peak = memory() if count == 1 else base() + count * memory()
     times = _range(loaded - start + _START * (count > 1) + each * seen.records / count, seen.spread)
     made_mb = size / len(rows) * seen.records / 1e6

@@ -132,7 +132,7 @@ class Records:
 
     def crops(self, start: int, end: int) -> Crops:
         """Where the crops of some neighbouring records lie."""
-        path = Path(os.path.abspath(self.path))  # noqa: PTH100 - links stay links
+        path = self.path.absolute()
         if self._images is not None:
             return Crops(path, tuple(self._images[start:end]))
         if self._rows is None:

@@ -16,7 +16,7 @@ from linkage.config import Config, IngestConfig, dump_config, load_config
 from linkage.errors import InputError
 from linkage.jobs import clustered_by, export, model_scorer
 from linkage.records import LABELS, Records
-from linkage.rundir import RunDirectory, digest_file, read_manifest, result_tables
+from linkage.rundir import RunDirectory, digest_input, read_manifest, result_tables
 from linkage.tables import read_table, replacing, write_table
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class _Pipeline:
         self.directory = directory
         self.path = directory.path
         self.labels = labels
-        self.labels_digest = digest_file(labels) if labels else None
+        self.labels_digest = digest_input(labels) if labels else None
         with replacing(self.path / "config.yaml") as temporary:
             temporary.write_text(dump_config(config), encoding="utf-8")
         directory.manifest |= {"seed": config.seed, "labels_sha256": self.labels_digest}
@@ -109,7 +109,7 @@ class _Pipeline:
         tables = [path for path in inputs if is_table(path)]
         if tables and len(inputs) > 1:
             raise InputError(f"{tables[0]}: a table of records must be the only input")
-        seen = [digest_file(path) if is_table(path) else _signatures(path, config) for path in inputs]
+        seen = [digest_input(path) if is_table(path) else _signatures(path, config) for path in inputs]
         settings = config.model_dump(mode="json", exclude={"workers", "recycle", "max_failures"})
         before = self.directory.manifest["stages"].get("ingest", {"counts": {}})
 
@@ -131,7 +131,7 @@ class _Pipeline:
             counts = {"sources": summary.sources, "pages": summary.pages, "records": summary.records}
             return counts | {"set_aside": len(summary.failures)}
 
-        boxes = digest_file(config.boxes) if config.boxes else None
+        boxes = digest_input(config.boxes) if config.boxes else None
         return self.directory.stage("ingest", [settings, seen, boxes], make, again=retry_failed)
 
     def labelled(self, ingested: str) -> Records:

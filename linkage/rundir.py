@@ -21,6 +21,7 @@ from typing import Any, Self
 import pandas as pd
 
 from linkage import __version__
+from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError, storage_error
 from linkage.tables import read_table, replacing
 
@@ -38,15 +39,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file's bytes.
+def digest_input(path: Path) -> str:
+    """SHA-256 of the bytes of a file that the user gave.
 
     Raises:
         InputError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tokenize import TokenError
 from typing import IO, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from linkage.errors import ArtefactError, InputError, storage_error
+from linkage.errors import InputError, storage_error
 
 SCHEMA_VERSION = 1
 
@@ -367,18 +366,6 @@ def _own_column(name: str, table: pd.DataFrame) -> Column:
     if name.endswith("_score") and "probability" in table:
         return Column("number", f"how alike `{name.removesuffix('_score')}` is, 0..1; empty: one of the two is missing")
     return Column("text", "the user's own column, untouched")
-
-
-def read_array(path: Path) -> np.ndarray:
-    """Memory-map an array written with `numpy.save`.
-
-    Raises:
-        ArtefactError: it is missing or not an array.
-    """
-    try:
-        return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # the last: of headers that look old
-        raise ArtefactError(f"{path}: not a readable array ({_one_line(error)}); make it again") from None
 
 
 def _one_line(error: BaseException) -> str:

@@ -20,11 +20,13 @@ from PIL import Image
 from linkage.config import EncodeConfig
 from linkage.encode import embed as module
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.embed import embed_records
+from linkage.encode.embed import embed_records, embed_share
 from linkage.encode.shards import Shard, embed_shard, is_whole, read_part, shards
-from linkage.errors import ArtefactError, InputError
+from linkage.errors import ArtefactError, InputError, UsageError
+from linkage.locks import alone
 from linkage.ocr.reader import batches_of_lines
 from linkage.records import Records
+from linkage.workers.share import Share
 
 FILES = ("image.npy", "text.npy", "records.parquet", "failures.csv")
 ALONE, TWO = EncodeConfig(workers=1), EncodeConfig(workers=2)
@@ -187,3 +189,21 @@ def test_a_part_holds_what_was_made(table: Path, encoder: BiEncoder, tmp_path: P
     assert [record for record, _ in part.failures] == ["r140"]
     picture = Image.open(io.BytesIO(Records.open(table).crop(130) or b""))
     assert part.image[2] @ encoder.encode_image([picture])[0] > 0.999
+
+
+def test_shares_give_the_files_of_one_call(
+    table: Path, encoder: BiEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records.open(table)
+    plain = contents(embed_records(records, encoder, tmp_path / "plain", ALONE).folder)
+    out = tmp_path / "shared"
+    assert [embed_share(records, encoder, out, ALONE, Share(number, 2)) for number in (2, 1)] == [128, 172]
+    assert not out.exists()
+    seen: list[int] = []
+    monkeypatch.setattr(module, "embed_shard", counting(0, seen))  # there is nothing left to embed
+    assert contents(embed_records(records, encoder, out, ALONE).folder) == plain
+
+
+def test_a_share_and_the_whole_are_not_embedded_at_once(table: Path, encoder: BiEncoder, tmp_path: Path) -> None:
+    with alone(tmp_path / "out"), pytest.raises(UsageError, match="another process is writing it"):
+        embed_share(Records.open(table), encoder, tmp_path / "out", ALONE, Share(1, 2))

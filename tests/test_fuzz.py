@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from linkdata import people, save
 
+from linkage.arrays import read_array
 from linkage.config import Config, IngestConfig, load_config
 from linkage.encode.biencoder import SHIPPED, BiEncoder
 from linkage.encode.embed import Embeddings
@@ -28,7 +29,7 @@ from linkage.layout.boxes import read_boxes
 from linkage.link.index import Index, build_index
 from linkage.records import Records
 from linkage.scans.pages import count_pages, read_page
-from linkage.tables import read_array, read_table
+from linkage.tables import read_table
 from linkage.text import Folding, fold_by
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))

@@ -15,7 +15,7 @@ from linkage.link import choice
 from linkage.link.choice import choose, reckon
 from linkage.link.exact import ExactSearch
 from linkage.link.index import Index, build_index
-from linkage.link.search import KINDS, Compact, Effort, RerankedSearch, build
+from linkage.link.search import KINDS, Effort, RerankedSearch, build
 
 
 def drawn(n: int, seed: int = 0, dim: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +30,7 @@ def drawn(n: int, seed: int = 0, dim: int = 32) -> tuple[np.ndarray, np.ndarray]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_looking_at_every_candidate_is_exact_search(kind: Compact) -> None:
+def test_looking_at_every_candidate_is_exact_search(kind: str) -> None:
     vectors, queries = drawn(2500)
     search = RerankedSearch(build(kind, vectors, 0), vectors, Effort(2500, 2500))
     cosines, rows = search.search(queries, 12)
@@ -41,7 +41,7 @@ def test_looking_at_every_candidate_is_exact_search(kind: Compact) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_structure_and_answer_whatever_the_threads(kind: Compact) -> None:
+def test_the_same_structure_and_answer_whatever_the_threads(kind: str) -> None:
     vectors, queries = drawn(3000)
     made = []
     for threads in (1, 2):
@@ -62,7 +62,7 @@ def test_exact_search_is_the_same_from_disk_and_in_memory(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_recall_that_was_asked_for_within_the_memory_that_was_reckoned(kind: Compact, tmp_path: Path) -> None:
+def test_the_recall_that_was_asked_for_within_the_memory_that_was_reckoned(kind: str, tmp_path: Path) -> None:
     vectors, queries = drawn(20_000, dim=64)
     chosen = choose({"pooled": vectors}, tmp_path, IndexConfig(kind=kind, recall=0.95), 0)
     assert chosen.recall(1) >= 0.95

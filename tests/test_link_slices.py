@@ -106,6 +106,6 @@ def test_readings_that_were_read_in_row_groups_are_searched(tmp_path: Path) -> N
     embeddings = Embeddings(path.parent, embeddings.image, embeddings.text, None, embeddings.manifest)
     is_exemplar = (records.frame["role"] == "exemplar").to_numpy()
     index = build_index(records.take(np.flatnonzero(is_exemplar)), embeddings, tmp_path / "index")
-    assert "readings" in vars(embeddings), "they are in memory, in pieces"
+    assert len(embeddings.readings) == len(frame), "from here on they are in memory, in pieces"
     result = link(records.take(np.flatnonzero(~is_exemplar)), embeddings, index, LinkConfig(device="cpu"))
     assert written(result, tmp_path / "grouped-links") == whole

@@ -104,7 +104,7 @@ def cluster(
     fused = config.distance == "fused"
     texts, alike = None, _pooled_alone(vectors)
     if fused:
-        wording = Wording.of(frame, embeddings.readings.iloc[rows])
+        wording = Wording.of(frame, embeddings.readings_of(rows))
         side = Side(embeddings, rows, frame, wording)
         likeness = Likeness(side, side, float(embeddings.manifest["image_weight"]), fields or {})
         texts, alike = wording.texts, lambda a, b: likeness.of(a, b)[0]

@@ -28,7 +28,7 @@ from linkage.encode.sight import Sight, look
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.ocr.lines import fit_line
-from linkage.ocr.reader import USUAL
+from linkage.ocr.reader import BATCH, USUAL
 from linkage.text import fold
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ SHIPPED = Path(__file__).parents[1] / "models"
 _LARGEST = 10**6  # no model of this field has a vocabulary, a width or a picture beyond
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "open_clip_config.json", "model.safetensors", "vocab.txt"
 _AT_A_TIME = 64
-BATCH = 32
-"""Usual lines or photographs embedded at a time, unless the settings say otherwise."""
 
 
 class OpenClipTokenizer:

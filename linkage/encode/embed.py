@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -17,17 +16,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.arrays import read_array, writing_array
 from linkage.config import EncodeConfig
 from linkage.encode.biencoder import BiEncoder, model_folder
 from linkage.encode.lattice import check_readings
 from linkage.encode.pooling import pool
-from linkage.encode.shards import READING_SCHEMA, Shard, embed_shard, is_whole, read_part, shards
+from linkage.encode.shards import READING_SCHEMA, Shard, embed_shard, is_whole, read_part, shard_rows, shards
 from linkage.errors import ArtefactError, ConfigError, InputError
 from linkage.locks import among
 from linkage.machine import cores, free_memory
 from linkage.progress import progress
 from linkage.records import Records
-from linkage.tables import read_array, read_table, replacing_folder, write_table
+from linkage.tables import read_table, replacing_folder, write_table
 from linkage.text import folding
 from linkage.workers.engine import open_workers
 from linkage.workers.pool import UNLIMITED, Lost
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 _READ = "records.parquet"
 _ROWS_AT_A_TIME = 8192  # pooled at a time: what is needed on the way there takes some 60 MB
+_PAYS = 500  # records that a process must have: it takes ten seconds and more to start
 _BYTES_PER_PROCESS = 1_300_000_000  # a process held 1.2 to 1.3 GB over 403 lines of receipts
 _KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "reading", "folding", "n_without_image", "n_without_text")
 
@@ -226,7 +227,7 @@ def embed_share(
 
 
 def _partial(out: Path) -> Path:
-    place = Path(os.path.abspath(out))  # noqa: PTH100 - links stay links
+    place = out.absolute()
     return place.with_name(place.name + ".partial")
 
 
@@ -235,7 +236,7 @@ def _embed(made: Sequence[Shard], encoder: BiEncoder, scratch: Path, config: Enc
     with progress("embed", sum(map(len, made))) as advance:
         missing = [shard for shard in made if not is_whole(shard.part)]
         advance(sum(map(len, made)) - sum(map(len, missing)))
-        count = processes(encoder, config, len(missing))
+        count = processes(encoder, config, sum(map(len, missing)))
         if engine == "local" and count == 1:
             for shard in missing:
                 embed_shard(shard, encoder)
@@ -263,12 +264,12 @@ def _named(encoder: BiEncoder) -> bool:
     return model_folder(encoder.name) is not None or ":" in encoder.name
 
 
-def processes(encoder: BiEncoder, config: EncodeConfig, shards: int) -> int:
-    """How many processes of this machine embed so many shards; one is the calling process itself."""
+def processes(encoder: BiEncoder, config: EncodeConfig, records: int) -> int:
+    """How many processes of this machine embed so many records; one is the calling process itself."""
     if encoder.device.type != "cpu" or not _named(encoder):
         return 1
-    most = config.workers or min(cores(), free_memory() // _BYTES_PER_PROCESS)
-    return max(1, min(most, shards))
+    most = config.workers or min(cores(), free_memory() // _BYTES_PER_PROCESS, records // _PAYS)
+    return max(1, min(most, -(-records // shard_rows(records))))
 
 
 def _join(made: Sequence[Shard], records: Records, dim: int, folder: Path) -> dict[str, Any]:
@@ -279,20 +280,18 @@ def _join(made: Sequence[Shard], records: Records, dim: int, folder: Path) -> di
     """
     failed = list(records.failures)
     without = {"n_without_image": 0, "n_without_text": 0}
+    shape = (len(records), dim)
     with (
-        (folder / "image.npy").open("wb") as image,
-        (folder / "text.npy").open("wb") as text,
-        pq.ParquetWriter(folder / "records.parquet", READING_SCHEMA) as readings,
+        writing_array(folder / "image.npy", shape) as image,
+        writing_array(folder / "text.npy", shape) as text,
+        pq.ParquetWriter(folder / _READ, READING_SCHEMA) as readings,
     ):
-        for file in (image, text):
-            header = {"descr": "<f2", "fortran_order": False, "shape": (len(records), dim)}
-            np.lib.format.write_array_header_1_0(file, header)
         for shard in made:
             part = read_part(shard.part)
             if part is None:
                 raise ArtefactError(f"{shard.part}: damaged; remove it and embed again")
-            for name, file, vectors in (("image", image, part.image), ("text", text, part.text)):
-                file.write(vectors.tobytes())
+            for name, write, vectors in (("image", image, part.image), ("text", text, part.text)):
+                write(vectors)
                 without[f"n_without_{name}"] += int((~vectors.any(axis=1)).sum())
             readings.write_table(part.readings)
             failed += part.failures

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,13 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from linkage.config import EncodeConfig
+from linkage.config import Device, EncodeConfig
 from linkage.encode.biencoder import BiEncoder, model_folder
 from linkage.encode.crops import read_crop
 from linkage.encode.lattice import READINGS
 from linkage.encode.pooling import pool
 from linkage.encode.sight import Sight
 from linkage.errors import ArtefactError, InputError
+from linkage.ocr.reader import one_thread
 from linkage.records import Crops, Records
 from linkage.tables import replacing
 from linkage.text import Folding, clean, fold_by, folding
@@ -132,7 +131,7 @@ def embed_shard(shard: Shard, encoder: BiEncoder | None = None) -> None:
     failures: list[tuple[str, str]] = []
     image, text = (np.empty((len(shard), encoder.dim), dtype=np.float16) for _ in range(2))
     readings: list[tuple[str, float, bytes | None]] = []
-    with _one_thread():
+    with one_thread():
         pixels: list[np.ndarray | None] = []
         for row, one in enumerate(_pixels(shard, encoder, failures), start=1):
             pixels.append(one)
@@ -183,15 +182,15 @@ def _write_part(path: Path, part: Part) -> None:
 def _absolute(model: str) -> str:
     """The name of a model for processes that need not be in this one's folder."""
     if folder := model_folder(model):
-        return os.path.abspath(folder)  # noqa: PTH100 - links stay links
+        return str(folder.absolute())
     architecture, colon, checkpoint = model.partition(":")
-    return f"{architecture}:{os.path.abspath(checkpoint)}" if colon else model  # noqa: PTH100
+    return f"{architecture}:{Path(checkpoint).absolute()}" if colon else model
 
 
 @lru_cache(maxsize=1)
-def _encoder(model: str, device: str, sha256: str) -> BiEncoder:
+def _encoder(model: str, device: Device, sha256: str) -> BiEncoder:
     """The model of the last shard, for the next one."""
-    encoder = BiEncoder.load(model, device)  # type: ignore[arg-type]
+    encoder = BiEncoder.load(model, device)
     if encoder.sha256 != sha256:
         raise ArtefactError(f"{model}: another model than a moment ago; let it be while records are embedded")
     return encoder
@@ -226,14 +225,3 @@ def _reading(sight: Sight | None) -> tuple[str, float, bytes | None]:
     text, chances = sight.lattice.read()
     sure = float(np.exp(np.mean(np.log(np.maximum(chances, 1e-6))))) if chances else float("nan")
     return clean(text), sure, sight.lattice.pack()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute with one thread: sums then have one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

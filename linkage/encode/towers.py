@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from linkage.encode.line import LineTower, Seen
-from linkage.ocr.reader import COLUMN, USUAL, batches_of_lines
+from linkage.ocr.reader import BATCH, COLUMN, USUAL, batches_of_lines
 
 ARCHITECTURE = "linkage_line"  # also the name of its image tower at timm
 PHOTO_ARCHITECTURE = "linkage_photo"  # no weights are shipped: small enough to be trained from nothing in minutes
@@ -62,7 +62,7 @@ def pretrained(model: Any) -> nn.Module | None:
     return trunk.reader if isinstance(trunk, LineTower) else trunk
 
 
-def image_features(model: Any, pixels: Sequence[np.ndarray], columns: int = USUAL * 32) -> torch.Tensor:
+def image_features(model: Any, pixels: Sequence[np.ndarray], columns: int = USUAL * BATCH) -> torch.Tensor:
     """Embed pictures.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from linkage.arrays import digest_file
 from linkage.config import IngestConfig
 from linkage.errors import InputError, LinkageError, storage_error
 from linkage.ingest.parts import Note, part_of, write_part
@@ -73,22 +73,17 @@ def survey(files: tuple[Path, ...], wanted: Callable[[int], bool] | None = None)
         pages = count_pages(path)
         if wanted and not wanted(pages):
             return Surveyed(pages=pages)
-        return Surveyed(_sha256(path), pages, transcripts=" ".join(map(_content, transcripts)))
+        return Surveyed(digest_file(path), pages, transcripts=" ".join(map(_content, transcripts)))
     except InputError as error:
         return Surveyed(reason=str(error))
     except OSError as error:
         return Surveyed(reason=f"cannot be read ({error.strerror})")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _content(transcript: Path) -> str:
     """What a transcript's part of the results goes by; one that cannot be read is reported with its pages."""
     try:
-        return _sha256(transcript)
+        return digest_file(transcript)
     except OSError:
         return "unreadable"
 

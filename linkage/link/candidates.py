@@ -323,9 +323,7 @@ def _nearest(parts: Sequence[_Found], other: Apart, likeness: Likeness) -> pd.Da
             place, column = place[kept][first], column[kept][first]
             tables.append((part.query[place], np.full(len(place), space, object), rows[place, column]))
     query, by, exemplar = (np.concatenate(values) for values in zip(*tables, strict=True))
-    cosines = likeness.cosines(query, exemplar)[
-        0
-    ]  # those of the search differ in their last bits from search to search
+    cosines = likeness.cosines(query, exemplar)[0]  # those of searches differ in their last bits
     cosine = np.select([by == space for space in SPACES], [cosines[_COSINES[space]] for space in SPACES])
     return pd.DataFrame({"query": query, "by": by, "exemplar": exemplar, "cosine": cosine})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import ByteSize
 
+from linkage.arrays import digest_file
 from linkage.config import IndexConfig
 from linkage.errors import ConfigError
 from linkage.link.exact import BLOCK, TIE, ExactSearch, Modality, filled_rows
-from linkage.link.search import KINDS, Compact, Effort, RerankedSearch, Search, build, bytes_needed, one_thread
+from linkage.link.search import KINDS, Effort, RerankedSearch, Search, build, bytes_needed, one_thread
 from linkage.machine import free_memory
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 EXACT_UP_TO = 100_000  # exemplars: a thousand exact searches a second on two cores
 LEAST = 2048  # vectors: fewer are searched exactly, whatever the kind
 ASKED = 1000  # exemplars that recall is measured with
-_FASTEST: tuple[Compact, ...] = ("ivf", "nested", "binary")  # those that are built in minutes, fastest first
+_FASTEST = ("ivf", "nested", "binary")  # those that are built in minutes, fastest first
 HELD_OUT = f"at most {ASKED} exemplars, each searched among the others; against exact search"
 
 
@@ -55,10 +56,9 @@ def reckon(kind: str, filled: Mapping[Modality, int], n: int, dim: int) -> int:
         return 4 * BLOCK * dim * 4
     if kind == "exact":
         return 4 * dim * sum(filled.values())
-    compact: Compact = kind  # type: ignore[assignment]
     large = [count for count in filled.values() if count >= LEAST]
     small = sum(filled.values()) - sum(large)
-    return 4 * dim * small + sum(bytes_needed(compact, count, dim, whole=count == n) for count in large)
+    return 4 * dim * small + sum(bytes_needed(kind, count, dim, whole=count == n) for count in large)
 
 
 def choose(vectors: Mapping[Modality, np.ndarray], folder: Path, config: IndexConfig, seed: int) -> Choice:
@@ -85,7 +85,7 @@ def choose(vectors: Mapping[Modality, np.ndarray], folder: Path, config: IndexCo
         if kind in ("exact", "float16"):
             return Choice(kind, _why(config, n, passed), needed, {}, filled)
         wanted = config.recall if config.kind == "auto" else 0.0
-        spaces = _built(kind, vectors, filled, folder, config.recall, seed)  # type: ignore[arg-type]
+        spaces = _built(kind, vectors, filled, folder, config.recall, seed)
         least = min([1.0, *(space["recall@1"] for space in spaces.values())])
         if least < config.recall:
             passed.append(f"{kind} finds {least:.3f} of the nearest")
@@ -118,7 +118,7 @@ def _why(config: IndexConfig, n: int, passed: list[str]) -> str:
 
 
 def _built(
-    kind: Compact,
+    kind: str,
     vectors: Mapping[Modality, np.ndarray],
     filled: Mapping[Modality, int],
     folder: Path,
@@ -134,19 +134,17 @@ def _built(
         return {str(by): space for by, space in zip(large, done, strict=True)}
 
 
-def _space(kind: Compact, vectors: np.ndarray, path: Path, recall: float, seed: int) -> dict[str, Any]:
+def _space(kind: str, vectors: np.ndarray, path: Path, recall: float, seed: int) -> dict[str, Any]:
     import faiss
 
     structure = build(kind, vectors, seed)
     faiss.write_index(structure, str(path))
     effort, found = _tuned(kind, structure, vectors, recall, seed)
     figures = {f"recall@{at}": round(found[at], 4) for at in found}
-    return {"bytes": path.stat().st_size, "sha256": digest(path), **effort._asdict(), **figures}
+    return {"bytes": path.stat().st_size, "sha256": digest_file(path), **effort._asdict(), **figures}
 
 
-def _tuned(
-    kind: Compact, structure: Any, vectors: np.ndarray, recall: float, seed: int
-) -> tuple[Effort, dict[int, float]]:
+def _tuned(kind: str, structure: Any, vectors: np.ndarray, recall: float, seed: int) -> tuple[Effort, dict[int, float]]:
     """The first effort that finds enough of the nearest, else the greatest; and the recall at 1 and 10."""
     rows = filled_rows(vectors)
     asked = np.sort(np.random.default_rng(seed).choice(rows, min(ASKED, len(rows)), replace=False))
@@ -172,12 +170,6 @@ def recall_at(at: int, found: np.ndarray, true: np.ndarray) -> float:
     return float((found[:, :at] >= true[:, at - 1 : at] - 2 * TIE).mean())
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def size(count: int) -> str:
     """Bytes for people."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+    return ByteSize(count).human_readable(decimal=True)

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from linkage.arrays import digest_file, read_array, writing_array
 from linkage.config import IndexConfig
 from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, InputError
-from linkage.link.choice import EXACT_UP_TO, HELD_OUT, choose, digest
+from linkage.link.choice import EXACT_UP_TO, HELD_OUT, choose
 from linkage.link.exact import ExactSearch, Modality
 from linkage.link.search import KINDS, Effort, RerankedSearch, Search
 from linkage.link.wording import Wording
 from linkage.records import LABELS, Records
-from linkage.tables import read_array, read_table, replacing_folder
+from linkage.tables import read_table, replacing_folder
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -146,7 +147,7 @@ def _check_spaces(folder: Path, manifest: dict[str, Any]) -> None:
     for by, space in spaces.items():
         if not 0 < int(space["candidates"]) < 2**31 or not 0 <= int(space["breadth"]) < 2**31:
             raise ValueError(f"{by}: candidates {space['candidates']}, breadth {space['breadth']}")
-        if digest(folder / f"{by}.faiss") != space["sha256"]:
+        if digest_file(folder / f"{by}.faiss") != space["sha256"]:
             raise ValueError(f"{by}.faiss is not what was written")
 
 
@@ -177,8 +178,9 @@ def build_index(
     rows = rows_of(frame["record_id"], embeddings)
     exemplars = frame[["record_id", "entity_id", "text"]].copy()
     exemplars["entity_id"] = exemplars["entity_id"].where(exemplars["entity_id"] != "", exemplars["record_id"])
+    readings = embeddings.readings_of(rows)
     for name in ("reading", "reading_confidence", "lattice"):
-        exemplars[name] = embeddings.readings[name].to_numpy(dtype=object)[rows]
+        exemplars[name] = readings[name].to_numpy(dtype=object)
     own = [name for name in frame.columns if name not in {*exemplars.columns, *LABELS, "image", "text_raw"}]
     exemplars[own] = frame[own]  # provenance, and what the user may want to compare or block by
     manifest = {
@@ -207,18 +209,15 @@ def build_index(
 
 def _write_vectors(embeddings: Embeddings, rows: np.ndarray, folder: Path) -> dict[Modality, np.ndarray]:
     """Write the vectors of these rows as float16, a block at a time; returns them memory-mapped."""
-    shape = (len(rows), embeddings.image.shape[1])
-    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
     take: dict[Modality, Callable[[np.ndarray], np.ndarray]] = {
         "pooled": lambda some: embeddings.pooled(rows=some),
         "image": lambda some: embeddings.image[some],
         "text": lambda some: embeddings.text[some],
     }
     for by, vectors in take.items():
-        with (folder / f"{by}.npy").open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
+        with writing_array(folder / f"{by}.npy", (len(rows), embeddings.image.shape[1])) as write:
             for start in range(0, len(rows), _ROWS_AT_A_TIME):
-                file.write(vectors(rows[start : start + _ROWS_AT_A_TIME]).astype("<f2").tobytes())
+                write(vectors(rows[start : start + _ROWS_AT_A_TIME]))
     return {by: read_array(folder / f"{by}.npy") for by in SPACES}
 
 

@@ -26,11 +26,12 @@ from linkage.link.judge import Judged
 from linkage.link.links import links_table, manifest_of, nearest_of
 from linkage.link.ranking import Ranking, settled
 from linkage.link.scorer import DEFAULT_SCORER, Scorer
-from linkage.link.slices import Place, Plan
+from linkage.link.slices import Plan
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing, writing_table
 from linkage.text import folding
+from linkage.workers.engine import Pool
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -137,7 +138,7 @@ def link(
     *,
     scorer: Scorer | None = None,
     work: Path | None = None,
-    place: Place | None = None,
+    place: Pool | None = None,
 ) -> LinkResult:
     """Link every query to the entities of an index, or to none.
 
@@ -158,7 +159,7 @@ def link(
             DEFAULT_SCORER.
         work: folder for what is found, which an interrupted call goes on from; it must outlive the result. Default: one
             that goes with the result.
-        place: where slices are searched (see `slices.Place`); then index and embeddings lie in folders that can be
+        place: where slices are searched (see `workers.engine`); then index and embeddings lie in folders that can be
             opened there, and so does `work`. Default: here.
 
     Raises:

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from linkage.arrays import read_array, writing_array
 from linkage.errors import ArtefactError
 from linkage.link.likeness import Vectors
-from linkage.tables import read_array, replacing
+from linkage.tables import replacing
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -213,10 +214,8 @@ def mapped(embeddings: Embeddings, index: Index, folder: Path) -> Iterator[Embed
 
 
 def _turned_on_disk(rows: np.ndarray, matrix: np.ndarray, path: Path) -> np.ndarray:
-    """Map all rows into a float16 array on disk; a full disk is an error here, where mapped memory would kill."""
-    header = {"descr": "<f2", "fortran_order": False, "shape": (len(rows), matrix.shape[1])}
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+    """Map all rows into an array on disk."""
+    with writing_array(path, (len(rows), matrix.shape[1])) as write:
         for start in range(0, len(rows), _ROWS_AT_A_TIME):
-            file.write(turned(rows[start : start + _ROWS_AT_A_TIME], matrix).astype("<f2").tobytes())
+            write(turned(rows[start : start + _ROWS_AT_A_TIME], matrix))
     return read_array(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,8 +17,6 @@ _PER_LIST = 64  # vectors per list that k-means sees
 _MOST_LISTS = 16_384
 _AT_A_TIME = 65_536  # vectors made float32
 _QUERIES_AT_A_TIME = 128  # queries: the vectors of 200 candidates of each take 26 MB
-
-Compact = Literal["sq8", "hnsw", "ivf", "nested", "binary"]
 
 
 class Search(Protocol):
@@ -68,7 +66,7 @@ def _efforts(candidates: tuple[int, ...], breadths: tuple[int, ...] = (0,)) -> t
 # Leading dimensions are those of a rotation onto the principal axes: a model trained with `train.nested` has the most
 # in its first ones too, but the axes are never worse, and need no such model (Kusupati et al. 2022, Matryoshka
 # representation learning, section 4.3 on adaptive retrieval; Jegou, Douze, Schmid 2011, product quantisation).
-KINDS: dict[Compact, Kind] = {
+KINDS: dict[str, Kind] = {
     # 4-bit codes of pairs of dimensions, those of the nearest lists (inverted file) or all of them
     "ivf": Kind(
         lambda lists, dim: f"IVF{lists},PQ{dim // 2}x4fs",
@@ -99,7 +97,7 @@ def lists(n: int) -> int:
     return int(np.clip(4 * np.sqrt(n), 1, _MOST_LISTS))
 
 
-def bytes_needed(kind: Compact, n: int, dim: int, *, whole: bool) -> int:
+def bytes_needed(kind: str, n: int, dim: int, *, whole: bool) -> int:
     """Bytes of memory that a structure over n vectors takes; `whole`: no row of the exemplars lacks its vector."""
     recipe, kept = KINDS[kind], _kept(kind, dim)
     fixed = 4 * dim * kept + 128 * kept + 8192  # rotation, codebooks
@@ -107,12 +105,12 @@ def bytes_needed(kind: Compact, n: int, dim: int, *, whole: bool) -> int:
     return int(n * (recipe.bytes_each(kept) + 8 * (not whole and not recipe.lists)) + fixed)
 
 
-def _kept(kind: Compact, dim: int) -> int:
+def _kept(kind: str, dim: int) -> int:
     leading = KINDS[kind].leading
     return min(leading, dim - dim % 2) if leading else dim
 
 
-def build(kind: Compact, vectors: np.ndarray, seed: int) -> Any:
+def build(kind: str, vectors: np.ndarray, seed: int) -> Any:
     """The FAISS structure over the rows that hold a vector; its ids are row numbers.
 
     By one thread, since sums of several differ in their last bits, and k-means and graphs make much of little: the
@@ -152,7 +150,7 @@ def one_thread() -> Iterator[None]:
         faiss.omp_set_num_threads(threads)
 
 
-def _trained(kind: Compact, vectors: np.ndarray, sample: np.ndarray, count: int, seed: int) -> Any:
+def _trained(kind: str, vectors: np.ndarray, sample: np.ndarray, count: int, seed: int) -> Any:
     """The structure with nothing in it yet, fitted to the vectors of the sample's rows; `count` lists."""
     import faiss
 

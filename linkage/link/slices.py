@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.arrays import digest_file, read_array
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.errors import ArtefactError
@@ -35,8 +36,9 @@ from linkage.link.terms import Frequencies
 from linkage.link.wording import Wording
 from linkage.progress import progress
 from linkage.records import PROVENANCE
-from linkage.tables import read_array, read_table, replacing, write_table
+from linkage.tables import read_table, replacing, write_table
 from linkage.text import Folding, fold_by, folding
+from linkage.workers.engine import Pool
 from linkage.workers.pool import Lost
 
 SLICE = 8192
@@ -55,13 +57,6 @@ class Task(NamedTuple):
     folder: Path
     digest: str
     number: int
-
-
-class Place(Protocol):
-    """Where slices are searched: `workers.pool.Workers`, or anything else that has its `run`."""
-
-    def run(self, work: Callable[[Task], None], items: Iterable[Task]) -> Iterable[tuple[Task, object]]:
-        """Do the work on every item; yield them, as they are done, with a `Lost` for those that cannot be."""
 
 
 def find(task: Task) -> None:
@@ -205,7 +200,7 @@ class Plan:
         """Whether a slice was searched."""
         return self._path(number).exists()
 
-    def search(self, place: Place | None = None) -> None:
+    def search(self, place: Pool | None = None) -> None:
         """Search what is missing, in this process or at a place.
 
         Raises:
@@ -288,7 +283,7 @@ class _Here:
         self._plan = plan
 
     def run(self, work: Callable[[Task], None], items: Iterable[Task]) -> Iterable[tuple[Task, object]]:
-        """See `Place`."""
+        """As every pool's `run`."""
         for item in items:
             self._plan.find(item.number)
             yield item, None
@@ -349,8 +344,7 @@ def _digest(values: dict[str, Any], folder: Path, ranking: Ranking) -> str:
         arrays += [index.image, index.text]
         whole.update(pickle.dumps((index.manifest, index.exemplars)))
     for path in files:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
+        whole.update(digest_file(path).encode())
     for vectors in arrays:
         for start in range(0, len(vectors), SLICE):
             whole.update(np.ascontiguousarray(vectors[start : start + SLICE]).data)

@@ -8,6 +8,7 @@ batch, what stands right of a crop is kept at zero layer by layer, so that a cro
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ WIDEST = 2048
 
 USUAL = 320
 """Pixels of width of a usual line, by which the size of a batch is reckoned."""
+BATCH = 32
+"""Usual lines of a batch, unless the settings say otherwise."""
 _SLACK = 16  # pixels that lines of a batch may differ by, or an eighth of their width
 
 # Channels, whether the height is halved, whether channels are reweighed (squeeze and excitation).
@@ -170,7 +173,9 @@ class LineReader(nn.Module):
         yield from (self.shortcut, self.neck, self.along)
 
 
-def batches_of_lines(pixels: Sequence[np.ndarray], columns: int = USUAL * 32) -> list[tuple[list[int], torch.Tensor]]:
+def batches_of_lines(
+    pixels: Sequence[np.ndarray], columns: int = USUAL * BATCH
+) -> list[tuple[list[int], torch.Tensor]]:
     """Lines of like width together.
 
     Args:
@@ -196,3 +201,14 @@ def _stacked(lines: Sequence[np.ndarray]) -> torch.Tensor:
     for place, line in enumerate(lines):
         batch[place, :, :, : line.shape[2]] = torch.from_numpy(line / np.float32(127.5) - 1)
     return batch.expand(-1, 3, -1, -1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute with one thread: workers do not get in each other's way, and sums have one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

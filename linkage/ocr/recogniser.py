@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError
 from linkage.ocr.calibration import mean_confidence, script_of
 from linkage.ocr.ctc import Said, pieces_of
@@ -141,11 +140,11 @@ def read_lines(lines: Sequence[np.ndarray], east_asian: bool, end: float) -> lis
     """
     import torch
 
-    from linkage.ocr.reader import batches_of_lines
+    from linkage.ocr.reader import batches_of_lines, one_thread
 
     model = _model(east_asian)
     found: list[Said | None] = [None] * len(lines)
-    with torch.inference_mode(), _one_thread():
+    with torch.inference_mode(), one_thread():
         for rows, batch in batches_of_lines(lines):
             if time.monotonic() > end:
                 raise TimeoutError
@@ -202,20 +201,6 @@ def _model(east_asian: bool) -> _Model:
 @lru_cache(maxsize=1)
 def _digest() -> str:
     try:
-        with (MODEL / "model.safetensors").open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_file(MODEL / "model.safetensors")
     except OSError as error:
         raise ArtefactError(f"{MODEL}: the shipped model cannot be read ({error}); install linkage again") from None
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Ingest has one worker per core: more threads than that get in each other's way."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -72,7 +72,7 @@ class Group:
                 + (
                     f", beyond {cut}."
                     if other.distance > self.max_distance
-                    else f": within {cut}, but HDBSCAN drew the border between them, where records are sparse."
+                    else f": within {cut}, but clustering as a whole kept the two apart."
                 )
             )
             own, beside = self.shown
