@@ -66,8 +66,12 @@ def test_mapping_queries_or_exemplars_gives_the_same_cosines(seed: int, dim: int
             assert unit(here[one]) @ unit(exemplars[other]).T == pytest.approx(
                 unit(queries[one]) @ unit(there[other]).T, abs=1e-5
             )
-    ours = pool(*here, weight) @ pool(*exemplars, weight).T
-    assert ours == pytest.approx(pool(*queries, weight) @ pool(*there, weight).T, abs=2e-3)
+    exact = [Vectors(*map(unit, vectors)) for vectors in (queries, exemplars, here, there)]  # float16 keeps no lengths
+    # Where picture and text all but cancel, pooling makes much of the last bits.
+    asked, known = (np.linalg.norm(weight * i + (1 - weight) * t, axis=1) > 0.01 for i, t in exact[:2])
+    pooled = [pool(*vectors, weight) for vectors in exact]
+    ours, theirs = (pooled[2] @ pooled[1].T)[asked][:, known], (pooled[0] @ pooled[3].T)[asked][:, known]
+    assert ours == pytest.approx(theirs, abs=2e-3)
 
 
 def test_too_few_vectors_leave_a_space_as_it_is() -> None:
