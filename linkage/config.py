@@ -131,7 +131,7 @@ class EncodeConfig(Section):
     batch_size: int = Field(
         32, ge=1, description="lines of usual width, or photographs, embedded at a time; on a GPU 16 times as many"
     )
-    workers: int = Field(0, ge=0, description="processes that embed on CPUs; 0 = one per core that memory suffices for")
+    threads: int = Field(0, ge=0, description="threads that embed on a CPU; 0 = one per core")
     device: Device = "auto"
 
 

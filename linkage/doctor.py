@@ -182,7 +182,7 @@ def _machine(config: Config, out: Path) -> Iterator[Finding]:
     else:
         yield Finding("cores", "ok", f"{usable} may be used; every worker is given one thread")
     memory = free_memory()
-    little = memory < _LITTLE_MEMORY and "--set encode.workers=1"
+    little = memory < _LITTLE_MEMORY and "--set ingest.workers=1 --set encode.threads=1"
     yield Finding("memory", "warning" if little else "ok", f"{memory / 1e9:.1f} GB free", little or "")
     for name, place in (("disk, --out", out), ("disk, temporary", Path(tempfile.gettempdir()))):
         free = free_disk(place)

@@ -34,6 +34,7 @@ from linkage.workers.pool import Limits, Lost, Workers
 
 _SECONDS = 20.0  # for reading the sample: what is not begun by then is left out of it
 _EMBEDDED = 48  # records of the sample that are embedded
+_THREAD_MB = 300.0  # that each further thread holds while it embeds
 _START = 3.0  # seconds until workers, or a model, are ready
 _SURE = 2.0  # standard errors in a range
 _DOUBT = 1.3  # factor either way that the load of a machine makes in any case
@@ -264,21 +265,21 @@ def _joined(parts: Sequence[pa.Table], path: Path) -> Records:
 def _embed_sample(config: Config, seen: _Seen) -> Stage:
     """Embed some of the sample's records; time, memory and disk grow with all of them."""
     from linkage.encode.biencoder import BiEncoder
-    from linkage.encode.embed import embed_records, processes
+    from linkage.encode.embed import embed_records, threads
 
     rows = sorted(Random(config.seed).sample(range(len(seen.sample)), min(len(seen.sample), _EMBEDDED)))
     start = time.monotonic()
-    with peak_memory() as base:
-        encoder = BiEncoder.load(config.encode.model, config.encode.device)
-        encoder.encode_text(["the first call takes longer"])
+    encoder = BiEncoder.load(config.encode.model, config.encode.device)
+    encoder.encode_text(["the first call takes longer"])
     loaded = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="linkage-") as scratch, peak_memory() as memory:
-        made = embed_records(seen.sample.take(np.array(rows)), encoder, Path(scratch) / "made", config.encode)
+        alone = config.encode.model_copy(update={"threads": 1})
+        made = embed_records(seen.sample.take(np.array(rows)), encoder, Path(scratch) / "made", alone)
         size = sum(path.stat().st_size for path in made.folder.iterdir())
-    each = (time.monotonic() - loaded) / len(rows)
-    count = processes(encoder, config.encode, seen.records)
-    peak = memory() if count == 1 else base() + count * memory()
-    times = _range(loaded - start + _START * (count > 1) + each * seen.records / count, seen.spread)
+    count = threads(encoder, config.encode)
+    each = (time.monotonic() - loaded) / len(rows) / count
+    peak = memory() + (count - 1) * _THREAD_MB
+    times = _range(loaded - start + each * seen.records, seen.spread)
     made_mb = size / len(rows) * seen.records / 1e6
     return Stage("embed", seen.records, "records", *times, peak, 2 * made_mb)  # parts, and the folder made of them
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from linkage.config import Config, EncodeConfig, load_config
+from linkage.config import Config, EncodeConfig
 from linkage.errors import ArtefactError, InputError
 from linkage.records import Records
-from linkage.tables import read_table, require_columns, write_dictionary, write_table
-from linkage.text import fold_by
+from linkage.tables import read_table, write_dictionary, write_table
 
 if TYPE_CHECKING:
     from linkage.cluster import ClusterResult
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from linkage.link.index import Index
     from linkage.link.ledger import Ledger
     from linkage.link.scorer import Scorer
-    from linkage.report.explain import Evidence, Explanation
+    from linkage.workers.share import Share
 
 
 def build_exemplar_index(
@@ -88,11 +87,10 @@ def link_queries(
     encoder = None if embeddings else load_encoder(encode)
     if encoder and encoder.sha256 != opened.manifest["model_sha256"]:  # said before hours of embedding, not after
         load_map(index, opened, encoder.sha256, encoder.dim, encode.model)
-    work = out.with_name(f"{out.name}.partial")
+    work = _found_for(out)
     with _ledger(ledger) as book, _embedded(records, encode, embeddings, encoder) as vectors:
         with mapped(vectors, opened, index) as seen:
-            of = opened if seen is vectors else vectors
-            scorer = model_scorer(model or str(of.manifest["model"]))
+            scorer = _asking_scorer(model, opened, vectors)
             result = link(records, seen, opened, config.link, scorer=scorer, work=work)
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
         counts = result.save(out, index=index, queries=queries)
@@ -105,6 +103,48 @@ def link_queries(
         "set_aside": failures,
         **named,
     }
+
+
+def link_queries_share(
+    queries: Path,
+    index: Path,
+    out: Path,
+    config: Config,
+    share: Share,
+    *,
+    embeddings: Path,
+    model: str | None = None,
+) -> tuple[int, int]:
+    """Search one share of the queries, for `link_queries` with the same arguments to find.
+
+    Returns:
+        How many queries are in the share, and how many there are.
+
+    Raises:
+        UsageError: this share, or the whole, is being worked on.
+    """
+    from linkage.encode.embed import Embeddings
+    from linkage.link.index import Index
+    from linkage.link.link import link_share
+    from linkage.link.maps import mapped
+    from linkage.locks import among
+
+    opened, records, vectors = Index.open(index), Records.open(queries), Embeddings.open(embeddings)
+    _check_embedded(records, vectors)
+    with among(out, str(share)), mapped(vectors, opened, index) as seen:
+        scorer = _asking_scorer(model, opened, vectors)
+        return link_share(records, seen, opened, config.link, share, _found_for(out), scorer=scorer)
+
+
+def _found_for(out: Path) -> Path:
+    """The folder of what is found for a links table until that is there."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def _asking_scorer(model: str | None, index: Index, queries: Embeddings) -> Scorer:
+    """The scorer of the model that the queries are embedded with; where they are mapped, that is not the index's."""
+    same = index.manifest["model_sha256"] == queries.manifest["model_sha256"]
+    return model_scorer(model or str((index if same else queries).manifest["model"]))
 
 
 def map_model(
@@ -227,76 +267,6 @@ def export_crosswalk(ledger: Path, old_run: int, new_run: int, out: Path) -> dic
     return {"rows": len(table)} | {str(name): int(n) for name, n in table.groupby("relation").size().items()}
 
 
-def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | None = None) -> Explanation:
-    """Why a record was linked, or what holds an entity together; see `report.explain.explain`.
-
-    Args:
-        path: a run directory, or a links table of `linkage link`.
-        name: id of a record or an entity.
-        as_entity: take the id for an entity's where it is also a record's.
-        page: also write the explanation there, as HTML with the crops.
-
-    Raises:
-        UsageError: there is nothing of this id.
-        InputError, ArtefactError: the tables are not there or not readable.
-    """
-    from linkage.report.explain import explain
-    from linkage.report.explain_page import write_explanation
-
-    evidence, records = _run_evidence(path) if path.is_dir() else _links_evidence(path)
-    explanation = explain(name, evidence, as_entity=as_entity)
-    if page:
-        write_explanation(page, explanation, Records.open(records) if records else None)
-    return explanation
-
-
-def _run_evidence(run: Path) -> tuple[Evidence, Path]:
-    """What a run directory holds to explain from, and where its records are."""
-    from linkage.encode.embed import Embeddings
-    from linkage.link.links import link_scorer, links_manifest
-    from linkage.link.scorer import SCORER_FILE, Scorer
-    from linkage.report.explain import Evidence
-    from linkage.report.grouping import Grouping
-    from linkage.rundir import read_manifest, result_tables
-
-    manifest, tables = read_manifest(run), result_tables(run)
-    config = load_config(run / "config.yaml")  # its `text` section says from here on what makes two texts equal
-    counts = manifest["stages"]["cluster"]["counts"]
-    records = run / "ingest" / "records.parquet"
-
-    def grouping() -> Grouping:
-        return Grouping(
-            frame=Records.open(records).frame,
-            embeddings=Embeddings.open(run / "embed"),
-            scorer=Scorer.load(run / "cluster" / SCORER_FILE),
-            fields=config.link.fields,
-            max_distance=float(counts["max_distance"]),
-            max_distance_source=str(counts["max_distance_source"]),
-            pooled=config.cluster.distance == "pooled",
-        )
-
-    links = tables.get("links", pd.DataFrame())
-    made = run / "link" / "links.parquet"
-    scorer, sets = (link_scorer(made), links_manifest(made).get("sets")) if len(links) else (None, None)
-    return Evidence(tables["members"], links, scorer, grouping, sets["sentence"] if sets else ""), records
-
-
-def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
-    """What a links table holds to explain from, and where the records of the queries are, if that is known."""
-    from linkage.link.links import check_links, link_folding, link_scorer, links_manifest
-    from linkage.report.explain import Evidence, members_of_links
-
-    links = read_table(table)
-    require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)
-    check_links(links, table, "run `linkage link` again")
-    manifest = links_manifest(table)
-    fold_by(link_folding(table))
-    sets, queries = manifest.get("sets"), manifest.get("queries")
-    records = Path(queries) if isinstance(queries, str) else None
-    evidence = Evidence(members_of_links(links), links, link_scorer(table), sets=sets["sentence"] if sets else "")
-    return evidence, records if records and records.is_file() else None
-
-
 def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: int = 0) -> dict[str, Any]:
     """Draw `entities` x `views` labelled records as Parquet; returns counts.
 
@@ -351,15 +321,19 @@ def _embedded(
 
     if folder is not None:
         embeddings = Embeddings.open(folder)
-        missing = ~records.frame["record_id"].isin(set(embeddings.record_ids))
-        if missing.any():
-            raise ArtefactError(
-                f"{folder}: {int(missing.sum())} records of {records.path} have no embedding; embed again"
-            )
+        _check_embedded(records, embeddings)
         yield embeddings
         return
     with tempfile.TemporaryDirectory(prefix="linkage-") as temporary:
         yield embed_records(records, encoder or load_encoder(config), Path(temporary) / "embeddings", config)
+
+
+def _check_embedded(records: Records, embeddings: Embeddings) -> None:
+    missing = ~records.frame["record_id"].isin(set(embeddings.record_ids))
+    if missing.any():
+        raise ArtefactError(
+            f"{embeddings.folder}: {int(missing.sum())} records of {records.path} have no embedding; embed again"
+        )
 
 
 def _note_failures(embeddings: Embeddings, path: Path) -> int:

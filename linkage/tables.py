@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -142,7 +143,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full, or must not be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with _on_disk(path):
         try:
             yield temporary
@@ -154,7 +155,7 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; else as `replacing`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with _on_disk(path):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -164,6 +165,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A name that no other process gives, on this machine or another one."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
 
 
 @contextmanager

@@ -22,14 +22,15 @@ from linkage.encode import embed as module
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.embed import embed_records, embed_share
 from linkage.encode.shards import Shard, embed_shard, is_whole, read_part, shards
-from linkage.errors import ArtefactError, InputError, UsageError
+from linkage.errors import ArtefactError, InputError, StorageError, UsageError
 from linkage.locks import alone
 from linkage.ocr.reader import batches_of_lines
 from linkage.records import Records
+from linkage.workers.pool import UNLIMITED, Workers
 from linkage.workers.share import Share
 
 FILES = ("image.npy", "text.npy", "records.parquet", "failures.csv")
-ALONE, TWO = EncodeConfig(workers=1), EncodeConfig(workers=2)
+ALONE, TWO = EncodeConfig(threads=1), EncodeConfig(threads=2)
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,14 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> BiEncoder:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 records: three shards."""
+    """80 records: three shards."""
     drawn = [crop(name, size) for name in NAMES for size in (14, 20)]
     rows: list[dict[str, object]] = [
-        {"text": f"{NAMES[number % 16]} {number}", "crop": drawn[number % 32]} for number in range(300)
+        {"text": f"{NAMES[number % 16]} {number}", "crop": drawn[number % 32]} for number in range(80)
     ]
     rows[1] |= {"crop": None}
-    rows[140] |= {"crop": b"no picture"}
-    rows[299] |= {"text": ""}
+    rows[40] |= {"crop": b"no picture"}
+    rows[79] |= {"text": ""}
     return write_records(tmp_path_factory.mktemp("records") / "records.parquet", rows)
 
 
@@ -66,7 +67,7 @@ def counting(stop_at: int, seen: list[int]) -> Callable[[Shard, BiEncoder], None
     return embed
 
 
-def test_workers_threads_and_order_change_no_byte(table: Path, encoder: BiEncoder, tmp_path: Path) -> None:
+def test_threads_and_order_change_no_byte(table: Path, encoder: BiEncoder, tmp_path: Path) -> None:
     records = Records.open(table)
     alone = contents(embed_records(records, encoder, tmp_path / "alone", ALONE).folder)
     assert contents(embed_records(records, encoder, tmp_path / "two", TWO).folder) == alone
@@ -79,7 +80,7 @@ def test_workers_threads_and_order_change_no_byte(table: Path, encoder: BiEncode
     finally:
         torch.set_num_threads(1)
     failures = pd.read_csv(tmp_path / "alone" / "failures.csv")
-    assert failures["record_id"].tolist() == ["r140"]
+    assert failures["record_id"].tolist() == ["r040"]
 
 
 def test_a_call_that_was_cut_off_goes_on_with_the_shards_that_are_finished(
@@ -95,8 +96,8 @@ def test_a_call_that_was_cut_off_goes_on_with_the_shards_that_are_finished(
     second.write_bytes(second.read_bytes()[:1000])  # the power went
     monkeypatch.setattr(module, "embed_shard", counting(4, seen))
     made = embed_records(records, encoder, out, ALONE)
-    assert seen == [0, 128, 128, 256]
-    monkeypatch.undo()  # worker processes are sent the function by its name
+    assert seen == [0, 32, 32, 64]
+    monkeypatch.undo()
     assert contents(made.folder) == contents(embed_records(records, encoder, tmp_path / "uncut", TWO).folder)
     assert not (tmp_path / "out.partial").exists()
 
@@ -107,9 +108,9 @@ def test_a_part_is_named_after_all_that_it_depends_on(table: Path, encoder: BiEn
 
     records = Records.open(table)
     first = names(records)
-    assert names(records, EncodeConfig(workers=7, image_weight=0.1)) == first, "neither changes a vector"
+    assert names(records, EncodeConfig(threads=7, image_weight=0.1)) == first, "neither changes a vector"
     assert not set(names(records, EncodeConfig(batch_size=3))) & set(first)
-    records.frame.loc[200, "text"] = "another text"
+    records.frame.loc[50, "text"] = "another text"
     assert [one == other for one, other in zip(names(records), first, strict=True)] == [True, False, True]
 
 
@@ -119,25 +120,35 @@ def test_a_model_that_changed_meanwhile_is_refused(table: Path, encoder: BiEncod
         embed_shard(replace(shard, model_sha256="0"))
 
 
-def test_records_that_bring_their_process_down_are_named(
+def test_what_a_thread_raises_ends_the_call_and_keeps_what_is_finished(
     table: Path, encoder: BiEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "embed_shard", die)
-    with pytest.raises(InputError, match=r"records \d+ to \d+ .*memory runs out.*encode\.workers=1"):
+    def refuse(shard: Shard, encoder: BiEncoder) -> None:
+        if shard.start:
+            raise StorageError("the disk is full")
+        embed_shard(shard, encoder)
+
+    monkeypatch.setattr(module, "embed_shard", refuse)
+    with pytest.raises(StorageError):
         embed_records(Records.open(table), encoder, tmp_path / "out", TWO)
+    first, *others = (shard.part for shard in shards(Records.open(table), encoder, TWO, tmp_path / "out.partial"))
+    assert is_whole(first) and not any(part.exists() for part in others)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_without_a_name_is_embedded_with_here(table: Path, tmp_path: Path) -> None:
-    records = Records.open(table)
-    encoder = BiEncoder.load("linkage_photo", "cpu")  # random weights: another process would have others
-    made = embed_records(records.take(np.arange(150)), encoder, tmp_path / "out", TWO)
-    assert made.image[149].any()
+def test_records_that_bring_their_process_down_are_named(
+    table: Path, encoder: BiEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "elsewhere", lambda *_: Workers(1, tmp_path, UNLIMITED, ["crashing"]))
+    monkeypatch.setattr(module, "embed_shard", die)
+    with pytest.raises(InputError, match=r"records 1 to 32 failed twice: .*memory runs out.*encode\.batch_size=8"):
+        embed_records(Records.open(table), encoder, tmp_path / "out", ALONE, engine="ray")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_csv_with_images_gives_what_a_parquet_file_gives(table: Path, encoder: BiEncoder, tmp_path: Path) -> None:
     records = Records.open(table)
-    rows = np.array([150, 3, 1, 299, 7])
+    rows = np.array([50, 3, 1, 79, 7])
     crops = [records.crop(int(row)) for row in rows]
     for number, data in enumerate(crops):
         (tmp_path / f"{number}.png").write_bytes(data or b"")
@@ -184,10 +195,10 @@ def test_a_part_holds_what_was_made(table: Path, encoder: BiEncoder, tmp_path: P
     _, shard, _ = shards(Records.open(table), encoder, ALONE, tmp_path)
     embed_shard(shard)
     part = read_part(shard.part)
-    assert part is not None and part.image.shape == part.text.shape == (128, 16)
+    assert part is not None and part.image.shape == part.text.shape == (32, 16)
     assert part.readings["record_id"].to_pylist() == list(shard.record_ids)
-    assert [record for record, _ in part.failures] == ["r140"]
-    picture = Image.open(io.BytesIO(Records.open(table).crop(130) or b""))
+    assert [record for record, _ in part.failures] == ["r040"]
+    picture = Image.open(io.BytesIO(Records.open(table).crop(34) or b""))
     assert part.image[2] @ encoder.encode_image([picture])[0] > 0.999
 
 
@@ -197,7 +208,7 @@ def test_shares_give_the_files_of_one_call(
     records = Records.open(table)
     plain = contents(embed_records(records, encoder, tmp_path / "plain", ALONE).folder)
     out = tmp_path / "shared"
-    assert [embed_share(records, encoder, out, ALONE, Share(number, 2)) for number in (2, 1)] == [128, 172]
+    assert [embed_share(records, encoder, out, ALONE, Share(number, 2)) for number in (2, 1)] == [32, 48]
     assert not out.exists()
     seen: list[int] = []
     monkeypatch.setattr(module, "embed_shard", counting(0, seen))  # there is nothing left to embed

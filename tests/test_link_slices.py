@@ -10,16 +10,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 from linkdata import people, save
 from pydantic import ByteSize
+from typer.testing import CliRunner
 
+from linkage.cli import app
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
+from linkage.errors import UsageError
 from linkage.link import slices
-from linkage.link.index import build_index
-from linkage.link.link import LinkResult, link
+from linkage.link.index import Index, build_index
+from linkage.link.link import LinkResult, link, link_share
 from linkage.link.slices import Plan, Task, find
+from linkage.records import Records
 from linkage.workers.pool import Limits, Workers
+from linkage.workers.share import Share
 
 SETTINGS: list[dict[str, Any]] = [
     {"blocking": ("shelf",), "fields": {"shelf": "text"}},
@@ -27,14 +33,17 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-def linked(folder: Path, settings: dict[str, Any], **more: Any) -> LinkResult:
+def given(folder: Path) -> tuple[Records, Embeddings, Index]:
     frame, image, text = people(1, 60, 3, noise=0.6)
     order = np.random.default_rng(0).permutation(len(frame))
     records, embeddings = save(folder, frame.iloc[order].reset_index(drop=True), image[order], text[order])
     is_exemplar = (records.frame["role"] == "exemplar").to_numpy()
     index = build_index(records.take(np.flatnonzero(is_exemplar)), embeddings, folder / "index")
-    config = LinkConfig.model_validate({"device": "cpu"} | settings)
-    return link(records.take(np.flatnonzero(~is_exemplar)), embeddings, index, config, **more)
+    return records.take(np.flatnonzero(~is_exemplar)), embeddings, index
+
+
+def linked(folder: Path, settings: dict[str, Any], **more: Any) -> LinkResult:
+    return link(*given(folder), LinkConfig.model_validate({"device": "cpu"} | settings), **more)
 
 
 def written(result: LinkResult, folder: Path) -> bytes:
@@ -92,6 +101,41 @@ def test_another_process_finds_the_same(tmp_path: Path, monkeypatch: pytest.Monk
         result = linked(tmp_path / "b", SETTINGS[0], work=tmp_path / "work", place=place)
     assert written(result, tmp_path / "apart") == whole
     find(Task(result.plan.folder, result.plan.digest, 0))  # it is there: nothing is done
+
+
+def test_shares_find_what_one_call_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 17)
+    whole = written(linked(tmp_path / "a", SETTINGS[1]), tmp_path / "whole")
+    config, work = LinkConfig.model_validate({"device": "cpu"} | SETTINGS[1]), tmp_path / "work"
+    did = [link_share(*given(tmp_path / "b"), config, Share(number, 3), work) for number in (3, 1)]
+    assert did == [(2 * 17, 120), (3 * 17, 120)]
+    searched: list[int] = []
+    search = Plan.find
+    monkeypatch.setattr(Plan, "find", lambda plan, number: (searched.append(number), search(plan, number))[1])
+    assert written(linked(tmp_path / "b", SETTINGS[1], work=work), tmp_path / "joined") == whole
+    assert searched == [1, 4, 7], "the share that nobody did"
+
+
+def test_shares_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 50)
+    monkeypatch.chdir(tmp_path)
+    queries, _, _ = given(tmp_path)
+    queries.frame.to_parquet("queries.parquet", index=False)
+
+    def called(*more: str) -> Result:
+        options = ["--embeddings", "embeddings", "--index", "index", "--set", "link.device=cpu"]
+        return CliRunner().invoke(app, ["link", "queries.parquet", *options, *more])
+
+    said = [called("--out", "shared.csv", "--shard", f"{number}/2").stdout.strip() for number in (1, 2)]
+    assert said == ["shard 1/2: 70 of 120 queries searched", "shard 2/2: 50 of 120 queries searched"]
+    assert not Path("shared.csv").exists()
+    for out in ("plain.csv", "shared.csv"):
+        assert called("--out", out).exit_code == 0
+    assert Path("shared.csv").read_bytes() == Path("plain.csv").read_bytes()
+    assert not list(tmp_path.glob("*.partial"))
+    bare = ["link", "queries.parquet", "--index", "index", "--out", "x.csv", "--shard", "1/2"]
+    refused = CliRunner().invoke(app, bare).exception
+    assert isinstance(refused, UsageError) and "--embeddings" in str(refused)
 
 
 def test_readings_that_were_read_in_row_groups_are_searched(tmp_path: Path) -> None:

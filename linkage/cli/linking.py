@@ -16,11 +16,13 @@ from linkage.cli.app import (
     Overwrite,
     RecordsFile,
     Settings,
+    Shard,
     app,
     free,
     load,
 )
-from linkage.console import print_json, print_metrics, print_summary
+from linkage.console import print_json, print_metrics, print_shard, print_summary
+from linkage.errors import UsageError
 
 
 @app.command()
@@ -112,6 +114,7 @@ def link(
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
+    shard: Shard = None,
     as_json: AsJson = False,
 ) -> None:
     """Link records to the exemplars of an index, or to none; with --ledger also to each other.
@@ -120,9 +123,13 @@ def link(
 
     One query per entity, by price too: linkage link queries.csv --index index/ --out links.csv
     --constraint one-to-one --set "link.fields={price: number}"
+
+    Millions of queries on 16 machines of a Slurm cluster: sbatch --array=1-16 --wrap 'linkage link queries.parquet
+    --embeddings queries/ --index index/ --out links.parquet --shard $SLURM_ARRAY_TASK_ID/16'; then the same without it
     """
     from linkage.config import update
-    from linkage.jobs import link_queries
+    from linkage.jobs import link_queries, link_queries_share
+    from linkage.workers.share import Share
 
     loaded = load(config, settings, None)
     chosen = update(
@@ -135,6 +142,13 @@ def link(
         k=k,
     )
     loaded = loaded.model_copy(update={"link": chosen})
+    if shard:
+        share = Share.read(shard)
+        if embeddings is None:
+            raise UsageError(f"--shard {shard}: shares need --embeddings, a folder of `linkage embed`")
+        did = link_queries_share(queries, index, out, loaded, share, embeddings=embeddings, model=model)
+        print_shard(share, *did, "queries searched", as_json)
+        return
     free(out, overwrite)
     summary = link_queries(queries, index, out, loaded, model=model, embeddings=embeddings, ledger=ledger)
     print_summary(summary | {"out": str(out)}, as_json)

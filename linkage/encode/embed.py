@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,17 @@ from linkage.config import EncodeConfig
 from linkage.encode.biencoder import BiEncoder, model_folder
 from linkage.encode.lattice import check_readings
 from linkage.encode.pooling import pool
-from linkage.encode.shards import READING_SCHEMA, Shard, embed_shard, is_whole, read_part, shard_rows, shards
+from linkage.encode.shards import READING_SCHEMA, Shard, embed_shard, is_whole, read_part, shards
 from linkage.errors import ArtefactError, ConfigError, InputError
 from linkage.locks import among
-from linkage.machine import cores, free_memory
+from linkage.machine import cores
+from linkage.ocr.reader import one_thread
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import read_table, replacing_folder, write_table
 from linkage.text import folding
-from linkage.workers.engine import open_workers
-from linkage.workers.pool import UNLIMITED, Lost
+from linkage.workers.engine import Pool, elsewhere
+from linkage.workers.pool import Lost
 from linkage.workers.share import Share
 
 log = logging.getLogger(__name__)
@@ -38,8 +40,6 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 _READ = "records.parquet"
 _ROWS_AT_A_TIME = 8192  # pooled at a time: what is needed on the way there takes some 60 MB
-_PAYS = 500  # records that a process must have: it takes ten seconds and more to start
-_BYTES_PER_PROCESS = 1_300_000_000  # a process held 1.2 to 1.3 GB over 403 lines of receipts
 _KEYS = ("model", "model_sha256", "dim", "n", "image_weight", "reading", "folding", "n_without_image", "n_without_text")
 
 
@@ -169,14 +169,13 @@ def embed_records(
 
     A crop that cannot be read counts as missing and stands in `failures.csv` of the folder. Finished shards lie in
     `<out>.partial` until all are: a call that was cut off goes on with them. The vectors do not depend on the number
-    of processes.
+    of threads.
 
     Args:
         records: their crops are read from their file, a shard at a time.
-        encoder: the model. Several processes need one that can be loaded by its name, unchanged; any other embeds in
-            this process alone, and so does a GPU.
+        encoder: the model. An engine that is not local needs one that can be loaded by its name, unchanged.
         out: folder to write.
-        config: batch size, processes and image weight.
+        config: batch size, threads and image weight.
         engine: who embeds; see `workers.engine.open_workers`. The vectors are the same on machines of one kind.
 
     Raises:
@@ -232,44 +231,53 @@ def _partial(out: Path) -> Path:
 
 
 def _embed(made: Sequence[Shard], encoder: BiEncoder, scratch: Path, config: EncodeConfig, engine: str) -> None:
-    """Embed the shards that are missing, in this process or by workers of one thread each."""
+    """Embed the shards that are missing, by threads of this process or by the workers of an engine."""
+    if engine != "local" and not _named(encoder):
+        raise ConfigError(f"encode.model: {encoder.name} has weights that no other machine has; name a model folder")
     with progress("embed", sum(map(len, made))) as advance:
         missing = [shard for shard in made if not is_whole(shard.part)]
         advance(sum(map(len, made)) - sum(map(len, missing)))
-        count = processes(encoder, config, sum(map(len, missing)))
-        if engine == "local" and count == 1:
-            for shard in missing:
-                embed_shard(shard, encoder)
-                advance(len(shard))
-            return
-        if engine != "local" and not _named(encoder):
-            raise ConfigError(
-                f"encode.model: {encoder.name} has weights that no other machine has; name a model folder"
-            )
-        scratch.mkdir(parents=True, exist_ok=True)
-        with open_workers(engine, count, scratch, UNLIMITED, preload=("linkage.encode.shards",)) as workers:
-            for shard, result in workers.run(embed_shard, missing):
-                if isinstance(result, Lost):
-                    raise InputError(
-                        f"{shard.crops.path}: embedding records {shard.start + 1} to {shard.rows.stop} failed twice: "
-                        f"{result.reason}; with --set encode.workers=1 --set encode.batch_size=8 it takes the least "
-                        "memory; what is finished is kept"
-                    )
+        with elsewhere(engine, scratch, ("linkage.encode.shards",)) as workers:
+            for shard in _embedded_by(workers, missing) if workers else _embedded_here(encoder, missing, config):
                 advance(len(shard))
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _embedded_by(workers: Pool, missing: Sequence[Shard]) -> Iterator[Shard]:
+    """Yield shards as they are finished."""
+    for shard, result in workers.run(embed_shard, missing):
+        if isinstance(result, Lost):
+            raise InputError(
+                f"{shard.crops.path}: embedding records {shard.start + 1} to {shard.rows.stop} failed twice: "
+                f"{result.reason}; --set encode.batch_size=8 takes the least memory; what is finished is kept"
+            )
+        yield shard
+
+
+def _embedded_here(encoder: BiEncoder, missing: Sequence[Shard], config: EncodeConfig) -> Iterator[Shard]:
+    """Yield shards as they are finished; the threads share the model."""
+
+    def embed(shard: Shard) -> Shard:
+        embed_shard(shard, encoder)
+        return shard
+
+    with one_thread(), ThreadPoolExecutor(threads(encoder, config)) as pool:  # torch adds none of its own to them
+        done = [pool.submit(embed, shard) for shard in missing]
+        try:
+            for one in as_completed(done):
+                yield one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # the rest is of no use once one has raised
+
+
+def threads(encoder: BiEncoder, config: EncodeConfig) -> int:
+    """How many threads of this process embed."""
+    return config.threads or cores() if encoder.device.type == "cpu" else 1
 
 
 def _named(encoder: BiEncoder) -> bool:
     """Whether another process can load the model by its name; else its weights are random."""
     return model_folder(encoder.name) is not None or ":" in encoder.name
-
-
-def processes(encoder: BiEncoder, config: EncodeConfig, records: int) -> int:
-    """How many processes of this machine embed so many records; one is the calling process itself."""
-    if encoder.device.type != "cpu" or not _named(encoder):
-        return 1
-    most = config.workers or min(cores(), free_memory() // _BYTES_PER_PROCESS, records // _PAYS)
-    return max(1, min(most, -(-records // shard_rows(records))))
 
 
 def _join(made: Sequence[Shard], records: Records, dim: int, folder: Path) -> dict[str, Any]:

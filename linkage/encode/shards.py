@@ -1,7 +1,7 @@
 """A shard: some neighbouring records, embedded on their own into a part file, in any process and with the same bytes.
 
 What a part is made of depends on its shard alone: on a CPU torch computes with one thread, whoever calls it, and the
-batches are those of the shard. So one process, many of them, or machines of one kind give the same embeddings.
+batches are those of the shard. So one thread, many of them, or machines of one kind give the same embeddings.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ READING_SCHEMA = pa.schema(
     list(zip(READINGS, (pa.string(), pa.string(), pa.float64(), pa.binary()), strict=True)),
 )
 _FAILED = b"linkage.failed"
-_LEAST, _MOST, _SHARDS = 128, 4096, 1024  # rows of a shard, and shards that are enough for any machine
+_LEAST, _LEAST_ON_GPU, _MOST = 32, 512, 4096  # rows of a shard
+_SHARDS = 1024  # are enough for any number of machines
 _ROWS_AT_A_TIME = 256  # decoded at a time: at their widest, 25 MB of lines
 _NOTHING_READ = ("", float("nan"), None)
 
@@ -93,14 +94,14 @@ class Part:
 
 
 def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: Path) -> Iterator[Shard]:
-    """Cut records into shards, as many whatever the number of processes; their parts lie in `folder`."""
-    device = config.model_copy(update={"device": encoder.device.type, "workers": 0})
+    """Cut records into shards, as many whatever the number of threads; their parts lie in `folder`."""
+    device = config.model_copy(update={"device": encoder.device.type, "threads": 0})
     settings = device.model_dump(mode="json", exclude={"model", "image_weight"})
     made_with = (VERSION, torch.__version__, encoder.sha256, settings, folding())
     model = _absolute(encoder.name)
     columns = [records.frame[name].tolist() for name in ("record_id", "text")]
     columns.append(records.frame["direction"].tolist() if "direction" in records.frame else [""] * len(records))
-    step = shard_rows(len(records))
+    step = _shard_rows(len(records), device.device)
     for start in range(0, len(records), step):
         crops = records.crops(start, start + step)
         ids, texts, directions = (tuple(column[start : start + step]) for column in columns)
@@ -110,9 +111,10 @@ def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: P
         yield Shard(start, crops, ids, texts, directions, model, encoder.sha256, device, folding(), part)
 
 
-def shard_rows(n: int) -> int:
-    """How many of n records make a shard."""
-    return min(_MOST, max(1, -(-n // (_SHARDS * _LEAST))) * _LEAST)
+def _shard_rows(n: int, device: Device) -> int:
+    """How many of n records make a shard: few for the cores of a machine to share, enough to fill a GPU."""
+    least = _LEAST if device == "cpu" else _LEAST_ON_GPU
+    return min(_MOST, max(1, -(-n // (_SHARDS * least))) * least)
 
 
 def embed_shard(shard: Shard, encoder: BiEncoder | None = None) -> None:

@@ -32,6 +32,7 @@ from linkage.records import Records
 from linkage.tables import replacing, writing_table
 from linkage.text import folding
 from linkage.workers.engine import Pool
+from linkage.workers.share import Share
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -167,6 +168,56 @@ def link(
         DependencyError: the device asked for is not there.
         InputError: a column that the configuration names is missing.
     """
+    ranking = _ranking(queries, embeddings, index, config)
+    plan = Plan.make(work or _temporary(ranking), ranking, ranking.fit(scorer or DEFAULT_SCORER))
+    plan.search(place)
+    labelled = (ranking.is_val | ranking.is_train)[ranking.order]
+    found = plan.compact(labelled if config.constraint == "many-to-one" else None)
+    found["query"] = ranking.order[found["query"].to_numpy()]
+    left = ranking.assignment(found)
+    judged = Judged.of(ranking, found, left)
+    threshold, sets = judged.threshold(config), judged.sets(config)
+    log.info("link: scorer %s. %s", plan.scorer.origin, threshold.sentence)
+    if sets:
+        log.info("link: %s", sets.sentence)
+    review = judged.review_threshold(config, threshold)
+    return LinkResult(threshold, sets, plan.scorer, review, config.k, plan, left, embeddings.manifest.get("map"))
+
+
+def link_share(
+    queries: Records,
+    embeddings: Embeddings,
+    index: Index,
+    config: LinkConfig,
+    share: Share,
+    work: Path,
+    *,
+    scorer: Scorer | None = None,
+    place: Pool | None = None,
+) -> tuple[int, int]:
+    """Search one share of the slices; `link` with the same arguments finds them in `work` and searches what is left.
+
+    Shares may be at work at once, on any machines of one kind that see the same folders.
+
+    Returns:
+        How many queries are in the share, and how many there are.
+
+    Raises:
+        ArtefactError, DependencyError, InputError: as `link`.
+    """
+    ranking = _ranking(queries, embeddings, index, config)
+    plan = Plan.make(work, ranking, ranking.fit(scorer or DEFAULT_SCORER))
+    own = [number for number in plan.numbers if share.has(number)]
+    plan.search(place, own)
+    return sum(len(plan.queries(number)) for number in own), plan.n
+
+
+def _ranking(queries: Records, embeddings: Embeddings, index: Index, config: LinkConfig) -> Ranking:
+    """Queries and exemplars side by side.
+
+    Raises:
+        ArtefactError: they are of different models or text settings.
+    """
     if index.manifest["model_sha256"] != embeddings.manifest["model_sha256"]:
         raise ArtefactError(
             f"index: made with model {index.manifest['model']!r}, the queries are embedded with "
@@ -177,21 +228,7 @@ def link(
             f"index: made with text settings {index.manifest['folding']}, the queries are embedded with "
             f"{embeddings.manifest['folding']}; use the same `text` section for both"
         )
-    ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
-    fitted = ranking.fit(scorer or DEFAULT_SCORER)
-    plan = Plan.make(work or _temporary(ranking), ranking, fitted)
-    plan.search(place)
-    labelled = (ranking.is_val | ranking.is_train)[ranking.order]
-    found = plan.compact(labelled if config.constraint == "many-to-one" else None)
-    found["query"] = ranking.order[found["query"].to_numpy()]
-    left = ranking.assignment(found)
-    judged = Judged.of(ranking, found, left)
-    threshold, sets = judged.threshold(config), judged.sets(config)
-    log.info("link: scorer %s. %s", fitted.origin, threshold.sentence)
-    if sets:
-        log.info("link: %s", sets.sentence)
-    review = judged.review_threshold(config, threshold)
-    return LinkResult(threshold, sets, fitted, review, config.k, plan, left, embeddings.manifest.get("map"))
+    return Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
 
 
 def _temporary(ranking: Ranking) -> Path:

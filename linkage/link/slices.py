@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -107,7 +107,6 @@ class Plan:
     def make(cls, folder: Path, ranking: Ranking, scorer: Scorer) -> Plan:
         """Write a plan for the queries of a ranking; what an equal one has found there is kept, the rest is removed."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _PLAN).unlink(missing_ok=True)
         embeddings, config, size = ranking.embeddings, ranking.config, SLICE
         order, rows = ranking.order, ranking.rows[ranking.order]
         with replacing(folder / _READINGS) as temporary:
@@ -192,23 +191,24 @@ class Plan:
         """Of the slices; there is always one."""
         return range(max(1, -(-self.n // self.size)))
 
-    def missing(self) -> list[Task]:
-        """The slices that are yet to be searched."""
-        return [Task(self.folder, self.digest, number) for number in self.numbers if not self.is_done(number)]
+    def missing(self, numbers: Iterable[int]) -> list[Task]:
+        """Those of some slices that are yet to be searched."""
+        return [Task(self.folder, self.digest, number) for number in numbers if not self.is_done(number)]
 
     def is_done(self, number: int) -> bool:
         """Whether a slice was searched."""
         return self._path(number).exists()
 
-    def search(self, place: Pool | None = None) -> None:
-        """Search what is missing, in this process or at a place.
+    def search(self, place: Pool | None = None, numbers: Sequence[int] | None = None) -> None:
+        """Search what is missing, in this process or at a place; of some slices only, where they are named.
 
         Raises:
             ArtefactError: a slice was lost there.
         """
-        tasks = self.missing()
-        with progress("link", self.n) as advance:
-            advance(self.n - sum(len(self.queries(task.number)) for task in tasks))
+        numbers = self.numbers if numbers is None else numbers
+        tasks, asked = self.missing(numbers), sum(len(self.queries(number)) for number in numbers)
+        with progress("link", asked) as advance:
+            advance(asked - sum(len(self.queries(task.number)) for task in tasks))
             for task, result in (place or _Here(self)).run(find, tasks):
                 if isinstance(result, Lost):
                     raise ArtefactError(f"{self.folder}: slice {task.number} was lost: {result.reason}; link again")
