@@ -53,8 +53,8 @@ demo: setup ## draw two editions of a trade directory as scans, link them, show 
 	$(BIN)/python scripts/make_demo.py $(DEMO)/scans
 	$(BIN)/linkage run configs/directories.yaml --input $(DEMO)/scans --labels $(DEMO)/scans/truth.csv --out $(DEMO)/run
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest
+test: setup ## run the tests, two at a time: each has one thread (TEST=tests/test_link.py)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST)
 
 lint: setup ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -23,7 +23,7 @@ from linkage.text import fold
 JOB = "the whole job on scanned cards, by stage"
 _MARGIN = 40  # pixels of paper around the name on a card
 _IN_A_FILE = 100  # pages
-_LATIN = 0.4  # at least, of the drawn entities
+_LATIN = 0.35  # at least, of the drawn entities
 _SETTINGS = ("ingest.regions=page", "link.exemplars='first/*'", "encode.device=cpu", "link.device=cpu")
 
 

@@ -257,7 +257,7 @@ class ClusterConfig(Section):
         description="what the graph's pairs are weighed by: the scorer, or the pooled cosine alone (much faster)",
     )
     graph: Literal["auto", "exact", "ivf", "hnsw"] = Field(
-        "auto", description="how neighbours are searched; auto: exactly up to 200,000 distinct records"
+        "auto", description="how neighbours are searched; auto: exactly up to 50,000 distinct records"
     )
     neighbours: int = Field(32, ge=1, description="k of the kNN graph")
     min_cluster_size: int = Field(2, ge=2)

@@ -34,6 +34,7 @@ from linkage.workers.pool import Limits, Lost, Workers
 
 _SECONDS = 20.0  # for reading the sample: what is not begun by then is left out of it
 _EMBEDDED = 48  # records of the sample that are embedded
+_WARM = 8  # of them are embedded before, for the first ones take longer
 _THREAD_MB = 300.0  # that each further thread holds while it embeds
 _START = 3.0  # seconds until workers, or a model, are ready
 _SURE = 2.0  # standard errors in a range
@@ -45,8 +46,8 @@ _DOUBT = 1.3  # factor either way that the load of a machine makes in any case
 # firm names, 8 of receipts' heads: what is reckoned lies between.
 _LINK_START, _LINK_QUERY, _LINK_PAIR = 3.0, 1.4e-3, 2.5e-8
 _FIT_QUERY = 0.032  # with labels: fitting scorer and thresholds
-_CLUSTER_START, _CLUSTER_RECORD, _CLUSTER_PAIR = 1.0, 2e-3, 1.2e-8
-_REPORT_START, _REPORT_RECORD, _EVALUATE = 4.0, 2e-4, 2.5
+_CLUSTER_START, _CLUSTER_RECORD, _CLUSTER_PAIR = 0.5, 2e-3, 1.2e-8
+_REPORT_START, _REPORT_RECORD, _EVALUATE = 10.0, 2e-4, 2.5
 _BASE_MB, _LINK_MB, _CLUSTER_MB = 1200.0, 0.012, 0.02  # of torch and FAISS; more per record
 _KB_LINKED, _KB_GROUPED, _KB_EXPORTED = 1.0, 0.3, 1.5  # of tables, per record
 
@@ -268,18 +269,17 @@ def _embed_sample(config: Config, seen: _Seen) -> Stage:
     from linkage.encode.embed import embed_records, threads
 
     rows = sorted(Random(config.seed).sample(range(len(seen.sample)), min(len(seen.sample), _EMBEDDED)))
-    start = time.monotonic()
     encoder = BiEncoder.load(config.encode.model, config.encode.device)
-    encoder.encode_text(["the first call takes longer"])
-    loaded = time.monotonic()
+    alone = config.encode.model_copy(update={"threads": 1})
     with tempfile.TemporaryDirectory(prefix="linkage-") as scratch, peak_memory() as memory:
-        alone = config.encode.model_copy(update={"threads": 1})
+        embed_records(seen.sample.take(np.array(rows[:_WARM])), encoder, Path(scratch) / "warm", alone)
+        start = time.monotonic()
         made = embed_records(seen.sample.take(np.array(rows)), encoder, Path(scratch) / "made", alone)
+        seconds = time.monotonic() - start
         size = sum(path.stat().st_size for path in made.folder.iterdir())
     count = threads(encoder, config.encode)
-    each = (time.monotonic() - loaded) / len(rows) / count
     peak = memory() + (count - 1) * _THREAD_MB
-    times = _range(loaded - start + each * seen.records, seen.spread)
+    times = _range(seconds / len(rows) / count * seen.records, seen.spread)
     made_mb = size / len(rows) * seen.records / 1e6
     return Stage("embed", seen.records, "records", *times, peak, 2 * made_mb)  # parts, and the folder made of them
 

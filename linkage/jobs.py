@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pandas as pd
 from linkage.config import Config, EncodeConfig
 from linkage.errors import ArtefactError, InputError
 from linkage.records import Records
-from linkage.tables import read_table, write_dictionary, write_table
+from linkage.tables import read_table, table_parts, write_dictionary, write_table, writing_table
 
 if TYPE_CHECKING:
     from linkage.cluster import ClusterResult
@@ -282,11 +282,17 @@ def draw_records(out: Path, *, entities: int, views: int, seed: int, workers: in
     return {"entities": entities, "records": entities * views, "seed": seed, "out": str(out)}
 
 
-def export(tables: dict[str, pd.DataFrame], folder: Path) -> None:
-    """Write tables as CSV with Parquet twins, and the data dictionary beside them."""
+def export(tables: Mapping[str, pd.DataFrame | Path], folder: Path) -> None:
+    """Write tables (Parquet files a part at a time) as CSV with Parquet twins, and the data dictionary beside them."""
+    told: dict[str, tuple[list[str], int]] = {}
     for name, table in tables.items():
-        write_table(table, folder / f"{name}.csv", twin=True)
-    write_dictionary(folder / "columns.md", tables)
+        with writing_table(folder / f"{name}.csv", twin=True) as write:
+            rows = 0
+            for part in table_parts(table) if isinstance(table, Path) else [table]:
+                write(part)
+                rows += len(part)
+                told[name] = list(part.columns), rows
+    write_dictionary(folder / "columns.md", told)
 
 
 def model_scorer(model: str) -> Scorer:

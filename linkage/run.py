@@ -16,7 +16,7 @@ from linkage.config import Config, IngestConfig, dump_config, load_config
 from linkage.errors import InputError
 from linkage.jobs import clustered_by, export, model_scorer
 from linkage.records import LABELS, Records
-from linkage.rundir import RunDirectory, digest_input, read_manifest, result_tables
+from linkage.rundir import RunDirectory, digest_input, read_manifest, result_files, result_tables
 from linkage.tables import read_table, replacing, write_table
 
 if TYPE_CHECKING:
@@ -26,11 +26,16 @@ log = logging.getLogger(__name__)
 
 
 class RunResult(NamedTuple):
-    """What a run ended with: its manifest, the exported tables by name, and the figures (empty without labels)."""
+    """What a run ended with: its manifest, its directory, and the figures (empty without labels)."""
 
     manifest: dict[str, Any]
-    tables: dict[str, pd.DataFrame]
+    folder: Path
     metrics: pd.DataFrame
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The exported tables by name, read into memory."""
+        return result_tables(self.folder)
 
 
 def run(
@@ -70,10 +75,9 @@ def run(
         clustered = pipeline.cluster(records, embedded, linked)
         pipeline.evaluate(linked, clustered)
         directory.finish()
-        tables = result_tables(out)
-        export(tables, out / "export")
-        _write_report(out, directory.manifest, tables, config)
-        return RunResult(directory.manifest, tables, _evaluated(out, "metrics"))
+        export(result_files(out), out / "export")
+        _write_report(out, directory.manifest, config)
+        return RunResult(directory.manifest, out, _evaluated(out, "metrics"))
 
 
 def write_run_report(run_path: Path) -> Path:
@@ -83,7 +87,7 @@ def write_run_report(run_path: Path) -> Path:
         ArtefactError: it is no run directory, or the run did not finish.
     """
     manifest = read_manifest(run_path)
-    return _write_report(run_path, manifest, result_tables(run_path), load_config(run_path / "config.yaml"))
+    return _write_report(run_path, manifest, load_config(run_path / "config.yaml"))
 
 
 class _Pipeline:
@@ -301,20 +305,21 @@ def _evaluated(run_path: Path, name: str) -> pd.DataFrame:
     return read_table(path) if path.exists() else pd.DataFrame()
 
 
-def _write_report(run_path: Path, manifest: dict[str, Any], tables: dict[str, pd.DataFrame], config: Config) -> Path:
+def _write_report(run_path: Path, manifest: dict[str, Any], config: Config) -> Path:
+    from linkage.link.links import read_best
     from linkage.report.quality import Figures
     from linkage.report.report import write_report
 
-    path = run_path / "report.html"
+    path, files = run_path / "report.html", result_files(run_path)
     write_report(
         path,
         records=Records.open(run_path / "ingest" / "records.parquet"),
-        links=tables.get("links", pd.DataFrame()),
-        members=tables["members"],
-        entities=tables["entities"],
+        links=read_best(files["links"]) if "links" in files else pd.DataFrame(),
+        members=read_table(files["members"]),
+        entities=read_table(files["entities"]),
         failures=read_table(run_path / "failures.csv"),
         figures=Figures(*(_evaluated(run_path, name) for name in Figures._fields)),
-        sentences=_sentences(run_path / "link" / "links.parquet") if "links" in tables else [],
+        sentences=_sentences(files["links"]) if "links" in files else [],
         manifest=manifest,
         config=config.report,
         seed=config.seed,

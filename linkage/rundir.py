@@ -171,22 +171,33 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def result_files(run_path: Path) -> dict[str, Path]:
+    """The Parquet files of a finished run's tables: links (where there were exemplars), members, entities.
+
+    Raises:
+        ArtefactError: the run did not come that far.
+    """
+    folder = run_path / "cluster"
+    if not (folder / "entities.parquet").exists():
+        raise ArtefactError(f"{run_path}: no entities here yet; run `linkage run` with the same arguments again")
+    links = run_path / "link" / "links.parquet"
+    files = {"links": links} if links.exists() else {}
+    return files | {name: folder / f"{name}.parquet" for name in ("members", "entities")}
+
+
 def result_tables(run_path: Path) -> dict[str, pd.DataFrame]:
-    """The links, members and entities of a finished run (links: empty where there were no exemplars).
+    """The tables of a finished run, all in memory; see `result_files`.
 
     Raises:
         ArtefactError: the run did not come that far, or an earlier version made its links.
     """
     from linkage.link.links import check_links
 
-    folder = run_path / "cluster"
-    if not (folder / "entities.parquet").exists():
-        raise ArtefactError(f"{run_path}: no entities here yet; run `linkage run` with the same arguments again")
-    links = run_path / "link" / "links.parquet"
-    tables = {"links": read_table(links)} if links.exists() else {}
-    for table in tables.values():
-        check_links(table, links, f"remove the folder {links.parent} and run `linkage run` again")
-    return tables | {name: read_table(folder / f"{name}.parquet") for name in ("members", "entities")}
+    files = result_files(run_path)
+    tables = {name: read_table(path) for name, path in files.items()}
+    if "links" in files:
+        check_links(tables["links"].columns, files["links"])
+    return tables
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def test_a_failed_write_leaves_the_old_table(tmp_path: Path) -> None:
 
 
 def test_the_dictionary_explains_every_column(tmp_path: Path) -> None:
-    write_dictionary(tmp_path / "columns.md", {"links": pd.DataFrame(columns=["record_id", "score", "my column"])})
+    write_dictionary(tmp_path / "columns.md", {"links": (["record_id", "score", "my column"], 0)})
     text = (tmp_path / "columns.md").read_text()
     assert COLUMNS["score"].meaning in text
     assert "`my column` | text | the user's own column" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -113,17 +112,17 @@ def cluster(
     node, first = collapse(vectors if there.all() else vectors[there], None if texts is None else texts[there])
     distinct = present[first]
     # A cut that is given is in the distance of the scorer that came with it: that is not to be refitted.
-    counts = None if config.max_distance is not None else labels_by_node(frame.iloc[present], node)
+    known = None if config.max_distance is not None else labels_by_node(frame.iloc[present], node)
     nodes = vectors if len(distinct) == len(vectors) else vectors[distinct]
     graph = knn_graph(nodes, config.neighbours, kind=config.graph, device=choose_device(device), seed=seed)
     searched, edges = graph.searched, graph_edges(graph)
     del graph
     distance, default = pooled_distance(nodes), DEFAULT_POOLED_DISTANCE
     if fused:
-        scorer = _fitted(scorer, edges, counts, distinct, alike, seed) if counts else scorer
+        scorer = _fitted(scorer, edges, known.labels(), distinct, alike, seed) if known else scorer
         distance, default = _fused_distance(scorer, distinct, alike), scorer.distance_at(DEFAULT_PROBABILITY)
         edges = edges._replace(weight=distance(edges.a, edges.b))
-    found, cutting = entities_of(edges, nodes, distance, config, counts, default)
+    found, cutting = entities_of(edges, nodes, distance, config, known, default)
     del edges, nodes
     log.info("cluster: %d records, cut at distance %.3f (%s)", len(frame), cutting.max_distance, cutting.source)
     entity = np.arange(len(frame)) + len(frame)  # a record with neither picture nor text stays by itself
@@ -159,11 +158,8 @@ def _fused_distance(scorer: Scorer, distinct: np.ndarray, alike: Alike) -> Dista
     return distance
 
 
-def _fitted(
-    scorer: Scorer, edges: Edges, counts: list[Counter[str]], distinct: np.ndarray, alike: Alike, seed: int
-) -> Scorer:
+def _fitted(scorer: Scorer, edges: Edges, label: np.ndarray, distinct: np.ndarray, alike: Alike, seed: int) -> Scorer:
     """Fit the scorer on neighbours with labels, if enough of them match; else return `scorer`."""
-    label = np.array([count.most_common(1)[0][0] if count else "" for count in counts], dtype=object)
     known = np.flatnonzero((label[edges.a] != "") & (label[edges.b] != ""))
     if len(known) > FITTED_ON:
         known = np.sort(np.random.default_rng(seed).choice(known, FITTED_ON, replace=False))

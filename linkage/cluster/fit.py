@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,32 +34,70 @@ class Cut(NamedTuple):
     f1: float
 
 
-def labels_by_node(frame: pd.DataFrame, node: np.ndarray) -> list[Counter[str]] | None:
-    """Count the labelled records of each node by entity; None where they are too few to fit on.
+class Known(NamedTuple):
+    """What labels say of the nodes of a graph.
 
-    Rows of split test are never looked at.
+    Attributes:
+        counts: labelled records of each node by entity.
+        others: its records without a label, which the cut takes for records of other entities, int64 (n,).
+    """
+
+    counts: list[Counter[str]]
+    others: np.ndarray
+
+    def seen_on(self, tree: Edges) -> Known:
+        """The same for the fit: `others` are none where single records have labels, and not whole entities.
+
+        Where entities are labelled whole, a record without a label that is joined to one of them is a false one, and
+        labels of a few entities tell of false joins as well as labels of all. Which case it is shows where nobody
+        doubts: among the edges no longer than half of those between labelled records of one entity.
+        """
+        label = self.labels()
+        left, right = label[tree.a], label[tree.b]
+        same = (left != "") & (left == right)
+        if same.any():
+            short = tree.weight <= np.median(tree.weight[same])
+            both = int((short & (left != "") & (right != "")).sum())
+            one = int((short & ((left != "") ^ (right != ""))).sum())
+            if 2 * both >= _WHOLE * (2 * both + one):
+                return self
+        return self._replace(others=np.zeros_like(self.others))
+
+    def labels(self) -> np.ndarray:
+        """Most frequent entity of each node, "" without one; objects (n,)."""
+        return np.array([count.most_common(1)[0][0] if count else "" for count in self.counts], dtype=object)
+
+
+_WHOLE = 0.9  # share of the nearest of labelled records that have a label, where entities are labelled whole
+
+
+def labels_by_node(frame: pd.DataFrame, node: np.ndarray) -> Known | None:
+    """What the labels of records say of their nodes; None where they are too few to fit on.
+
+    Rows of split test are never looked at: they count as rows without a label.
     """
     truth = frame["entity_id"].to_numpy(dtype=object)
     labelled = (truth != "") & frame["split"].isin(["train", "val", ""]).to_numpy()
     if labelled.sum() < MIN_LABELLED or len(set(truth[labelled])) == labelled.sum():
         return None
-    counts: list[Counter[str]] = [Counter() for _ in range(int(node.max()) + 1)]
+    n = int(node.max()) + 1
+    counts: list[Counter[str]] = [Counter() for _ in range(n)]
     for row in np.flatnonzero(labelled):
         counts[node[row]][truth[row]] += 1
-    return counts
+    return Known(counts, np.bincount(node[~labelled], minlength=n))
 
 
-def best_cut(counts: Sequence[Counter[str]], inner: Edges) -> Cut:
+def best_cut(known: Known, inner: Edges) -> Cut:
     """The cut with the best B-cubed F1 (Bagga and Baldwin 1998), by an exact scan of the edges' weights.
 
     Args:
-        counts: how many labelled records of which entity each node holds.
+        known: of the nodes.
         inner: edges that may join nodes, in ascending order of weight.
 
     Returns:
         Midway between the last weight that should join and the first that should not.
     """
-    tally = _Tally(counts)
+    tally = _Tally(known)
     best, chosen = tally.f1(), -1
     weights = inner.weight
     for step, (a, b) in enumerate(zip(inner.a.tolist(), inner.b.tolist(), strict=True)):
@@ -76,14 +113,15 @@ def best_cut(counts: Sequence[Counter[str]], inner: Edges) -> Cut:
 class _Tally:
     """B-cubed precision and recall while groups of nodes are joined, smaller into larger."""
 
-    def __init__(self, counts: Sequence[Counter[str]]) -> None:
-        self.counts = [Counter(count) for count in counts]
+    def __init__(self, known: Known) -> None:
+        self.counts = [Counter(count) for count in known.counts]
+        self.others = known.others.tolist()
         self.parent = list(range(len(self.counts)))
         self.size: Counter[str] = Counter()
         for count in self.counts:
             self.size.update(count)
         self.total = sum(self.size.values())
-        shares = [self._shares(count) for count in self.counts]
+        shares = [self._shares(node) for node, count in enumerate(self.counts) if count]
         self.precision = sum(precision for precision, _ in shares)
         self.recall = sum(recall for _, recall in shares)
 
@@ -93,21 +131,25 @@ class _Tally:
     def join(self, a: int, b: int) -> None:
         small, large = sorted((self._find(a), self._find(b)), key=lambda node: len(self.counts[node]))
         self.parent[small] = large
-        if not self.counts[small]:
+        if not self.counts[large]:
+            self.others[large] += self.others[small]
             return
-        for count in (self.counts[small], self.counts[large]):
-            precision, recall = self._shares(count)
+        for node in (small, large):
+            precision, recall = self._shares(node)
             self.precision -= precision
             self.recall -= recall
         self.counts[large].update(self.counts[small])
-        precision, recall = self._shares(self.counts[large])
+        self.others[large] += self.others[small]
+        precision, recall = self._shares(large)
         self.precision += precision
         self.recall += recall
 
-    def _shares(self, count: Counter[str]) -> tuple[float, float]:
-        """What one group adds to the sums over records of precision and of recall."""
+    def _shares(self, node: int) -> tuple[float, float]:
+        """What one group adds to the sums over labelled records of precision and of recall."""
+        count = self.counts[node]
         squares = sum(found * found for found in count.values())
-        return squares / max(count.total(), 1), sum(found**2 / self.size[name] for name, found in count.items())
+        within = max(count.total() + self.others[node], 1)
+        return squares / within, sum(found**2 / self.size[name] for name, found in count.items())
 
     def _find(self, node: int) -> int:
         while self.parent[node] != node:

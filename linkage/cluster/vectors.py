@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from linkage.cluster.fit import (
     DEFAULT_POOLED_DISTANCE,
     DEFAULT_RESOLUTION,
     RESOLUTIONS,
+    Known,
     best_cut,
     labels_by_node,
 )
@@ -83,15 +83,15 @@ def cluster_vectors(
     entity = np.arange(len(vectors)) + len(vectors)
     present = vectors if there.all() else vectors[there]
     node, first = collapse(present)
-    counts = None
+    known = None
     if labels is not None and config.max_distance is None:
-        counts = labels_by_node(labels[there], node)
+        known = labels_by_node(labels[there], node)
     nodes = np.ascontiguousarray(present if len(first) == len(present) else present[first], dtype=np.float32)
     del present
     graph = knn_graph(nodes, config.neighbours, kind=config.graph, device=choose_device(device), seed=seed)
     searched, edges = graph.searched, graph_edges(graph)
     del graph
-    found, cutting = entities_of(edges, nodes, pooled_distance(nodes), config, counts, DEFAULT_POOLED_DISTANCE)
+    found, cutting = entities_of(edges, nodes, pooled_distance(nodes), config, known, DEFAULT_POOLED_DISTANCE)
     entity[there] = found[node]
     return Clustered(np.unique(entity, return_inverse=True)[1].astype(np.int64), cutting, searched)
 
@@ -101,7 +101,7 @@ def entities_of(
     vectors: np.ndarray,
     distance: Distance,
     config: ClusterConfig,
-    counts: list[Counter[str]] | None,
+    known: Known | None,
     default: float,
 ) -> tuple[np.ndarray, Cutting]:
     """Entities of the nodes of a graph, int64 (n,), by the method of the configuration, and where it was cut.
@@ -111,11 +111,11 @@ def entities_of(
         vectors: of the nodes: unit rows float32 (n, D).
         distance: weight of further edges, where the graph is in pieces.
         config: method, cut, HDBSCAN's two sizes.
-        counts: labelled records by node, to fit the cut on; None: there are none.
+        known: what labels say of the nodes, to fit the cut on; None: there are none.
         default: the cut where none is given or fitted.
     """
     n = len(vectors)
-    given = config.max_distance if config.max_distance is not None else (default if counts is None else None)
+    given = config.max_distance if config.max_distance is not None else (default if known is None else None)
     source: Literal["given", "fitted", "default"] = "given" if config.max_distance is not None else "default"
     if config.method == "hdbscan":
         tree = spanning_tree(mutual_reachability(edges, n, config.min_samples), vectors, distance)
@@ -125,10 +125,11 @@ def entities_of(
         limit = np.inf if given is None else given
         tree = forest(edges, n) if config.method == "components" else average_merges(edges, n, limit)
         resolutions, flat = (0.0,), [np.zeros(n, dtype=np.int64)]
-    if given is not None or counts is None:
+    if given is not None or known is None:
         chosen = Cutting(default if given is None else given, source, resolutions[0])
         return cut(tree, flat[0], chosen.max_distance), chosen
-    fits = [best_cut(counts, inner_edges(tree, labels)) for labels in flat]
+    seen = known.seen_on(tree)
+    fits = [best_cut(seen, inner_edges(tree, labels)) for labels in flat]
     best = max(range(len(fits)), key=lambda one: fits[one].f1)  # the first of equals
     chosen = Cutting(fits[best].max_distance, "fitted", resolutions[best])
     return cut(tree, flat[best], chosen.max_distance), chosen

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.arrays import read_array, writing_array
@@ -29,7 +28,7 @@ from linkage.machine import cores
 from linkage.ocr.reader import one_thread
 from linkage.progress import progress
 from linkage.records import Records
-from linkage.tables import read_table, replacing_folder, write_table
+from linkage.tables import read_table, replacing_folder, table_parts, write_table
 from linkage.text import folding
 from linkage.workers.engine import Pool, elsewhere
 from linkage.workers.pool import Lost
@@ -88,7 +87,7 @@ class Embeddings:
             for start in range(0, max(len(self.readings), 1), rows):
                 yield self.readings.iloc[start : start + rows]
             return
-        yield from _readings_at_a_time(self.folder / _READ, rows)
+        yield from table_parts(self.folder / _READ, rows)
 
     def readings_of(self, rows: np.ndarray) -> pd.DataFrame:
         """The readings of some rows (m,), in that order, without all of them in memory."""
@@ -119,7 +118,7 @@ class Embeddings:
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
             read = 0
-            for part in _readings_at_a_time(folder / _READ, _ROWS_AT_A_TIME):
+            for part in table_parts(folder / _READ, _ROWS_AT_A_TIME):
                 check_readings(part)
                 read += len(part)
         except FileNotFoundError:
@@ -140,26 +139,6 @@ class Embeddings:
             some = chosen[start : start + _ROWS_AT_A_TIME]
             vectors[start : start + len(some)] = pool(self.image[some], self.text[some], weight)
         return vectors
-
-
-def _readings_at_a_time(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """Parts of a table of readings.
-
-    Raises:
-        InputError: it is not there.
-        ValueError: it is damaged.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with pq.ParquetFile(path) as file:
-            if not file.metadata.num_rows:
-                yield file.read().to_pandas()
-            for batch in file.iter_batches(rows):
-                batch.validate(full=True)
-                yield batch.to_pandas()
-    except pa.ArrowException as error:
-        raise ValueError(str(error)) from None
 
 
 def embed_records(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linkage.cluster.fit import MIN_LABELLED, best_cut
+from linkage.cluster.fit import MIN_LABELLED, Known, best_cut
 from linkage.cluster.graph import Edges
 from linkage.progress import progress
 from linkage.text import fold
@@ -163,7 +163,8 @@ def _cut(name: str, counts: list[Counter[str]], merges: Edges) -> tuple[float, s
         labelled.update(count)
     if not len(merges.a) or labelled.total() < MIN_LABELLED or max(labelled.values()) < 2:
         return DEFAULT_CUT[name], "default"
-    return best_cut(counts, merges).max_distance, "fitted"
+    known = Known(counts, np.array([not count for count in counts], dtype=np.int64))
+    return best_cut(known.seen_on(merges), merges).max_distance, "fitted"
 
 
 def _average_linkage(similar: Callable[[slice], np.ndarray]) -> Edges:

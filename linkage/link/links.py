@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from linkage.link.likeness import PARTS
 from linkage.link.scorer import COSINES, FEATURES, Scorer
 from linkage.link.wording import MEASURES
 from linkage.records import PROVENANCE
-from linkage.tables import read_table
+from linkage.tables import read_table, table_parts
 from linkage.text import Folding
 
 LEADING = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "margin", "tied", "in_set")
@@ -90,15 +91,35 @@ def features_of(links: pd.DataFrame) -> pd.DataFrame:
     return links[[*FEATURES, *further]].replace("", np.nan).astype(float)  # a field's column comes from CSV as text
 
 
-def check_links(links: pd.DataFrame, path: Path, remedy: str) -> None:
+def check_links(columns: Iterable[str], path: Path) -> None:
     """Refuse a links table that an earlier version made.
 
     Raises:
-        ArtefactError: columns are missing that every links table has now; the message ends with the remedy.
+        ArtefactError: columns are missing that every links table has now; the message says what to do.
     """
-    missing = [name for name in (*LEADING, *_SCORES, "threshold", "exemplar_text") if name not in links.columns]
+    there = set(columns)
+    missing = [name for name in (*LEADING, *_SCORES, "threshold", "exemplar_text") if name not in there]
     if missing:
+        of_run = path.parent.name == "link" and (path.parent.parent / "config.yaml").exists()
+        remedy = (
+            f"remove the folder {path.parent} and run `linkage run` again" if of_run else "run `linkage link` again"
+        )
         raise ArtefactError(f"{path}: of an earlier version (it has no {', '.join(missing)}); {remedy}")
+
+
+def read_best(path: Path) -> pd.DataFrame:
+    """The rows of a links table (.parquet) that a report shows: two of each query, and those of its candidate set.
+
+    Raises:
+        ArtefactError: an earlier version made it.
+        InputError: it is not there.
+        ValueError: it is damaged.
+    """
+    parts = []
+    for part in table_parts(path):
+        check_links(part.columns, path)
+        parts.append(part[(part["rank"] <= 2) | (part["in_set"] == 1)])
+    return pd.concat(parts, ignore_index=True)
 
 
 ANSWERS = ("record_id", "entity_id", "exemplar_id", "decision", "probability", "score")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sqlite3
 from functools import lru_cache
 from pathlib import Path
@@ -89,8 +91,40 @@ def embeddings() -> list[Sample]:
 
 
 def index() -> list[Sample]:
-    """An index folder, beside records and embeddings to link to it."""
-    return _part("index")
+    """An index folder, searched exactly and by FAISS, beside records and embeddings to link to it."""
+    approximate = _made() | in_folder(_approximate)
+    damageable = ("index/manifest.json", *(path for path in approximate if path.endswith(".faiss")))
+    return [*_part("index"), Sample(approximate, damageable)]
+
+
+def _approximate(folder: Path) -> None:
+    from linkage.config import load_config
+    from linkage.jobs import build_exemplar_index
+
+    for name, data in _made().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    shutil.rmtree(folder / "index")
+    config = load_config(None, ["index.kind=hnsw"])
+    build_exemplar_index(folder / "records.parquet", folder / "index", config, folder / "embeddings")
+
+
+def map_of_models() -> list[Sample]:
+    """An index of an older model with a map for the queries of the newer one, beside records and embeddings."""
+    import numpy as np
+
+    from linkage.link.maps import ModelMap
+
+    made = dict(_made())
+    manifest = json.loads(made["index/manifest.json"])
+    newer, older = manifest["model_sha256"], "0" * 64
+    made["index/manifest.json"] = json.dumps(manifest | {"model_sha256": older}).encode()
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(manifest["dim"], manifest["dim"])))[0]
+    own = {"own": (1.0, 0.5, 1.0, 6)}
+    saved = in_folder(lambda folder: ModelMap(turned.astype(np.float32), older, newer, 6, own).save(folder))
+    files = made | {f"index/{name}": data for name, data in saved.items()}
+    return [Sample(files, tuple(name for name in files if "/map-" in name))]
 
 
 def scorer() -> list[Sample]:

@@ -164,7 +164,7 @@ def embeddings(folder: Path) -> str:
 
 
 def index(folder: Path) -> str:
-    """Link the records to the exemplars of an index."""
+    """Link the records to the exemplars of an index, through a map where it is of another model."""
     from linkage.config import Config
     from linkage.jobs import link_queries
 
@@ -216,7 +216,7 @@ def ledger(folder: Path) -> str:
 
 def run(folder: Path) -> str:
     """Explain a record from a links table and the manifest beside it."""
-    from linkage.jobs import explain_run
+    from linkage.explain import explain_run
     from linkage.report.explain_text import explanation_lines
 
     return "\n".join(explanation_lines(explain_run(folder / "links.parquet", "r1")))
@@ -234,6 +234,7 @@ READERS: dict[str, Callable[[Path], str]] = {
     "model": model,
     "embeddings": embeddings,
     "index": index,
+    "map": index,
     "scorer": scorer,
     "ledger": ledger,
     "run": run,
@@ -242,6 +243,16 @@ READERS: dict[str, Callable[[Path], str]] = {
 
 def sharing(kinds: Any = READERS) -> dict[str, int]:
     """How 100 % of the files are shared among the kinds, in parts of a thousand."""
-    heavy = {"model": 20, "embeddings": 30, "index": 30, "run": 25, "scorer": 30, "ledger": 40, "ppm": 30, "bmp": 30}
+    heavy = {
+        "model": 20,
+        "embeddings": 30,
+        "index": 30,
+        "map": 20,
+        "run": 25,
+        "scorer": 30,
+        "ledger": 40,
+        "ppm": 30,
+        "bmp": 30,
+    }
     often = {"pdf": 120, "tiff": 120, "png": 90, "jpeg": 70}
     return {kind: heavy.get(kind, often.get(kind, 50)) for kind in kinds}

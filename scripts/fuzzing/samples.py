@@ -51,6 +51,7 @@ def samples() -> dict[str, Callable[[], list[Sample]]]:
         "model": artefacts.model,
         "embeddings": artefacts.embeddings,
         "index": artefacts.index,
+        "map": artefacts.map_of_models,
         "scorer": artefacts.scorer,
         "ledger": artefacts.ledger,
         "run": artefacts.run,
