@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.cluster.graph import EXACT_UP_TO
 from linkage.config import Config
 from linkage.errors import InputError
 from linkage.evaluate.truth import read_truth
@@ -40,14 +41,14 @@ _START = 3.0  # seconds until workers, or a model, are ready
 _SURE = 2.0  # standard errors in a range
 _DOUBT = 1.3  # factor either way that the load of a machine makes in any case
 
-# Linking and clustering are reckoned, not tried: seconds of one core, megabytes, measured with `benchmarks/bench.py` on
-# made-up records (1,000 to 16,000, and 100,000 queries to 100,000 exemplars) and on the receipts and the demonstration
-# of the README. A pair is compared once in each of three spaces. Clustering took 0.1 ms a record without texts, 0.5 of
-# firm names, 8 of receipts' heads: what is reckoned lies between.
-_LINK_START, _LINK_QUERY, _LINK_PAIR = 3.0, 1.4e-3, 2.5e-8
+# Linking and clustering are reckoned, not tried: seconds on two cores and megabytes, measured with `make bench` on
+# drawn cards (200 to 10,000) and made-up records (100,000 queries to 100,000 exemplars), on receipts, and on the
+# README's demonstration. A pair is compared once in each of three spaces. Clustering compares texts letter by letter:
+# 0.6 ms a record with a firm's name of some 20 letters, 8 ms with the head of a receipt of some 90.
+_LINK_START, _LINK_QUERY, _LINK_PAIR = 3.0, 2.5e-3, 1.3e-8
 _FIT_QUERY = 0.032  # with labels: fitting scorer and thresholds
-_CLUSTER_START, _CLUSTER_RECORD, _CLUSTER_PAIR = 0.5, 2e-3, 1.2e-8
-_REPORT_START, _REPORT_RECORD, _EVALUATE = 10.0, 2e-4, 2.5
+_CLUSTER_START, _CLUSTER_RECORD, _CLUSTER_LETTERS, _CLUSTER_PAIR = 0.5, 1e-4, 1.1e-6, 1.2e-8
+_REPORT_START, _REPORT_RECORD, _EVALUATE = 7.0, 5e-5, 2.5  # with the start of Python and the model
 _BASE_MB, _LINK_MB, _CLUSTER_MB = 1200.0, 0.012, 0.02  # of torch and FAISS; more per record
 _KB_LINKED, _KB_GROUPED, _KB_EXPORTED = 1.0, 0.3, 1.5  # of tables, per record
 
@@ -136,7 +137,8 @@ def forecast(
         seen = _given(table) if table else _read_sample(config, inputs, Path(scratch), sample)
         embedded = _embed_sample(config, seen)
     exemplars = _exemplars(config, labels, seen)
-    stages = [seen.stage, embedded, *_reckoned(seen.records, exemplars, labels is not None)]
+    letters = float(seen.sample.frame["text"].str.len().mean())
+    stages = [seen.stage, embedded, *_reckoned(seen.records, exemplars, letters, labels is not None)]
     free = free_memory() / 1e6, free_disk(out) / 1e6
     made = Forecast(len(seen.pages), sum(seen.pages.values()), seen.records, seen.read, stages, *free)
     made.warnings.extend([*seen.warnings, *_warnings(made, config)])
@@ -297,13 +299,20 @@ def _exemplars(config: Config, labels: Path | None, seen: _Seen) -> int:
     return min(known, seen.records)
 
 
-def _reckoned(records: int, exemplars: int, labelled: bool) -> list[Stage]:
-    """Linking, clustering and the report, by the figures above; without exemplars nothing is linked."""
+def _reckoned(records: int, exemplars: int, letters: float, labelled: bool) -> list[Stage]:
+    """Linking, clustering and the report, by the figures above; without exemplars nothing is linked.
+
+    Args:
+        records, exemplars: how many there will be.
+        letters: of the text of a record, on average.
+        labelled: whether there are labels.
+    """
     queries = records - exemplars if exemplars else 0
     linking = (_LINK_START + queries * (_LINK_QUERY + _LINK_PAIR * exemplars)) * bool(queries)
     linking += queries * _FIT_QUERY * labelled
     rest = records - exemplars  # at most: what finds its exemplar is not clustered
-    grouping = _CLUSTER_START + rest * (_CLUSTER_RECORD + _CLUSTER_PAIR * rest)
+    grouping = _CLUSTER_START + rest * (_CLUSTER_RECORD + _CLUSTER_LETTERS * letters**2)
+    grouping += _CLUSTER_PAIR * rest * min(rest, EXACT_UP_TO)
     telling = _REPORT_START + _REPORT_RECORD * records + _EVALUATE * labelled
     return [
         Stage(

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linkage.columns import COLUMNS
 from linkage.errors import InputError
-from linkage.tables import COLUMNS, escape_cell, read_table, unescape_cell, write_dictionary, write_table
+from linkage.jobs import export
+from linkage.tables import escape_cell, read_table, table_parts, unescape_cell, write_dictionary, write_table
 
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
 
@@ -87,3 +91,25 @@ def test_the_dictionary_explains_every_column(tmp_path: Path) -> None:
     text = (tmp_path / "columns.md").read_text()
     assert COLUMNS["score"].meaning in text
     assert "`my column` | text | the user's own column" in text
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_a_table_in_parts_is_exported_as_it_would_be_whole(tmp_path: Path, rows: int) -> None:
+    columns = {"record_id": ["a", "=b", None, "d", "e"], "page": [1, 2, None, 4, 5], "rank": [1, 2, 3, 4, 5]}
+    pq.write_table(pa.table(columns), tmp_path / "given.parquet", row_group_size=2)
+    whole = read_table(tmp_path / "given.parquet")
+    parts = list(table_parts(tmp_path / "given.parquet", rows))
+    assert all(list(part.dtypes) == list(whole.dtypes) for part in parts)
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole)
+    export({"links": tmp_path / "given.parquet"}, tmp_path / "parts")
+    export({"links": whole}, tmp_path / "whole")
+    for name in ("links.csv", "columns.md"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    pd.testing.assert_frame_equal(read_table(tmp_path / "parts" / "links.parquet"), whole)
+
+
+def test_a_table_without_rows_is_one_part(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"record_id": pa.array([], pa.string())}), tmp_path / "none.parquet")
+    assert [list(part.columns) for part in table_parts(tmp_path / "none.parquet")] == [["record_id"]]
+    with pytest.raises(InputError, match="no such file"):
+        next(table_parts(tmp_path / "gone.parquet"))
