@@ -111,19 +111,22 @@ def best_cut(known: Known, inner: Edges) -> Cut:
 
 
 class _Tally:
-    """B-cubed precision and recall while groups of nodes are joined, smaller into larger."""
+    """B-cubed precision and recall, summed over labelled records, while groups of nodes are joined.
+
+    A join costs as much as the smaller group has entities, however large the other one is.
+    """
 
     def __init__(self, known: Known) -> None:
         self.counts = [Counter(count) for count in known.counts]
-        self.others = known.others.tolist()
+        self.within = [count.total() + others for count, others in zip(self.counts, known.others.tolist(), strict=True)]
+        self.squares = [sum(found * found for found in count.values()) for count in self.counts]
         self.parent = list(range(len(self.counts)))
         self.size: Counter[str] = Counter()
         for count in self.counts:
             self.size.update(count)
         self.total = sum(self.size.values())
-        shares = [self._shares(node) for node, count in enumerate(self.counts) if count]
-        self.precision = sum(precision for precision, _ in shares)
-        self.recall = sum(recall for _, recall in shares)
+        self.precision = sum(map(self._precision, range(len(self.counts))))
+        self.recall = sum(found**2 / self.size[name] for count in self.counts for name, found in count.items())
 
     def f1(self) -> float:
         return 2 * self.precision * self.recall / (self.precision + self.recall) / self.total
@@ -131,25 +134,18 @@ class _Tally:
     def join(self, a: int, b: int) -> None:
         small, large = sorted((self._find(a), self._find(b)), key=lambda node: len(self.counts[node]))
         self.parent[small] = large
-        if not self.counts[large]:
-            self.others[large] += self.others[small]
-            return
-        for node in (small, large):
-            precision, recall = self._shares(node)
-            self.precision -= precision
-            self.recall -= recall
-        self.counts[large].update(self.counts[small])
-        self.others[large] += self.others[small]
-        precision, recall = self._shares(large)
-        self.precision += precision
-        self.recall += recall
+        self.precision -= self._precision(small) + self._precision(large)
+        for name, found in self.counts[small].items():
+            both = 2 * found * self.counts[large][name]
+            self.squares[large] += both
+            self.recall += both / self.size[name]
+            self.counts[large][name] += found
+        self.squares[large] += self.squares[small]
+        self.within[large] += self.within[small]
+        self.precision += self._precision(large)
 
-    def _shares(self, node: int) -> tuple[float, float]:
-        """What one group adds to the sums over labelled records of precision and of recall."""
-        count = self.counts[node]
-        squares = sum(found * found for found in count.values())
-        within = max(count.total() + self.others[node], 1)
-        return squares / within, sum(found**2 / self.size[name] for name, found in count.items())
+    def _precision(self, node: int) -> float:
+        return self.squares[node] / self.within[node] if self.squares[node] else 0.0
 
     def _find(self, node: int) -> int:
         while self.parent[node] != node:
