@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,11 @@ def rows(n: int, queries: int, kinds: tuple[str, ...] = KINDS) -> list[Row]:
         write(folder, n, queries)
         few = min(queries, _FEW["float16"])
         measured_alone(partial(_truth, folder, few))
-        return [*_peers(folder, n, queries), *(_row(folder, n, queries, kind) for kind in kinds)]
+        made = []
+        for row in chain(_peers(folder, n, queries), (_row(folder, n, queries, kind) for kind in kinds)):
+            made.append(row)
+            print(row.way, f"{row.seconds:.1f} s", f"{row.megabytes:.0f} MB", row.quality, flush=True)
+        return made
 
 
 def write(folder: Path, n: int, queries: int, seed: int = 0) -> None:
@@ -139,13 +145,11 @@ def _reckoned(
     return Row(f"search, {queries:,} queries, 10 nearest", n, way, seconds * queries / asked, memory, speed | quality)
 
 
-def _peers(folder: Path, n: int, queries: int) -> list[Row]:
-    made = []
+def _peers(folder: Path, n: int, queries: int) -> Iterator[Row]:
     for way, call, few in (("FAISS IndexFlatIP", _faiss, 10_000), ("scikit-learn NearestNeighbors", _sklearn, 500)):
         asked = min(queries, few)
         _, memory, (seconds, near) = measured_alone(partial(call, folder, asked))
-        made.append(_reckoned(n, queries, asked, way, seconds, memory, _quality(folder, near)))
-    return made
+        yield _reckoned(n, queries, asked, way, seconds, memory, _quality(folder, near))
 
 
 def _faiss(folder: Path, queries: int) -> tuple[float, np.ndarray]:
