@@ -37,7 +37,7 @@ _SECONDS = 20.0  # for reading the sample: what is not begun by then is left out
 _EMBEDDED = 48  # records of the sample that are embedded
 _WARM = 8  # of them are embedded before, for the first ones take longer
 _THREAD_MB = 300.0  # that each further thread holds while it embeds
-_START = 3.0  # seconds until workers, or a model, are ready
+_START = 3.0  # seconds until workers are ready
 _SURE = 2.0  # standard errors in a range
 _DOUBT = 1.3  # factor either way that the load of a machine makes in any case
 
