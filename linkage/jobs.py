@@ -89,7 +89,7 @@ def link_queries(
         load_map(index, opened, encoder.sha256, encoder.dim, encode.model)
     work = _found_for(out)
     with _ledger(ledger) as book, _embedded(records, encode, embeddings, encoder) as vectors:
-        with mapped(vectors, opened, index) as seen:
+        with mapped(vectors, opened, index, work) as seen:
             scorer = _asking_scorer(model, opened, vectors)
             result = link(records, seen, opened, config.link, scorer=scorer, work=work)
         failures = _note_failures(vectors, out.with_name(f"{out.stem}.failures.csv"))
@@ -131,9 +131,10 @@ def link_queries_share(
 
     opened, records, vectors = Index.open(index), Records.open(queries), Embeddings.open(embeddings)
     _check_embedded(records, vectors)
-    with among(out, str(share)), mapped(vectors, opened, index) as seen:
+    work = _found_for(out)
+    with among(out, str(share)), mapped(vectors, opened, index, work) as seen:
         scorer = _asking_scorer(model, opened, vectors)
-        return link_share(records, seen, opened, config.link, share, _found_for(out), scorer=scorer)
+        return link_share(records, seen, opened, config.link, share, work, scorer=scorer)
 
 
 def _found_for(out: Path) -> Path:

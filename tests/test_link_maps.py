@@ -102,7 +102,7 @@ def test_links_through_a_map_are_those_of_the_index_own_model(
     index = Index.open(folder)
     ModelMap(matrix, index.manifest["model_sha256"], NEW, 60, {"own": (1.0, 1.0, 1.0, 60)}).save(folder)
     wanted = link(queries, old, index, LinkConfig(device="cpu")).links
-    with mapped(new, index, folder) as seen:
+    with mapped(new, index, folder, folder.parent / "work") as seen:
         assert seen.image.dtype == np.float16 and seen.image.shape == old.image.shape
         result = link(queries, seen, index, LinkConfig(device="cpu"))
         told = result.mapped
@@ -113,18 +113,22 @@ def test_links_through_a_map_are_those_of_the_index_own_model(
     result.save(folder.parent / "links.csv", index=folder, queries=queries.path)
     manifest = json.loads((folder.parent / "links.csv.manifest.json").read_text())
     assert manifest["map"]["new_sha256"] == NEW
-    with mapped(old, index, folder) as same:
+    with mapped(old, index, folder, folder.parent / "work") as same:
         assert same is old
 
 
 def test_without_a_map_both_ways_out_are_named(case: tuple[Path, Records, Embeddings, Embeddings, np.ndarray]) -> None:
     folder, _, _, new, _ = case
+    work = folder.parent / "work"
     wanted = r"linkage map .*--model newer.*`linkage index"
-    with pytest.raises(ArtefactError, match=wanted) as caught, mapped(new, Index.open(folder), folder):
+    with (
+        pytest.raises(ArtefactError, match=wanted) as caught,
+        mapped(new, Index.open(folder), folder, folder.parent / "work"),
+    ):
         pass
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and not work.exists()
     new.manifest["model_sha256"] = "../../elsewhere"
-    with pytest.raises(ArtefactError, match="linkage map"), mapped(new, Index.open(folder), folder):
+    with pytest.raises(ArtefactError, match="linkage map"), mapped(new, Index.open(folder), folder, work):
         pass
 
 

@@ -184,13 +184,18 @@ def _interval(figure: Any) -> Interval:
 
 
 @contextmanager
-def mapped(embeddings: Embeddings, index: Index, folder: Path) -> Iterator[Embeddings]:
+def mapped(embeddings: Embeddings, index: Index, folder: Path, work: Path) -> Iterator[Embeddings]:
     """Queries' embeddings in the space of an index, for as long as the block runs.
+
+    Args:
+        embeddings: of the queries.
+        index: opened from `folder`, where maps lie.
+        folder: of the index.
+        work: the mapped vectors, as large as those given, lie in a folder of their own in here.
 
     Yields:
         `embeddings` where the index is of the same model. Else their copy whose vectors are mapped and whose manifest
-        names the index's model and, as `map`, what the map is; a block of rows at a time is read, and the mapped ones
-        lie in a temporary folder.
+        names the index's model and, as `map`, what the map is; a block of rows at a time is read.
 
     Raises:
         ArtefactError: the models differ and there is no sound map; see `load_map`.
@@ -204,7 +209,8 @@ def mapped(embeddings: Embeddings, index: Index, folder: Path) -> Iterator[Embed
     seen = copy(embeddings)
     told = {"model": manifest["model"], "sentence": found.sentence} | found.facts()
     seen.manifest = manifest | {"model_sha256": found.old_sha256, "dim": found.matrix.shape[1], "map": told}
-    with tempfile.TemporaryDirectory(prefix="linkage-") as temporary:
+    work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="mapped-", dir=work) as temporary:
         seen.folder = Path(temporary)  # where another process finds the mapped vectors
         if (records := embeddings.folder / "records.parquet").exists():
             (seen.folder / records.name).symlink_to(records.absolute())
