@@ -10,17 +10,19 @@ import os
 import tempfile
 from pathlib import Path
 
-import clustering
-import embedding
-import linking
-import ocr
-import pipeline
-import search
-from ingest import KINDS, measure
 from results import Row, shown, write
 
 
 def main() -> None:
+    # Here, and not above: processes that are measured alone import this module, and would hold what others need.
+    import clustering
+    import embedding
+    import linking
+    import ocr
+    import pipeline
+    import search
+    from ingest import KINDS, measure
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=200, help="crops to read; 0 = none")
     parser.add_argument("--crops-from", type=Path, help="CSV of image and text: real crops instead of drawn ones")
