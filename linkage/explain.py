@@ -77,7 +77,7 @@ def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
 
     links = read_table(table)
     require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)
-    check_links(links.columns, table)
+    check_links(links.columns, table, "run `linkage link` again")
     manifest = links_manifest(table)
     fold_by(link_folding(table))
     sets, queries = manifest.get("sets"), manifest.get("queries")

@@ -23,7 +23,7 @@ import pandas as pd
 from linkage import __version__
 from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError, storage_error
-from linkage.tables import read_table, replacing
+from linkage.tables import read_table, replacing, table_parts
 
 log = logging.getLogger(__name__)
 
@@ -175,29 +175,25 @@ def result_files(run_path: Path) -> dict[str, Path]:
     """The Parquet files of a finished run's tables: links (where there were exemplars), members, entities.
 
     Raises:
-        ArtefactError: the run did not come that far.
+        ArtefactError: the run did not come that far, or an earlier version made its links.
+        InputError: its links cannot be read.
     """
+    from linkage.link.links import check_links
+
     folder = run_path / "cluster"
     if not (folder / "entities.parquet").exists():
         raise ArtefactError(f"{run_path}: no entities here yet; run `linkage run` with the same arguments again")
     links = run_path / "link" / "links.parquet"
     files = {"links": links} if links.exists() else {}
+    for path in files.values():
+        remedy = f"remove the folder {path.parent} and run `linkage run` again"
+        check_links(next(table_parts(path, 1)).columns, path, remedy)
     return files | {name: folder / f"{name}.parquet" for name in ("members", "entities")}
 
 
 def result_tables(run_path: Path) -> dict[str, pd.DataFrame]:
-    """The tables of a finished run, all in memory; see `result_files`.
-
-    Raises:
-        ArtefactError: the run did not come that far, or an earlier version made its links.
-    """
-    from linkage.link.links import check_links
-
-    files = result_files(run_path)
-    tables = {name: read_table(path) for name, path in files.items()}
-    if "links" in files:
-        check_links(tables["links"].columns, files["links"])
-    return tables
+    """The tables of a finished run, all in memory; see `result_files`."""
+    return {name: read_table(path) for name, path in result_files(run_path).items()}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from linkage.columns import COLUMNS, SCHEMA_VERSION, Column
+from linkage.dictionary import COLUMNS, SCHEMA_VERSION, Column
 from linkage.errors import InputError, storage_error
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def read_table(path: Path, as_text: Sequence[str] = (), columns: Sequence[str] |
     except KeyError as error:
         raise InputError(f"{path}: {_one_line(error)}") from None
     except (OSError, ValueError, csv.Error, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: not a readable table ({_one_line(error)})") from None
+        raise _unreadable(path, error) from None
 
 
 def read_parquet(path: Path, leave_out: Sequence[str] = (), columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -209,8 +209,7 @@ def table_parts(path: Path, rows: int = 65_536) -> Iterator[pd.DataFrame]:
     """The rows of a Parquet file, so many at a time; at least one part, and a column has one type in all of them.
 
     Raises:
-        InputError: it is not there.
-        ValueError: it is damaged.
+        InputError: missing or unreadable.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -223,20 +222,18 @@ def table_parts(path: Path, rows: int = 65_536) -> Iterator[pd.DataFrame]:
             for batch in file.iter_batches(rows) if file.metadata.num_rows else [file.read()]:
                 batch.validate(full=True)
                 yield batch.to_pandas().astype(gaps)
-    except pa.ArrowException as error:
-        raise ValueError(str(error)) from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from None
 
 
 def _integers_with_gaps(file: pq.ParquetFile) -> set[str]:
     """Columns of integers and empty cells: pandas reads them as fractions, where it sees an empty one."""
+    import pyarrow as pa
+
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-    integers = [place for place, field in enumerate(file.schema_arrow) if str(field.type).startswith(("int", "uint"))]
-
-    def full(place: int) -> bool:
-        told = [group.column(place).statistics for group in groups]
-        return all(one is not None and one.null_count == 0 for one in told)
-
-    return {file.schema_arrow.names[place] for place in integers if not full(place)}
+    parts = [group.column(place) for group in groups for place in range(group.num_columns)]
+    gaps = {one.path_in_schema for one in parts if one.statistics is None or one.statistics.null_count != 0}
+    return {field.name for field in file.schema_arrow if pa.types.is_integer(field.type) and field.name in gaps}
 
 
 def _read_csv(path: Path, as_text: Sequence[str]) -> pd.DataFrame:
@@ -305,6 +302,10 @@ def _own_column(name: str, columns: Sequence[str]) -> Column:
     if name.endswith("_score") and "probability" in columns:
         return Column("number", f"how alike `{name.removesuffix('_score')}` is, 0..1; empty: one of the two is missing")
     return Column("text", "the user's own column, untouched")
+
+
+def _unreadable(path: Path, error: BaseException) -> InputError:
+    return InputError(f"{path}: not a readable table ({_one_line(error)})")
 
 
 def _one_line(error: BaseException) -> str:

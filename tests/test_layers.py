@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "linkage"
 LAYERS = """
     __main__ cli console run doctor forecast jobs explain rundir report evaluate cluster link encode synth ingest
-    transcripts layout ocr scans records tables columns arrays workers config progress machine text locks errors
+    transcripts layout ocr scans records tables dictionary arrays workers config progress machine text locks errors
 """.split()
 
 

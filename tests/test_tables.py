@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkage.columns import COLUMNS
+from linkage.dictionary import COLUMNS
 from linkage.errors import InputError
 from linkage.jobs import export
 from linkage.tables import escape_cell, read_table, table_parts, unescape_cell, write_dictionary, write_table
@@ -113,3 +113,14 @@ def test_a_table_without_rows_is_one_part(tmp_path: Path) -> None:
     assert [list(part.columns) for part in table_parts(tmp_path / "none.parquet")] == [["record_id"]]
     with pytest.raises(InputError, match="no such file"):
         next(table_parts(tmp_path / "gone.parquet"))
+
+
+def test_a_column_with_gaps_is_known_behind_nested_ones_and_damage_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "nested.parquet"
+    words = [[{"text": "a", "x0": 1}], [], None, [{"text": "b", "x0": None}]]
+    pq.write_table(pa.table({"words": words, "page": [1, 2, None, 4], "rank": [1, 2, 3, 4]}), path, row_group_size=2)
+    assert [part["page"].dtype.kind + part["rank"].dtype.kind for part in table_parts(path, 2)] == ["fi", "fi"]
+    path.write_bytes(path.read_bytes()[:-40] + bytes(40))
+    with pytest.raises(InputError, match=r"nested\.parquet: not a readable table \(") as caught:
+        list(table_parts(path))
+    assert "\n" not in str(caught.value)

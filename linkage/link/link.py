@@ -168,8 +168,7 @@ def link(
         DependencyError: the device asked for is not there.
         InputError: a column that the configuration names is missing.
     """
-    ranking = _ranking(queries, embeddings, index, config)
-    plan = Plan.make(work or _temporary(ranking), ranking, ranking.fit(scorer or DEFAULT_SCORER))
+    ranking, plan = _planned(queries, embeddings, index, config, scorer, work)
     plan.search(place)
     labelled = (ranking.is_val | ranking.is_train)[ranking.order]
     found = plan.compact(labelled if config.constraint == "many-to-one" else None)
@@ -205,15 +204,21 @@ def link_share(
     Raises:
         ArtefactError, DependencyError, InputError: as `link`.
     """
-    ranking = _ranking(queries, embeddings, index, config)
-    plan = Plan.make(work, ranking, ranking.fit(scorer or DEFAULT_SCORER))
+    _, plan = _planned(queries, embeddings, index, config, scorer, work)
     own = [number for number in plan.numbers if share.has(number)]
     plan.search(place, own)
     return sum(len(plan.queries(number)) for number in own), plan.n
 
 
-def _ranking(queries: Records, embeddings: Embeddings, index: Index, config: LinkConfig) -> Ranking:
-    """Queries and exemplars side by side.
+def _planned(
+    queries: Records,
+    embeddings: Embeddings,
+    index: Index,
+    config: LinkConfig,
+    scorer: Scorer | None,
+    work: Path | None,
+) -> tuple[Ranking, Plan]:
+    """Queries and exemplars side by side, and the plan to search them, with the scorer fitted.
 
     Raises:
         ArtefactError: they are of different models or text settings.
@@ -228,7 +233,8 @@ def _ranking(queries: Records, embeddings: Embeddings, index: Index, config: Lin
             f"index: made with text settings {index.manifest['folding']}, the queries are embedded with "
             f"{embeddings.manifest['folding']}; use the same `text` section for both"
         )
-    return Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
+    ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
+    return ranking, Plan.make(work or _temporary(ranking), ranking, ranking.fit(scorer or DEFAULT_SCORER))
 
 
 def _temporary(ranking: Ranking) -> Path:

@@ -91,34 +91,21 @@ def features_of(links: pd.DataFrame) -> pd.DataFrame:
     return links[[*FEATURES, *further]].replace("", np.nan).astype(float)  # a field's column comes from CSV as text
 
 
-def check_links(columns: Iterable[str], path: Path) -> None:
+def check_links(columns: Iterable[str], path: Path, remedy: str) -> None:
     """Refuse a links table that an earlier version made.
 
     Raises:
-        ArtefactError: columns are missing that every links table has now; the message says what to do.
+        ArtefactError: columns are missing that every links table has now; the message ends with the remedy.
     """
     there = set(columns)
     missing = [name for name in (*LEADING, *_SCORES, "threshold", "exemplar_text") if name not in there]
     if missing:
-        of_run = path.parent.name == "link" and (path.parent.parent / "config.yaml").exists()
-        remedy = (
-            f"remove the folder {path.parent} and run `linkage run` again" if of_run else "run `linkage link` again"
-        )
         raise ArtefactError(f"{path}: of an earlier version (it has no {', '.join(missing)}); {remedy}")
 
 
 def read_best(path: Path) -> pd.DataFrame:
-    """The rows of a links table (.parquet) that a report shows: two of each query, and those of its candidate set.
-
-    Raises:
-        ArtefactError: an earlier version made it.
-        InputError: it is not there.
-        ValueError: it is damaged.
-    """
-    parts = []
-    for part in table_parts(path):
-        check_links(part.columns, path)
-        parts.append(part[(part["rank"] <= 2) | (part["in_set"] == 1)])
+    """The rows of a links table (.parquet) that a report shows: two of each query, and those of its candidate set."""
+    parts = (part[(part["rank"] <= 2) | (part["in_set"] == 1)] for part in table_parts(path))
     return pd.concat(parts, ignore_index=True)
 
 

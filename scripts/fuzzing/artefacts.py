@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fuzzing.cases import write
 from fuzzing.samples import Sample, encoded, in_folder, picture
 
 MODEL = "linkage-line"
@@ -101,10 +102,7 @@ def _approximate(folder: Path) -> None:
     from linkage.config import load_config
     from linkage.jobs import build_exemplar_index
 
-    for name, data in _made().items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    write(Sample(_made(), ()), folder)
     shutil.rmtree(folder / "index")
     config = load_config(None, ["index.kind=hnsw"])
     build_exemplar_index(folder / "records.parquet", folder / "index", config, folder / "embeddings")
@@ -163,10 +161,7 @@ def run() -> list[Sample]:
     from linkage.jobs import link_queries
 
     def make(folder: Path) -> None:
-        for name, data in _made().items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        write(Sample(_made(), ()), folder)
         link_queries(
             folder / "records.parquet",
             folder / "index",
