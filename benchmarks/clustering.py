@@ -17,12 +17,12 @@ import pandas as pd
 from results import Row, measured_alone, shown
 from sklearn.metrics import adjusted_rand_score
 
-from linkage.cluster.graph import graph_edges, knn_graph
 from linkage.cluster.selection import flat_clusters
 from linkage.cluster.tree import mutual_reachability, spanning_tree
 from linkage.cluster.vectors import cluster_vectors, pooled_distance
 from linkage.config import ClusterConfig
 from linkage.evaluate.metrics import CLUSTERING, entity_sums
+from linkage.search.graph import graph_edges, knn_graph
 
 JOB = "clustering of vectors"
 _DENSE = 20_000  # records up to which libraries that hold all distances are run

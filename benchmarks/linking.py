@@ -11,8 +11,8 @@ from made import made
 from results import Row, measured
 
 from linkage.config import LinkConfig
-from linkage.link.index import build_index
 from linkage.link.link import link
+from linkage.search.index import build_index
 
 JOB = "linking n queries to n exemplars"
 _COMPARED = 20_000_000  # pairs of texts that the peer compares: its table of them takes 80 MB

@@ -24,9 +24,9 @@ from results import Row, measured_alone, shown
 
 from linkage.arrays import read_array
 from linkage.config import IndexConfig
-from linkage.link.choice import choose
-from linkage.link.exact import ExactSearch
-from linkage.link.search import Effort, RerankedSearch, Search
+from linkage.search.approximate import Effort, RerankedSearch, Search
+from linkage.search.choice import choose
+from linkage.search.exact import ExactSearch
 
 KINDS = ("auto", "exact", "float16", "ivf", "nested", "binary", "sq8", "hnsw")
 DIM, INTRINSIC = 256, 48

@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from linkage.explain.explanation import Explanation
     from linkage.forecast import Forecast
-    from linkage.report.explain import Explanation
     from linkage.workers.share import Share
 
 HIGHLIGHTS = ("matched accuracy", "no-match accuracy", "pairwise F1", "B-cubed F1")
@@ -93,7 +93,7 @@ def print_table(header: Sequence[str], body: Iterable[Sequence[Any]]) -> None:
 
 def print_explanation(explanation: Explanation, as_json: bool) -> None:
     """Print why a record was linked, as text or as JSON."""
-    from linkage.report.explain_text import explanation_lines
+    from linkage.explain.text import explanation_lines
 
     if as_json:
         print_json(explanation.as_dict())

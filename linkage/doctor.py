@@ -142,7 +142,7 @@ def _model(config: Config) -> Iterator[Finding]:
 def _gpu(config: Config) -> Iterator[Finding]:
     import torch
 
-    from linkage.link.exact import gpu_problem
+    from linkage.search.exact import gpu_problem
 
     needed = "cuda" in (config.encode.device, config.link.device)
     fix = "nvidia-smi  # and a driver for the CUDA of these wheels" if needed else ""

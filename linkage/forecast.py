@@ -19,11 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from linkage.cluster.graph import EXACT_UP_TO
 from linkage.config import Config
 from linkage.errors import InputError
 from linkage.evaluate.truth import read_truth
-from linkage.ingest.job import Job
+from linkage.ingest.job import IngestJob
 from linkage.ingest.parts import read_part
 from linkage.ingest.table import is_table
 from linkage.ingest.work import Task, make_part, survey
@@ -31,7 +30,8 @@ from linkage.machine import free_disk, free_memory
 from linkage.records import SCHEMA, Records
 from linkage.rundir import peak_memory
 from linkage.scans.pages import Source, count_pages, find_sources
-from linkage.workers.pool import Limits, Lost, Workers
+from linkage.search.graph import EXACT_UP_TO
+from linkage.workers.pool import Limits, LostItem, Workers
 
 _SECONDS = 20.0  # for reading the sample: what is not begun by then is left out of it
 _EMBEDDED = 48  # records of the sample that are embedded
@@ -146,7 +146,7 @@ def forecast(
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _ForecastBasis:
     """What is known before anything is reckoned.
 
     Attributes:
@@ -167,17 +167,19 @@ class _Seen:
     warnings: list[str] = field(default_factory=list)
 
 
-def _given(table: Path) -> _Seen:
+def _given(table: Path) -> _ForecastBasis:
     """A table of records in place of scans."""
     records = Records.open(table)
     size = table.stat().st_size / 1e6
     times = _range(2 + len(records) * 1e-3, 0.5)  # pictures are decoded once, to see that they can be
-    return _Seen({}, len(records), 0.0, 0, records, Stage("ingest", len(records), "records", *times, 400.0, 2 * size))
+    return _ForecastBasis(
+        {}, len(records), 0.0, 0, records, Stage("ingest", len(records), "records", *times, 400.0, 2 * size)
+    )
 
 
-def _read_sample(config: Config, inputs: Sequence[Path], scratch: Path, sample: int) -> _Seen:
+def _read_sample(config: Config, inputs: Sequence[Path], scratch: Path, sample: int) -> _ForecastBasis:
     """Count the pages of all sources and read some, with the workers and the code of the ingest."""
-    job = Job(find_sources(inputs), scratch / "records.parquet", config.ingest)
+    job = IngestJob(find_sources(inputs), scratch / "records.parquet", config.ingest)
     settings = config.ingest
     limits = Limits(settings.page_seconds, settings.page_memory, settings.recycle)
     count = settings.workers or len(os.sched_getaffinity(0))
@@ -188,7 +190,7 @@ def _read_sample(config: Config, inputs: Sequence[Path], scratch: Path, sample: 
         work = partial(_timed, config=settings, engine=job.engine, columns=job.columns)
         deadline = time.monotonic() + _SECONDS
         seconds = {
-            task: settings.page_seconds if isinstance(took, Lost) else took
+            task: settings.page_seconds if isinstance(took, LostItem) else took
             for task, took in workers.run(work, _until(deadline, tasks))
         }
     parts = [read_part(task.part) for task in seconds if task.part.exists()]
@@ -206,7 +208,7 @@ def _read_sample(config: Config, inputs: Sequence[Path], scratch: Path, sample: 
     warnings = [f"{len(reasons)} of the {len(seconds)} pages tried would be set aside: {reasons[0]}"] if reasons else []
     unread = sum(not number for number in pages.values())
     warnings += [f"{unread} of {len(pages)} sources cannot be read"] if unread else []
-    return _Seen(
+    return _ForecastBasis(
         {source.name: number for source, number in pages.items()},
         max(1, round(total * mean(found))),
         _error(found),
@@ -224,11 +226,11 @@ def _count(path: Path) -> int:
         return 0
 
 
-def _whole(counted: int | Lost) -> int:
-    return 0 if isinstance(counted, Lost) else counted
+def _whole(counted: int | LostItem) -> int:
+    return 0 if isinstance(counted, LostItem) else counted
 
 
-def _drawn(job: Job, pages: dict[Source, int], sample: int, dice: Random) -> Iterator[Task]:
+def _drawn(job: IngestJob, pages: dict[Source, int], sample: int, dice: Random) -> Iterator[Task]:
     """Pages, one out of each of `sample` equal stretches of all pages, in no order."""
     total = sum(pages.values())
     wanted = min(sample, total)
@@ -265,7 +267,7 @@ def _joined(parts: Sequence[pa.Table], path: Path) -> Records:
     return Records.open(path)
 
 
-def _embed_sample(config: Config, seen: _Seen) -> Stage:
+def _embed_sample(config: Config, seen: _ForecastBasis) -> Stage:
     """Embed some of the sample's records; time, memory and disk grow with all of them."""
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import embed_records, threads
@@ -286,7 +288,7 @@ def _embed_sample(config: Config, seen: _Seen) -> Stage:
     return Stage("embed", seen.records, "records", *times, peak, 2 * made_mb)  # parts, and the folder made of them
 
 
-def _exemplars(config: Config, labels: Path | None, seen: _Seen) -> int:
+def _exemplars(config: Config, labels: Path | None, seen: _ForecastBasis) -> int:
     """How many of the records will be exemplars, as labels or `link.exemplars` say."""
     known = 0
     if labels:

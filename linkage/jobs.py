@@ -19,11 +19,11 @@ from linkage.tables import read_table, table_parts, write_dictionary, write_tabl
 
 if TYPE_CHECKING:
     from linkage.cluster import ClusterResult
+    from linkage.compare.scorer import Scorer
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import Embeddings
-    from linkage.link.index import Index
-    from linkage.link.ledger import Ledger
-    from linkage.link.scorer import Scorer
+    from linkage.ledger.ledger import Ledger
+    from linkage.search.index import Index
     from linkage.workers.share import Share
 
 
@@ -39,8 +39,8 @@ def build_exemplar_index(
         embeddings: folder of `linkage embed`; default: embed them now.
         ledger: says which entity each record belongs to; every record is an exemplar of its entity.
     """
-    from linkage.cluster.naming import entities_known
-    from linkage.link.index import build_index
+    from linkage.ledger.naming import entities_known
+    from linkage.search.index import build_index
 
     exemplars = Records.open(records)
     with _ledger(ledger, create=False) as book:
@@ -75,9 +75,9 @@ def link_queries(
         ledger: takes the queries in: into the entity of what they match, the others into entities that they form
             among themselves (`cluster` section). Then `<links>.members.csv` is written too: one row per query.
     """
-    from linkage.link.index import Index
     from linkage.link.link import link
-    from linkage.link.maps import load_map, mapped
+    from linkage.search.index import Index
+    from linkage.search.maps import load_map, mapped
 
     opened = Index.open(index)
     encode = config.encode.model_copy(
@@ -124,10 +124,10 @@ def link_queries_share(
         UsageError: this share, or the whole, is being worked on.
     """
     from linkage.encode.embed import Embeddings
-    from linkage.link.index import Index
     from linkage.link.link import link_share
-    from linkage.link.maps import mapped
     from linkage.locks import among
+    from linkage.search.index import Index
+    from linkage.search.maps import mapped
 
     opened, records, vectors = Index.open(index), Records.open(queries), Embeddings.open(embeddings)
     _check_embedded(records, vectors)
@@ -161,7 +161,7 @@ def map_model(
         sample: exemplars that are embedded to fit the map, and queries to measure it.
     """
     from linkage.evaluate.maps import learn_map
-    from linkage.link.index import Index
+    from linkage.search.index import Index
 
     asking = Records.open(queries) if queries else None
     fitted = learn_map(
@@ -189,7 +189,7 @@ def _name_queries(
     config: Config,
 ) -> dict[str, Any]:
     """Take linked queries into the ledger and write their members table beside the links; returns counts."""
-    from linkage.cluster.naming import name_queries
+    from linkage.ledger.naming import name_queries
     from linkage.link.links import read_answers
 
     links = read_answers(out)
@@ -210,14 +210,14 @@ def cluster_records(
     With a ledger, an entity has the id of that which it shares most records with there, and the ledger takes it in.
     """
     from linkage.cluster import entities_table
-    from linkage.cluster.naming import Named, name_clusters
+    from linkage.ledger.naming import NamedMembers, name_clusters
 
     opened = Records.open(records)
     with _ledger(ledger) as book, _embedded(opened, config.encode, embeddings) as vectors:
         scorer = model_scorer(str(vectors.manifest["model"]))
         result = clustered_by(scorer, opened, vectors, config)
         failures = _note_failures(vectors, out / "failures.csv")
-        named = name_clusters(book, result.members, opened) if book else Named(result.members, {})
+        named = name_clusters(book, result.members, opened) if book else NamedMembers(result.members, {})
     tables = {"members": named.members, "entities": entities_table(named.members)}
     export(tables, out)
     return {
@@ -248,7 +248,7 @@ def clustered_by(scorer: Scorer, records: Records, embeddings: Embeddings, confi
 
 def export_members(ledger: Path, out: Path, at: int | None = None) -> dict[str, Any]:
     """Write which entity every record of a ledger is in after run `at` (None: now); returns counts."""
-    from linkage.link.ledger import Ledger
+    from linkage.ledger.ledger import Ledger
 
     with Ledger.open(ledger) as book:
         stays = book.members(at)
@@ -259,8 +259,8 @@ def export_members(ledger: Path, out: Path, at: int | None = None) -> dict[str, 
 
 def export_crosswalk(ledger: Path, old_run: int, new_run: int, out: Path) -> dict[str, Any]:
     """Write what became of the entities of a ledger between two runs; returns rows by relation."""
-    from linkage.link.crosswalk import crosswalk
-    from linkage.link.ledger import Ledger
+    from linkage.ledger.crosswalk import crosswalk
+    from linkage.ledger.ledger import Ledger
 
     with Ledger.open(ledger) as book:
         table = crosswalk(book, old_run, new_run)
@@ -298,8 +298,8 @@ def export(tables: Mapping[str, pd.DataFrame | Path], folder: Path) -> None:
 
 def model_scorer(model: str) -> Scorer:
     """The scorer that came with a model, or the default one."""
+    from linkage.compare.scorer import DEFAULT_SCORER, Scorer
     from linkage.encode.biencoder import model_folder
-    from linkage.link.scorer import DEFAULT_SCORER, Scorer
 
     folder = model_folder(model)
     return Scorer.of_model(folder) if folder else DEFAULT_SCORER
@@ -314,7 +314,7 @@ def load_encoder(config: EncodeConfig) -> BiEncoder:
 
 def _ledger(path: Path | None, *, create: bool = True) -> AbstractContextManager[Ledger | None]:
     """The ledger, opened before any work, so that a wrong file costs no time; None where none is wanted."""
-    from linkage.link.ledger import Ledger
+    from linkage.ledger.ledger import Ledger
 
     return Ledger.open(path, create=create) if path else nullcontext()
 

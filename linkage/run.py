@@ -20,7 +20,7 @@ from linkage.rundir import RunDirectory, digest_input, read_manifest, result_fil
 from linkage.tables import read_table, replacing, write_table
 
 if TYPE_CHECKING:
-    from linkage.link.scorer import Scorer
+    from linkage.compare.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -207,8 +207,8 @@ class _Pipeline:
                 self.directory.drop(name)
             return None
         from linkage.encode.embed import Embeddings
-        from linkage.link.index import Index, build_index
         from linkage.link.link import link
+        from linkage.search.index import Index, build_index
         from linkage.workers.engine import elsewhere
 
         embeddings = Embeddings.open(self.path / "embed")
@@ -235,10 +235,10 @@ class _Pipeline:
     def cluster(self, records: Records, embedded: str, linked: str | None) -> str:
         """Give every record its entity: its exemplar's where it was matched, else that of its cluster."""
         from linkage.cluster import entities_table, merge_members
+        from linkage.compare.scorer import SCORER_FILE
         from linkage.encode.embed import Embeddings
-        from linkage.link.index import Index
         from linkage.link.links import link_scorer, read_answers
-        from linkage.link.scorer import SCORER_FILE
+        from linkage.search.index import Index
 
         config = self.config
         scorer = self.scorer().as_dict()

@@ -23,9 +23,9 @@ from linkage.encode.biencoder import BiEncoder
 from linkage.encode.embed import Embeddings, embed_records
 from linkage.evaluate.evaluate import evaluate
 from linkage.jobs import model_scorer
-from linkage.link.index import build_index
 from linkage.link.link import link
 from linkage.records import Records
+from linkage.search.index import build_index
 
 MODEL = "linkage-line"
 SETS: dict[str, tuple[str, dict[str, object]]] = {

@@ -22,7 +22,7 @@ from linkage.config import Config, load_config
 from linkage.evaluate.metrics import CLUSTERING, entity_sums, measure
 from linkage.evaluate.truth import attach_truth, read_truth
 from linkage.jobs import build_exemplar_index, cluster_records, export_crosswalk, export_members, link_queries
-from linkage.link.ledger import Ledger
+from linkage.ledger.ledger import Ledger
 from linkage.records import LABELS, Records
 from linkage.tables import read_table, write_table
 

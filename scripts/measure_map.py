@@ -22,11 +22,10 @@ from measure_model import BOOTSTRAP, SEED, Case, table_of
 
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.columns import Columns
-from linkage.encode.pooling import pool
+from linkage.encode.pooling import Vectors, pool
 from linkage.evaluate.metrics import ratio
-from linkage.link.likeness import Vectors
-from linkage.link.maps import fit_map, turned
 from linkage.records import Records
+from linkage.search.maps import fit_map, turned
 
 SETS = {"gw_words": "none", "sroie_crops": "tesseract"}  # and where their texts come from
 SIZES = (200, 500, 1000, 2000)

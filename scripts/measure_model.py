@@ -26,9 +26,9 @@ from linkage.encode.train import train
 from linkage.evaluate.baselines import rank_by_strings
 from linkage.evaluate.metrics import share
 from linkage.jobs import model_scorer
-from linkage.link.index import build_index
 from linkage.link.link import link
 from linkage.records import Records
+from linkage.search.index import build_index
 
 SEED, BOOTSTRAP = 0, 2000
 

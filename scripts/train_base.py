@@ -23,6 +23,8 @@ import torch
 from convert_recogniser import characters, convert, published_model
 from PIL import Image, ImageDraw, ImageFilter
 
+from linkage.compare.fit import fit_scorer
+from linkage.compare.scorer import DEFAULT_SCORER, FEATURES, SCORER_FILE, Scorer
 from linkage.config import EncodeConfig, LinkConfig, TrainConfig
 from linkage.encode import towers
 from linkage.encode.biencoder import SHIPPED, BiEncoder
@@ -30,11 +32,9 @@ from linkage.encode.embed import embed_records
 from linkage.encode.tokenizer import FIRST, CharTokenizer
 from linkage.encode.train import train
 from linkage.errors import DependencyError
-from linkage.link.fit import fit_scorer
-from linkage.link.index import build_index
 from linkage.link.link import labelled_pairs
-from linkage.link.scorer import DEFAULT_SCORER, FEATURES, SCORER_FILE, Scorer
 from linkage.records import Records
+from linkage.search.index import build_index
 from linkage.synth.records import synth_records
 from linkage.synth.render import choose_face, load
 from linkage.text import fold, is_core

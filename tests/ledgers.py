@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from linkage.link.ledger import Group, Ledger
+from linkage.ledger.ledger import Group, Ledger
 
 
 def made(path: Path) -> Ledger:

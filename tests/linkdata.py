@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from linkage.compare.likeness import ComparedRecords
+from linkage.compare.scorer import DEFAULT_SCORER
+from linkage.compare.wording import MEASURES, Wording, likelihoods, written
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.link.candidates import Candidates, Exemplars, Survey, candidates
-from linkage.link.index import Index
-from linkage.link.likeness import Side
-from linkage.link.scorer import DEFAULT_SCORER
-from linkage.link.wording import MEASURES, Wording, likelihoods, written
 from linkage.records import Records
+from linkage.search.index import Index
 from linkage.text import Folding
 
 
@@ -103,5 +103,5 @@ def searched(
     exemplars, readings = Exemplars(index, config), embeddings.readings_of(rows)
     survey = Survey(exemplars)
     survey.add(embeddings, rows, frame, readings)
-    asked = Side(embeddings, rows, frame, Wording.of(frame, readings))
+    asked = ComparedRecords(embeddings, rows, frame, Wording.of(frame, readings))
     return list(candidates(asked, exemplars, survey.whole(), DEFAULT_SCORER))

@@ -16,9 +16,9 @@ from linkdata import people, save
 from typer.testing import CliRunner
 
 from linkage.cli import app
-from linkage.link.index import build_index
 from linkage.locks import alone
 from linkage.records import Records
+from linkage.search.index import build_index
 from linkage.tables import read_table, write_table
 
 ROOT = Path(__file__).parents[1]

@@ -9,12 +9,12 @@ import pytest
 from linkdata import people, save, unit
 
 from linkage.cluster import ClusterResult, cluster, entities_table, merge_members
-from linkage.cluster.fit import Known, best_cut
-from linkage.cluster.graph import Edges, graph_edges, knn_graph
+from linkage.cluster.fit import NodeLabels, best_cut
 from linkage.cluster.selection import cut, flat_clusters
 from linkage.cluster.tree import medoids, mutual_reachability, spanning_tree
+from linkage.compare.scorer import DEFAULT_SCORER
 from linkage.config import ClusterConfig
-from linkage.link.scorer import DEFAULT_SCORER
+from linkage.search.graph import Edges, graph_edges, knn_graph
 from linkage.tables import COLUMNS
 
 
@@ -139,7 +139,7 @@ def test_the_fitted_cut_is_the_best_of_all_cuts(seed: int) -> None:
     a, b = neighbour_pairs(vectors, n)
     tree = spanning_tree(Edges(a, b, euclidean(vectors, a, b)), vectors, lambda a, b: euclidean(vectors, a, b))
     one = np.zeros(n, dtype=np.int64)
-    found = best_cut(Known([Counter([name]) for name in truth], np.zeros(len(truth), dtype=np.int64)), tree)
+    found = best_cut(NodeLabels([Counter([name]) for name in truth], np.zeros(len(truth), dtype=np.int64)), tree)
     scores = [b_cubed(truth, cut(tree, one, weight)) for weight in [0.0, *tree.weight]]
     assert found.f1 == pytest.approx(max(scores))
     assert b_cubed(truth, cut(tree, one, found.max_distance)) == pytest.approx(max(scores))
@@ -151,7 +151,7 @@ def test_labels_of_whole_entities_tell_of_joins_with_what_has_none(labelled: str
     entity = np.repeat(np.arange(40), 4)
     chosen = entity % 2 == 0 if labelled == "whole entities" else np.random.default_rng(0).random(160) < 0.5
     counts = [Counter([f"e{one}"]) if has else Counter[str]() for one, has in zip(entity, chosen, strict=True)]
-    known = Known(counts, (~chosen).astype(np.int64))
+    known = NodeLabels(counts, (~chosen).astype(np.int64))
     within = [4 * one + place for one in range(40) for place in range(3)]
     between = [4 * one + 3 for one in range(0, 40, 2)]
     a = np.array(within + between)

@@ -8,12 +8,12 @@ from linkdata import unit
 
 from linkage.cluster import cluster_vectors
 from linkage.cluster.average import average_merges
-from linkage.cluster.graph import Edges, graph_edges, knn_graph
 from linkage.cluster.selection import single_linkage
 from linkage.cluster.tree import forest
 from linkage.cluster.vectors import collapse
 from linkage.config import ClusterConfig
 from linkage.errors import InputError
+from linkage.search.graph import Edges, graph_edges, knn_graph
 
 
 def drawn(n: int, dim: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

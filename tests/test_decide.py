@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from linkage.compare.scorer import sigmoid
 from linkage.errors import InputError
 from linkage.link.decide import (
     Threshold,
@@ -18,7 +19,6 @@ from linkage.link.decide import (
     resampled_violations,
     tied_counts,
 )
-from linkage.link.scorer import sigmoid
 
 PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
 ROWS = st.lists(st.tuples(PROBABILITIES, st.booleans(), st.booleans()), min_size=1, max_size=12)

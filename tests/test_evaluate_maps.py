@@ -13,11 +13,11 @@ from linkdata import people, save, unit
 from typer.testing import CliRunner
 
 from linkage.cli import app
+from linkage.compare.likeness import Vectors
 from linkage.encode.biencoder import BiEncoder
 from linkage.errors import InputError
-from linkage.evaluate.maps import Seen, choose, measured
-from linkage.link.index import Index, build_index
-from linkage.link.likeness import Vectors
+from linkage.evaluate.maps import RecordViews, choose, measured
+from linkage.search.index import Index, build_index
 
 NEW = "ab" * 32
 TURN = np.linalg.qr(np.random.default_rng(7).normal(size=(32, 32)))[0]
@@ -62,7 +62,7 @@ def test_queries_that_are_given_are_measured_by_maps_without_their_entities(tmp_
     def side(vectors: Vectors, rows: np.ndarray) -> Vectors:
         return Vectors(vectors.image[rows], vectors.text[rows])
 
-    asked = Seen(side(new, ~exemplar), None, entities[~exemplar])
+    asked = RecordViews(side(new, ~exemplar), None, entities[~exemplar])
     learned = measured(index, np.arange(len(index)), side(new, exemplar), NEW, asked, bootstrap=200, seed=0)
     assert "old" not in learned.figures
     assert learned.figures["new"][3] == 200
@@ -71,7 +71,7 @@ def test_queries_that_are_given_are_measured_by_maps_without_their_entities(tmp_
     # Vectors that have nothing to do with the old ones can be fitted, but not for entities left out.
     rng = np.random.default_rng(3)
     chance = Vectors(unit(rng.normal(size=(400, 32))), unit(rng.normal(size=(400, 32))))
-    asked = Seen(side(chance, exemplar), None, entities[exemplar])
+    asked = RecordViews(side(chance, exemplar), None, entities[exemplar])
     learned = measured(index, np.arange(len(index)), side(chance, exemplar), NEW, asked, bootstrap=200, seed=0)
     assert learned.figures["new"][0] == 1.0 and learned.figures["mapped"][0] < 0.1
 

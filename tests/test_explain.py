@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 from linkage.cli import app
 from linkage.config import LinkConfig, load_config
 from linkage.errors import ArtefactError, UsageError
-from linkage.link.index import build_index
+from linkage.explain.comparison import weigh
+from linkage.explain.text import GAP, aligned_lines, columns_of
 from linkage.link.link import LinkResult, link
 from linkage.link.links import features_of, manifest_of
-from linkage.report.comparison import weigh
-from linkage.report.explain_text import GAP, aligned_lines, columns_of
 from linkage.report.pictures import align, mark_differences
 from linkage.run import run
+from linkage.search.index import build_index
 from linkage.tables import read_table, write_table
 from linkage.text import Folding, fold_by
 

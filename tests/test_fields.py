@@ -10,11 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linkage.compare.fields import (
+    SUFFIX,
+    BlockingKeys,
+    ExclusionRule,
+    FieldComparisons,
+    FieldValues,
+    blocks,
+    check_columns,
+    day,
+    number,
+)
+from linkage.compare.likeness import PARTS
+from linkage.compare.wording import MEASURES
 from linkage.config import OWN_SCORES, load_config
 from linkage.errors import ConfigError, InputError
-from linkage.link.fields import SUFFIX, Comparisons, Keys, Known, Told, blocks, check_columns, day, number
-from linkage.link.likeness import PARTS
-from linkage.link.wording import MEASURES
 
 VALUES = st.one_of(st.just(""), st.text(max_size=6), st.integers(-1000, 3000).map(str), st.dates().map(str))
 
@@ -78,8 +88,8 @@ def test_what_is_no_date_says_nothing(text: str) -> None:
     assert day(text) is None
 
 
-def compared(left: pd.DataFrame, right: pd.DataFrame, fields: dict[str, Any]) -> Comparisons:
-    return Comparisons(Told(left, fields), Told(right, fields))
+def compared(left: pd.DataFrame, right: pd.DataFrame, fields: dict[str, Any]) -> FieldComparisons:
+    return FieldComparisons(FieldValues(left, fields), FieldValues(right, fields))
 
 
 KINDS = st.sampled_from(["text", "number", "date", "exact"])
@@ -110,15 +120,15 @@ def test_places_are_compared_where_both_are_known() -> None:
     assert alike["same_page"].tolist()[:2] == [1.0, 0.0]
     assert alike.iloc[2].isna().all()
     left["record_id"], right["record_id"] = ["q", "r", "s"], ["x", "y", "z"]
-    assert Known(right, "page").apart(left).of(rows, rows).tolist() == [False, True, True]
-    assert Known(right, "source").apart(left).of(rows, rows).tolist() == [False, False, True]
-    assert Known(right).apart(left).of(rows, rows).all()
+    assert ExclusionRule(right, "page").apart(left).of(rows, rows).tolist() == [False, True, True]
+    assert ExclusionRule(right, "source").apart(left).of(rows, rows).tolist() == [False, False, True]
+    assert ExclusionRule(right).apart(left).of(rows, rows).all()
 
 
 def test_a_record_stands_apart_from_all_but_itself() -> None:
     left, right = pd.DataFrame({"record_id": ["a", "b"]}), pd.DataFrame({"record_id": ["b", "c"]})
     pairs = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
-    assert Known(right).apart(left).of(*pairs).tolist() == [True, True, False, True]
+    assert ExclusionRule(right).apart(left).of(*pairs).tolist() == [True, True, False, True]
 
 
 def test_whole_numbers_are_one_in_columns_of_any_type() -> None:
@@ -130,8 +140,8 @@ def test_whole_numbers_are_one_in_columns_of_any_type() -> None:
     alike = compared(left, right, {"key": "exact"}).alike(rows, rows)
     assert alike["same_page"].tolist() == [1.0, 1.0, 0.0]
     assert alike["key_score"].tolist() == [1.0, 1.0, 1.0]
-    assert Known(right, "page").apart(left).of(rows, rows).tolist() == [False, False, True]
-    found = [(one.tolist(), other.tolist()) for one, other in blocks(left, Keys(right, ["key"]), ["key"])]
+    assert ExclusionRule(right, "page").apart(left).of(rows, rows).tolist() == [False, False, True]
+    found = [(one.tolist(), other.tolist()) for one, other in blocks(left, BlockingKeys(right, ["key"]), ["key"])]
     assert found == [([0], [0]), ([1], [1]), ([2], [2])]
 
 
@@ -170,7 +180,7 @@ def test_blocks_hold_every_pair_that_agrees_and_no_other(
     left: list[tuple[str, str]], right: list[tuple[str, str]]
 ) -> None:
     tables = [pd.DataFrame(side, columns=["x", "y"]) for side in (left, right)]
-    found = list(blocks(tables[0], Keys(tables[1], ["x", "y"]), ["x", "y"]))
+    found = list(blocks(tables[0], BlockingKeys(tables[1], ["x", "y"]), ["x", "y"]))
     pairs = [(int(row), int(other)) for rows, others in found for row in rows for other in others]
     agreeing = {
         (row, other)

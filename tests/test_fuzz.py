@@ -26,9 +26,9 @@ from linkage.evaluate.truth import read_truth
 from linkage.ingest.ingest import ingest
 from linkage.ingest.table import import_records
 from linkage.layout.boxes import read_boxes
-from linkage.link.index import Index, build_index
 from linkage.records import Records
 from linkage.scans.pages import count_pages, read_page
+from linkage.search.index import Index, build_index
 from linkage.tables import read_table
 from linkage.text import Folding, fold_by
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ledgers import altered, dump, groups, made, written
 
 from linkage.errors import ArtefactError, InputError
-from linkage.link.crosswalk import crosswalk
-from linkage.link.ledger import Group, Ledger
-from linkage.link.reassign import KINDS, Move, changes, keep_names
+from linkage.ledger.crosswalk import crosswalk
+from linkage.ledger.ledger import Group, Ledger
+from linkage.ledger.reassign import KINDS, Move, changes, keep_names
 
 RECORDS = [f"r{n:02d}" for n in range(14)]
 

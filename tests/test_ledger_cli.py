@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from linkage.cli import app
 from linkage.errors import ArtefactError, InputError, UsageError
-from linkage.link.ledger import Ledger
+from linkage.ledger.ledger import Ledger
 from linkage.tables import COLUMNS, read_table
 
 COMMANDS = sorted(typer.main.get_command(app).commands["ledger"].commands)  # type: ignore[attr-defined]

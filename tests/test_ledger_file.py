@@ -13,12 +13,12 @@ import pytest
 from ledgers import altered, dump, groups, made
 
 from linkage.errors import ArtefactError, InputError
-from linkage.link.ledger import Group, Ledger
+from linkage.ledger.ledger import Group, Ledger
 
 WRITER = """
 import sys
 from pathlib import Path
-from linkage.link.ledger import Group, Ledger
+from linkage.ledger.ledger import Group, Ledger
 name = sys.argv[2]
 with Ledger.open(Path(sys.argv[1]), create=True) as ledger:
     for n in range(10):
@@ -43,7 +43,7 @@ def test_two_processes_at_once_both_get_all_their_runs_in(tmp_path: Path) -> Non
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from linkage.link.ledger import Group, Ledger
+from linkage.ledger.ledger import Group, Ledger
 connect = sqlite3.connect
 def deadly(*arguments, **options):
     database = connect(*arguments, **options)
@@ -75,7 +75,7 @@ def test_a_process_killed_amid_its_transaction_leaves_the_state_before(tmp_path:
 
 
 def test_a_locked_ledger_is_one_line_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linkage.link.ledgerfile._PATIENCE", 0.0)
+    monkeypatch.setattr("linkage.ledger.ledgerfile._PATIENCE", 0.0)
     path = tmp_path / "ledger"
     with made(path), made(path) as second:
         other = sqlite3.connect(path, isolation_level=None)

@@ -11,10 +11,10 @@ import pytest
 from lines import lattice
 from linkdata import alike
 
+from linkage.compare.likelihood import FoldedLattices, Letters, likelihood
+from linkage.compare.wording import MEASURES, Wording, likelihoods
 from linkage.encode.lattice import Lattice
 from linkage.errors import ArtefactError
-from linkage.link.likelihood import Folded, Letters, likelihood
-from linkage.link.wording import MEASURES, Wording, likelihoods
 
 LEAST = 1e-3
 LIKELIHOOD = MEASURES.index("likelihood")
@@ -23,7 +23,7 @@ LIKELIHOOD = MEASURES.index("likelihood")
 def compared(lattices: Sequence[Lattice], texts: Sequence[str]) -> np.ndarray:
     """Likelihood of each text under its lattice."""
     rows = np.arange(len(texts))
-    return likelihood(Folded.of([one.pack() for one in lattices]), rows, Letters.of(texts), rows)
+    return likelihood(FoldedLattices.of([one.pack() for one in lattices]), rows, Letters.of(texts), rows)
 
 
 def by_hand(chances: list[dict[str, float]], none: list[float], text: str) -> float:
@@ -116,13 +116,13 @@ def test_equal_pairs_stay_equal_in_any_batch(seed: int) -> None:
 def test_a_store_of_many_is_that_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     packed = [lattice(text, gaps=[True, *[False] * (len(text) - 1)]).pack() for text in ("abc", "Bb", "x" * 600)]
     packed[1:1] = [None, b""]  # no crop, and a line without ink
-    monkeypatch.setattr("linkage.link.likelihood._RECORDS_AT_A_TIME", 2)
-    store = Folded.of(packed)
+    monkeypatch.setattr("linkage.compare.likelihood._RECORDS_AT_A_TIME", 2)
+    store = FoldedLattices.of(packed)
     assert np.diff(store.columns).tolist() == [4, 0, 0, 3, 512]
     assert store.length.tolist() == [3, 0, 0, 1, 1]  # "Bb" folds to one letter, seen twice
-    assert len(Folded.of([]).best) == 0
+    assert len(FoldedLattices.of([]).best) == 0
     for row, one in enumerate(packed):
-        alone = Folded.of([one])
+        alone = FoldedLattices.of([one])
         columns, entries = (slice(*ends[row : row + 2]) for ends in (store.columns, store.entries))
         np.testing.assert_array_equal(store.none[columns], alone.none)
         np.testing.assert_array_equal(store.points[entries], alone.points)

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from linkdata import alike, people, save, searched, unit
 
+from linkage.compare.likeness import PARTS, Vectors, split_score
+from linkage.compare.scorer import DEFAULT_SCORER, FEATURES, shares
+from linkage.compare.wording import MEASURES, Wording
 from linkage.config import LinkConfig
 from linkage.encode.pooling import coefficients, pool
 from linkage.errors import ArtefactError, InputError
-from linkage.link.index import Index, build_index
-from linkage.link.likeness import PARTS, Vectors, split_score
 from linkage.link.link import LinkResult, link
 from linkage.link.links import features_of, link_scorer, nearest_of
-from linkage.link.scorer import DEFAULT_SCORER, FEATURES, shares
-from linkage.link.wording import MEASURES, Wording
+from linkage.search.index import Index, build_index
 from linkage.tables import COLUMNS, read_table
 
 CONFIG = LinkConfig(device="cpu")

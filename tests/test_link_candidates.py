@@ -11,15 +11,15 @@ import pytest
 from lines import lattice
 from linkdata import alike, people, save, searched
 
+from linkage.compare.scorer import DEFAULT_SCORER
+from linkage.compare.wording import MEASURES, Wording
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.link import candidates as module
 from linkage.link.candidates import Pairs
-from linkage.link.index import Index, build_index
 from linkage.link.link import link
-from linkage.link.scorer import DEFAULT_SCORER
-from linkage.link.wording import MEASURES, Wording
 from linkage.records import Records
+from linkage.search.index import Index, build_index
 
 
 def seen(folder: Path, entities: int, views: int) -> tuple[Records, Embeddings, Index]:

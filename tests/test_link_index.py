@@ -8,8 +8,8 @@ import pytest
 from linkdata import people, save, unit
 
 from linkage.errors import ArtefactError, DependencyError, InputError
-from linkage.link.exact import ExactSearch, choose_device
-from linkage.link.index import Index, build_index
+from linkage.search.exact import ExactSearch, choose_device
+from linkage.search.index import Index, build_index
 
 
 @pytest.fixture

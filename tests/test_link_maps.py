@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from linkdata import people, save, unit
 from safetensors.numpy import save_file
 
+from linkage.compare.likeness import Vectors
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError
-from linkage.link.index import Index, build_index
-from linkage.link.likeness import Vectors
 from linkage.link.link import link
-from linkage.link.maps import ModelMap, fit_map, load_map, mapped, turned
 from linkage.records import Records
+from linkage.search.index import Index, build_index
+from linkage.search.maps import ModelMap, fit_map, load_map, mapped, turned
 
 NEW = "ab" * 32
 

@@ -12,10 +12,10 @@ from linkdata import people, save, unit
 from linkage.config import IndexConfig
 from linkage.errors import ArtefactError, ConfigError
 from linkage.link import choice
-from linkage.link.choice import choose, reckon
-from linkage.link.exact import ExactSearch
-from linkage.link.index import Index, build_index
-from linkage.link.search import KINDS, Effort, RerankedSearch, build
+from linkage.search.approximate import KINDS, Effort, RerankedSearch, build
+from linkage.search.choice import choose, reckon
+from linkage.search.exact import ExactSearch
+from linkage.search.index import Index, build_index
 
 
 def drawn(n: int, seed: int = 0, dim: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +56,7 @@ def test_the_same_structure_and_answer_whatever_the_threads(kind: str) -> None:
 def test_exact_search_is_the_same_from_disk_and_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, queries = drawn(3000)
     here = ExactSearch(vectors).search(queries, 10)
-    monkeypatch.setattr("linkage.link.exact.BLOCK", 700)
+    monkeypatch.setattr("linkage.search.exact.BLOCK", 700)
     there = ExactSearch(vectors, resident=False).search(queries, 10)
     assert (here[1] == there[1]).all()
 

@@ -20,10 +20,10 @@ from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.errors import UsageError
 from linkage.link import slices
-from linkage.link.index import Index, build_index
 from linkage.link.link import LinkResult, link, link_share
-from linkage.link.slices import Plan, Task, find
+from linkage.link.slices import SearchPlan, SliceTask, find
 from linkage.records import Records
+from linkage.search.index import Index, build_index
 from linkage.workers.pool import Limits, Workers
 from linkage.workers.share import Share
 
@@ -71,20 +71,20 @@ def test_the_size_of_a_slice_does_not_matter(
 def test_a_killed_link_goes_on_from_what_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE", 17)
     whole = written(linked(tmp_path / "a", {}), tmp_path / "whole")
-    search, searched = Plan.find, []
+    search, searched = SearchPlan.find, []
 
-    def killed(plan: Plan, number: int) -> None:
+    def killed(plan: SearchPlan, number: int) -> None:
         if len(searched) == 3:
             raise KeyboardInterrupt
         searched.append(number)
         search(plan, number)
 
     work = tmp_path / "work"
-    monkeypatch.setattr(Plan, "find", killed)
+    monkeypatch.setattr(SearchPlan, "find", killed)
     with pytest.raises(KeyboardInterrupt):
         linked(tmp_path / "b", {}, work=work)
     again: list[int] = []
-    monkeypatch.setattr(Plan, "find", lambda plan, number: (again.append(number), search(plan, number))[1])
+    monkeypatch.setattr(SearchPlan, "find", lambda plan, number: (again.append(number), search(plan, number))[1])
     result = linked(tmp_path / "b", {}, work=work)
     assert (searched, again) == ([0, 1, 2], [3, 4, 5, 6, 7])
     assert written(result, tmp_path / "resumed") == whole
@@ -100,7 +100,7 @@ def test_another_process_finds_the_same(tmp_path: Path, monkeypatch: pytest.Monk
     with Workers(2, tmp_path, limits, ("linkage.link.slices",)) as place:
         result = linked(tmp_path / "b", SETTINGS[0], work=tmp_path / "work", place=place)
     assert written(result, tmp_path / "apart") == whole
-    find(Task(result.plan.folder, result.plan.digest, 0))  # it is there: nothing is done
+    find(SliceTask(result.plan.folder, result.plan.digest, 0))  # it is there: nothing is done
 
 
 def test_shares_find_what_one_call_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,8 +110,8 @@ def test_shares_find_what_one_call_finds(tmp_path: Path, monkeypatch: pytest.Mon
     did = [link_share(*given(tmp_path / "b"), config, Share(number, 3), work) for number in (3, 1)]
     assert did == [(2 * 17, 120), (3 * 17, 120)]
     searched: list[int] = []
-    search = Plan.find
-    monkeypatch.setattr(Plan, "find", lambda plan, number: (searched.append(number), search(plan, number))[1])
+    search = SearchPlan.find
+    monkeypatch.setattr(SearchPlan, "find", lambda plan, number: (searched.append(number), search(plan, number))[1])
     assert written(linked(tmp_path / "b", SETTINGS[1], work=work), tmp_path / "joined") == whole
     assert searched == [1, 4, 7], "the share that nobody did"
 

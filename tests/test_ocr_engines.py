@@ -22,7 +22,7 @@ from linkage.ingest.table import import_records
 from linkage.layout.regions import lines_of
 from linkage.ocr.cache import CachedEngine
 from linkage.ocr.calibration import calibrated, fit_map
-from linkage.ocr.ctc import Said, pieces_of
+from linkage.ocr.ctc import LineOutput, pieces_of
 from linkage.ocr.engine import Word
 from linkage.ocr.engines import Engines, make_engine, reading, surest
 from linkage.ocr.order import in_reading_order
@@ -38,11 +38,13 @@ def texts(found: Sequence[Sequence[Word]]) -> list[str]:
     return [" ".join(word.text for word in words) for words in found]
 
 
-def said(text: str) -> Said:
+def said(text: str) -> LineOutput:
     """Columns of a letter each; "_" is none, "~" a none that may be a space."""
     classes = [0 if letter in "_~" else LETTERS.index(letter) for letter in text]
     space = [0.4 if letter == "~" else float(letter == " ") for letter in text]
-    return Said(np.array(classes, dtype=np.int64), np.full(len(text), 0.9, np.float32), np.array(space, np.float32))
+    return LineOutput(
+        np.array(classes, dtype=np.int64), np.full(len(text), 0.9, np.float32), np.array(space, np.float32)
+    )
 
 
 def column(text: str, size: int = 40) -> Image.Image:

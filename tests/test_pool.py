@@ -10,7 +10,7 @@ import pytest
 from crashing import go_wrong, process, refuse
 from pydantic import ByteSize
 
-from linkage.workers.pool import Limits, Lost, Workers
+from linkage.workers.pool import Limits, LostItem, Workers
 
 LIMITS = Limits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
 
@@ -19,11 +19,11 @@ def test_an_item_that_goes_wrong_is_the_only_one_lost_and_the_reason_says_how(tm
     with Workers(3, tmp_path, LIMITS) as workers:
         results = dict(workers.run(go_wrong, range(20)))
         assert {item: results.pop(item) for item in range(3, 8)} == {
-            3: Lost("its reader crashed on it (SIGSEGV)", died=True),
-            4: Lost("the system killed its reader, as it does when memory runs out", died=True),
-            5: Lost("it took longer than ingest.page_seconds = 8 allows"),
-            6: Lost("it took more memory than ingest.page_memory = 200.0MB allows"),
-            7: Lost("it took more memory than ingest.page_memory = 200.0MB allows"),
+            3: LostItem("its reader crashed on it (SIGSEGV)", died=True),
+            4: LostItem("the system killed its reader, as it does when memory runs out", died=True),
+            5: LostItem("it took longer than ingest.page_seconds = 8 allows"),
+            6: LostItem("it took more memory than ingest.page_memory = 200.0MB allows"),
+            7: LostItem("it took more memory than ingest.page_memory = 200.0MB allows"),
         }
         assert results == {item: item * item for item in range(20) if item not in range(3, 8)}
         assert dict(workers.run(go_wrong, [8, 9])) == {8: 64, 9: 81}, "and the pool is as good as new"
@@ -58,4 +58,4 @@ def test_limits_go_by_the_names_of_their_settings_and_memory_needs_none(tmp_path
     limits = Limits(seconds=1e-9, memory=None, recycle=9, named="other.item")
     with Workers(1, tmp_path, limits) as workers:
         ((_, lost),) = workers.run(go_wrong, [5])
-    assert lost == Lost("it took longer than other.item_seconds = 1e-09 allows")
+    assert lost == LostItem("it took longer than other.item_seconds = 1e-09 allows")

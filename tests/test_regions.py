@@ -14,7 +14,7 @@ from linkage.cli import app
 from linkage.config import IngestConfig
 from linkage.ingest.ingest import ingest
 from linkage.ingest.show import show_regions
-from linkage.layout.preview import LONGEST, Drawn, draw_regions
+from linkage.layout.preview import LONGEST, RegionOutline, draw_regions
 from linkage.records import Records
 from linkage.tables import read_table
 
@@ -58,7 +58,7 @@ def test_pages_are_sampled_from_end_to_end(tmp_path: Path) -> None:
 
 
 def test_a_picture_shows_outlines_at_a_sensible_size() -> None:
-    regions = [Drawn(((100, 200), (3900, 200), (3900, 900), (100, 900)), "horizontal", "some text")]
+    regions = [RegionOutline(((100, 200), (3900, 200), (3900, 900), (100, 900)), "horizontal", "some text")]
     drawn = draw_regions(Image.new("L", (4000, 1000), 255), regions)
     assert drawn.size == (LONGEST, 450)
     assert (np.asarray(drawn)[90, 200:1700] != 255).any(axis=1).all(), "the upper edge"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linkage.compare.fit import LabelledPairs, fit_scorer
+from linkage.compare.scorer import DEFAULT_SCORER, FEATURES, LEVELS, Scorer, Weights, shares, sigmoid
 from linkage.errors import ArtefactError, InputError
-from linkage.link.fit import Labelled, fit_scorer
-from linkage.link.scorer import DEFAULT_SCORER, FEATURES, LEVELS, Scorer, Weights, shares, sigmoid
 
 VALUES = DEFAULT_SCORER.as_dict()
 TRUE = {"score": 4.0, "string_score": 6.0, "partial_score": 2.0, "likelihood": 3.0}
@@ -27,12 +27,12 @@ def logit_of(alike: pd.DataFrame, intercept: float = -10.0) -> np.ndarray:
     return intercept + np.asarray(sum(weight * alike[name].to_numpy() for name, weight in TRUE.items()))
 
 
-def pairs(seed: int, n: int = 4000) -> Labelled:
+def pairs(seed: int, n: int = 4000) -> LabelledPairs:
     """Pairs, each a query of its own, with labels drawn from a known scorer; five of a group."""
     rng = np.random.default_rng(seed)
     alike = likenesses(rng, n)
     truth = rng.uniform(size=n) < sigmoid(logit_of(alike))
-    return Labelled(alike, truth, np.arange(n), np.array([f"e{row // 5}" for row in range(n)], dtype=object))
+    return LabelledPairs(alike, truth, np.arange(n), np.array([f"e{row // 5}" for row in range(n)], dtype=object))
 
 
 def weights(scorer: Scorer, level: str = "seen") -> list[float]:
@@ -109,7 +109,7 @@ def test_a_field_counts_as_much_as_the_labels_say() -> None:
     alike = likenesses(rng, 8000).assign(price_score=rng.uniform(0, 1, 8000), town_score=rng.uniform(0, 1, 8000))
     truth = rng.uniform(size=8000) < sigmoid(logit_of(alike, -11.0) + 5 * alike["price_score"])
     alike.loc[::3, "price_score"] = np.nan
-    known = Labelled(alike, truth, np.arange(8000), np.arange(8000).astype(str).astype(object))
+    known = LabelledPairs(alike, truth, np.arange(8000), np.arange(8000).astype(str).astype(object))
     fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     assert fitted.extras["price_score"].weight == pytest.approx(5, rel=0.2)
     assert fitted.extras["town_score"].weight < 0.5
@@ -128,7 +128,7 @@ def test_what_is_the_same_in_all_pairs_does_not_get_in_the_way() -> None:
     for row in range(0, len(query), 6):
         chosen = rng.choice(7, p=[*chance[row : row + 6], 1 - chance[row : row + 6].sum()])
         truth[row + chosen : row + chosen + 1] = chosen < 6
-    fitted = fit_scorer(Labelled(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER).scorer
+    fitted = fit_scorer(LabelledPairs(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER).scorer
     assert fitted.extras["name_score"].weight == pytest.approx(9, rel=0.15)
     assert fitted.levels["written"].weights["string_score"] == pytest.approx(6, rel=0.15)
     assert shares(fitted.logit(alike), query).sum() == pytest.approx(truth.sum(), rel=0.03)
@@ -187,7 +187,7 @@ def test_fit_knows_that_one_candidate_matches_at_most() -> None:
     for rows in np.split(np.arange(len(query)), np.flatnonzero(np.diff(query)) + 1):
         chosen = rng.choice(len(rows) + 1, p=[*chance[rows], 1 - chance[rows].sum()])
         truth[rows[chosen : chosen + 1]] = True
-    fitted = fit_scorer(Labelled(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER).scorer
+    fitted = fit_scorer(LabelledPairs(alike, truth, query, query.astype(str).astype(object)), DEFAULT_SCORER).scorer
     assert weights(fitted) == pytest.approx(list(TRUE.values()), rel=0.15)
     assert shares(fitted.logit(alike), query).sum() == pytest.approx(truth.sum(), rel=0.03)
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError
-from linkage.ingest.duplicates import Seen, find_duplicates
+from linkage.ingest.duplicates import PageFingerprint, find_duplicates
 from linkage.ingest.ingest import ingest
 from linkage.ocr.engines import make_engine
 from linkage.ocr.turn import find_rotation
@@ -158,8 +158,8 @@ def test_the_same_sheet_is_known_again_and_another_copy_of_a_form_is_not() -> No
 
 def test_the_first_of_several_is_the_one_that_is_named() -> None:
     looks = [look_at(sheet(1)), look_at(sheet(2)), look_at(rescan(sheet(1), 3)), look_at(rescan(sheet(1), 4))]
-    pages = [Seen(number, str(number), look.bits) for number, look in enumerate(looks)]
-    pages += [Seen(9, "2"), Seen(1, "1"), Seen(10), Seen(11)]
+    pages = [PageFingerprint(number, str(number), look.bits) for number, look in enumerate(looks)]
+    pages += [PageFingerprint(9, "2"), PageFingerprint(1, "1"), PageFingerprint(10), PageFingerprint(11)]
     found = [(one.first, one.kind) if one else None for one in find_duplicates(pages, looks.__getitem__)]
     assert found == [None, None, (0, "near"), (0, "near"), (0, "page"), (1, "file"), None, None]
 

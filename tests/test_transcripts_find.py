@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from linkage.scans.names import safe_name
 from linkage.scans.pages import find_sources
-from linkage.transcripts.find import Found, find_transcripts
+from linkage.transcripts.find import SourceTranscripts, find_transcripts
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -48,7 +48,7 @@ def test_a_source_of_several_pages_may_have_a_file_for_each(tmp_path: Path) -> N
     touch(tmp_path, "1.jpg", "1_1.xml", "t2.jpg", "t_x.xml", "t_0.xml")
     touch(tmp_path, "t.tif", "t_0001.xml", "t-page_0012.hocr", "t_2.page.xml", "t_2.hocr")
     transcripts = {source.name: match for source, match in find_transcripts(find_sources([tmp_path])).items()}
-    assert transcripts["1.jpg"] == Found(), "it has one page only"
+    assert transcripts["1.jpg"] == SourceTranscripts(), "it has one page only"
     match = transcripts["t.tif"]
     assert [match.page(number) for number in (1, 2, 3, 12)] == [
         (tmp_path / "t_0001.xml", 1),
@@ -58,7 +58,7 @@ def test_a_source_of_several_pages_may_have_a_file_for_each(tmp_path: Path) -> N
     ]
     touch(tmp_path, "t.xml")
     whole = {source.name: match for source, match in find_transcripts(find_sources([tmp_path])).items()}["t.tif"]
-    assert (whole.page(7), Found().page(1)) == ((tmp_path / "t.xml", 7), None)
+    assert (whole.page(7), SourceTranscripts().page(1)) == ((tmp_path / "t.xml", 7), None)
 
 
 METS = """<mets xmlns="http://www.loc.gov/METS/" xmlns:xlink="http://www.w3.org/1999/xlink"><fileSec>

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from linkage.link.likelihood import CHARACTERS
-from linkage.link.wording import MEASURES, Wording, written
+from linkage.compare.likelihood import CHARACTERS
+from linkage.compare.wording import MEASURES, Wording, written
 
 FIRST = np.array([0])
 

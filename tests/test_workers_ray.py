@@ -16,7 +16,7 @@ from linkage.config import load_config
 from linkage.errors import DependencyError
 from linkage.link import slices
 from linkage.run import run
-from linkage.workers.pool import Limits, Lost
+from linkage.workers.pool import Limits, LostItem
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'linkage[ray]'")
 
@@ -50,7 +50,10 @@ def cluster() -> Iterator[Any]:
 
 def test_what_goes_wrong_is_told_as_by_a_local_worker(cluster: Any, tmp_path: Path) -> None:
     with RayWorkers(tmp_path, LIMITS, ["crashing"]) as workers:
-        assert dict(workers.run(go_wrong, [2, 3])) == {2: 4, 3: Lost("its reader crashed on it (SIGSEGV)", died=True)}
+        assert dict(workers.run(go_wrong, [2, 3])) == {
+            2: 4,
+            3: LostItem("its reader crashed on it (SIGSEGV)", died=True),
+        }
         with pytest.raises(ValueError, match="no 1"):
             list(workers.run(refuse, [1]))
         (tmp_path / "seen-by-all").unlink()

@@ -27,8 +27,8 @@ def show(path: LedgerPath, as_json: AsJson = False) -> None:
 
     Example: linkage ledger show firms.ledger
     """
-    from linkage.link.ledger import Ledger
-    from linkage.link.reassign import KINDS
+    from linkage.ledger.ledger import Ledger
+    from linkage.ledger.reassign import KINDS
 
     with Ledger.open(path) as opened:
         runs, members = opened.runs(), opened.members()
@@ -52,7 +52,7 @@ def history(
     Example: linkage ledger history firms.ledger e3vn52bopnd2f
     """
     from linkage.errors import InputError
-    from linkage.link.ledger import Event, Ledger, Stay
+    from linkage.ledger.ledger import Event, Ledger, Stay
 
     with Ledger.open(path) as opened:
         events, stays = opened.events(name), opened.stays(name)
@@ -115,7 +115,7 @@ def retire(
 
     Example: linkage ledger retire firms.ledger e3vn52bopnd2f --reason "a page of another book"
     """
-    from linkage.link.ledger import Ledger
+    from linkage.ledger.ledger import Ledger
 
     with Ledger.open(path) as opened:
         run = opened.retire(entity, reason=reason, command="linkage ledger retire")
@@ -128,7 +128,7 @@ def undo(path: LedgerPath, as_json: AsJson = False) -> None:
 
     Example: linkage ledger undo firms.ledger
     """
-    from linkage.link.ledger import Ledger
+    from linkage.ledger.ledger import Ledger
 
     with Ledger.open(path) as opened:
         run = opened.undo()

@@ -24,7 +24,7 @@ def explain(
 
     Example: linkage explain runs/receipts r0225d59579474301 --html why.html
     """
-    from linkage.explain import explain_run
+    from linkage.explain.evidence import explain_run
 
     if html:
         free(html, overwrite)

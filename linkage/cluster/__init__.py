@@ -2,6 +2,6 @@
 
 from linkage.cluster.entities import ClusterResult, cluster
 from linkage.cluster.members import entities_table, merge_members
-from linkage.cluster.vectors import Clustered, cluster_vectors
+from linkage.cluster.vectors import VectorClusters, cluster_vectors
 
-__all__ = ["ClusterResult", "Clustered", "cluster", "cluster_vectors", "entities_table", "merge_members"]
+__all__ = ["ClusterResult", "VectorClusters", "cluster", "cluster_vectors", "entities_table", "merge_members"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from linkage.cluster.graph import Edges
 from linkage.cluster.tree import forest, parts
+from linkage.search.graph import Edges
 
 MOST = 1000
 """Nodes of a piece: what hangs together more widely is taken apart first, at its longest edges."""

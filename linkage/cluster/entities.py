@@ -12,20 +12,20 @@ import numpy as np
 import pandas as pd
 
 from linkage.cluster.fit import DEFAULT_POOLED_DISTANCE, DEFAULT_PROBABILITY, labels_by_node
-from linkage.cluster.graph import Edges, Searched, graph_edges, knn_graph
 from linkage.cluster.members import member_columns
 from linkage.cluster.tree import Distance, medoids
 from linkage.cluster.vectors import collapse, cosines, entities_of, pooled_distance
+from linkage.compare.fields import Kind, check_columns
+from linkage.compare.fit import LabelledPairs, refit
+from linkage.compare.likeness import ComparedRecords, RecordComparison
+from linkage.compare.scorer import DEFAULT_SCORER, FEATURES, Scorer
+from linkage.compare.wording import Wording
 from linkage.config import ClusterConfig, Device
-from linkage.link.exact import choose_device
-from linkage.link.fields import Kind, check_columns
-from linkage.link.fit import Labelled, refit
-from linkage.link.index import rows_of
-from linkage.link.likeness import Likeness, Side
-from linkage.link.scorer import DEFAULT_SCORER, FEATURES, Scorer
-from linkage.link.wording import Wording
 from linkage.progress import progress
 from linkage.records import Records
+from linkage.search.exact import choose_device
+from linkage.search.graph import Edges, NeighbourSearch, graph_edges, knn_graph
+from linkage.search.index import rows_of
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -57,7 +57,7 @@ class ClusterResult:
     source: Literal["given", "fitted", "default"]
     resolution: float
     scorer: Scorer
-    searched: Searched
+    searched: NeighbourSearch
 
     def counts(self) -> dict[str, Any]:
         """For manifests and summaries."""
@@ -104,8 +104,8 @@ def cluster(
     texts, alike = None, _pooled_alone(vectors)
     if fused:
         wording = Wording.of(frame, embeddings.readings_of(rows))
-        side = Side(embeddings, rows, frame, wording)
-        likeness = Likeness(side, side, float(embeddings.manifest["image_weight"]), fields or {})
+        side = ComparedRecords(embeddings, rows, frame, wording)
+        likeness = RecordComparison(side, side, float(embeddings.manifest["image_weight"]), fields or {})
         texts, alike = wording.texts, lambda a, b: likeness.of(a, b)[0]
     there = vectors.any(axis=1)
     present = np.flatnonzero(there)
@@ -166,7 +166,7 @@ def _fitted(scorer: Scorer, edges: Edges, label: np.ndarray, distinct: np.ndarra
     a, b = edges.a[known], edges.b[known]
     each = np.arange(len(known))  # a record may match many: every pair is a question of its own
     pairs = alike(distinct[a], distinct[b])
-    fit = refit(scorer, Labelled(pairs, np.asarray(label[a] == label[b], dtype=bool), each, label[a]))
+    fit = refit(scorer, LabelledPairs(pairs, np.asarray(label[a] == label[b], dtype=bool), each, label[a]))
     return fit.scorer if fit else scorer
 
 

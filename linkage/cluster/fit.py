@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from linkage.cluster.graph import Edges
+from linkage.search.graph import Edges
 
 MIN_LABELLED = 30
 """Fewer labelled records than this do not fit the cut."""
@@ -27,14 +27,14 @@ DEFAULT_PROBABILITY = 0.5
 """Without labels the cut in fused distance is where the scorer gives this match probability."""
 
 
-class Cut(NamedTuple):
+class FittedCut(NamedTuple):
     """A distance cut and how well it does: B-cubed F1 on the labelled records, 0..1."""
 
     max_distance: float
     f1: float
 
 
-class Known(NamedTuple):
+class NodeLabels(NamedTuple):
     """What labels say of the nodes of a graph.
 
     Attributes:
@@ -45,7 +45,7 @@ class Known(NamedTuple):
     counts: list[Counter[str]]
     others: np.ndarray
 
-    def seen_on(self, tree: Edges) -> Known:
+    def seen_on(self, tree: Edges) -> NodeLabels:
         """The same for the fit: `others` are none where single records have labels, and not whole entities.
 
         Where entities are labelled whole, a record without a label that is joined to one of them is a false one, and
@@ -71,7 +71,7 @@ class Known(NamedTuple):
 _WHOLE = 0.9  # share of the nearest of labelled records that have a label, where entities are labelled whole
 
 
-def labels_by_node(frame: pd.DataFrame, node: np.ndarray) -> Known | None:
+def labels_by_node(frame: pd.DataFrame, node: np.ndarray) -> NodeLabels | None:
     """What the labels of records say of their nodes; None where they are too few to fit on.
 
     Rows of split test are never looked at: they count as rows without a label.
@@ -84,10 +84,10 @@ def labels_by_node(frame: pd.DataFrame, node: np.ndarray) -> Known | None:
     counts: list[Counter[str]] = [Counter() for _ in range(n)]
     for row in np.flatnonzero(labelled):
         counts[node[row]][truth[row]] += 1
-    return Known(counts, np.bincount(node[~labelled], minlength=n))
+    return NodeLabels(counts, np.bincount(node[~labelled], minlength=n))
 
 
-def best_cut(known: Known, inner: Edges) -> Cut:
+def best_cut(known: NodeLabels, inner: Edges) -> FittedCut:
     """The cut with the best B-cubed F1 (Bagga and Baldwin 1998), by an exact scan of the edges' weights.
 
     Args:
@@ -107,7 +107,7 @@ def best_cut(known: Known, inner: Edges) -> Cut:
             best, chosen = tally.f1(), step
     below = weights[chosen] if chosen >= 0 else 0.0
     above = weights[chosen + 1] if chosen + 1 < len(weights) else 1.0
-    return Cut(float((below + max(above, below)) / 2), best)
+    return FittedCut(float((below + max(above, below)) / 2), best)
 
 
 class _Tally:
@@ -116,7 +116,7 @@ class _Tally:
     A join costs as much as the smaller group has entities, however large the other one is.
     """
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: NodeLabels) -> None:
         self.counts = [Counter(count) for count in known.counts]
         self.within = [count.total() + others for count, others in zip(self.counts, known.others.tolist(), strict=True)]
         self.squares = [sum(found * found for found in count.values()) for count in self.counts]

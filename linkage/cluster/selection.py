@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from linkage.cluster.graph import Edges
 from linkage.cluster.tree import parts
+from linkage.search.graph import Edges
 
 
 def flat_clusters(tree: Edges, n: int, min_cluster_size: int, resolution: float = 0.0) -> np.ndarray:

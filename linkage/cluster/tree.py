@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from linkage.cluster.graph import Edges, graph_edges, knn_graph
+from linkage.search.graph import Edges, graph_edges, knn_graph
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Distances float64 (m,) of the node pairs (a (m,), b (m,))."""

@@ -12,21 +12,21 @@ from linkage.cluster.fit import (
     DEFAULT_POOLED_DISTANCE,
     DEFAULT_RESOLUTION,
     RESOLUTIONS,
-    Known,
+    NodeLabels,
     best_cut,
     labels_by_node,
 )
-from linkage.cluster.graph import Edges, Searched, distances, graph_edges, knn_graph
 from linkage.cluster.selection import cut, flat_clusters, inner_edges
 from linkage.cluster.tree import Distance, forest, mutual_reachability, spanning_tree
 from linkage.config import ClusterConfig, Device
 from linkage.errors import InputError
-from linkage.link.exact import choose_device
+from linkage.search.exact import choose_device
+from linkage.search.graph import Edges, NeighbourSearch, distances, graph_edges, knn_graph
 
 _ROWS_AT_A_TIME = 1 << 15
 
 
-class Cutting(NamedTuple):
+class TreeCut(NamedTuple):
     """Where a tree was cut.
 
     Attributes:
@@ -41,7 +41,7 @@ class Cutting(NamedTuple):
     resolution: float
 
 
-class Clustered(NamedTuple):
+class VectorClusters(NamedTuple):
     """What `cluster_vectors` gives.
 
     Attributes:
@@ -51,8 +51,8 @@ class Clustered(NamedTuple):
     """
 
     entity: np.ndarray
-    cutting: Cutting
-    searched: Searched
+    cutting: TreeCut
+    searched: NeighbourSearch
 
 
 def cluster_vectors(
@@ -62,7 +62,7 @@ def cluster_vectors(
     labels: pd.DataFrame | None = None,
     seed: int = 0,
     device: Device = "auto",
-) -> Clustered:
+) -> VectorClusters:
     """Group vectors into entities by their cosine alone.
 
     Equal vectors are one node of the graph. Equal arguments give equal entities, whatever the number of threads.
@@ -93,7 +93,7 @@ def cluster_vectors(
     del graph
     found, cutting = entities_of(edges, nodes, pooled_distance(nodes), config, known, DEFAULT_POOLED_DISTANCE)
     entity[there] = found[node]
-    return Clustered(np.unique(entity, return_inverse=True)[1].astype(np.int64), cutting, searched)
+    return VectorClusters(np.unique(entity, return_inverse=True)[1].astype(np.int64), cutting, searched)
 
 
 def entities_of(
@@ -101,9 +101,9 @@ def entities_of(
     vectors: np.ndarray,
     distance: Distance,
     config: ClusterConfig,
-    known: Known | None,
+    known: NodeLabels | None,
     default: float,
-) -> tuple[np.ndarray, Cutting]:
+) -> tuple[np.ndarray, TreeCut]:
     """Entities of the nodes of a graph, int64 (n,), by the method of the configuration, and where it was cut.
 
     Args:
@@ -126,12 +126,12 @@ def entities_of(
         tree = forest(edges, n) if config.method == "components" else average_merges(edges, n, limit)
         resolutions, flat = (0.0,), [np.zeros(n, dtype=np.int64)]
     if given is not None or known is None:
-        chosen = Cutting(default if given is None else given, source, resolutions[0])
+        chosen = TreeCut(default if given is None else given, source, resolutions[0])
         return cut(tree, flat[0], chosen.max_distance), chosen
     seen = known.seen_on(tree)
     fits = [best_cut(seen, inner_edges(tree, labels)) for labels in flat]
     best = max(range(len(fits)), key=lambda one: fits[one].f1)  # the first of equals
-    chosen = Cutting(fits[best].max_distance, "fitted", resolutions[best])
+    chosen = TreeCut(fits[best].max_distance, "fitted", resolutions[best])
     return cut(tree, flat[best], chosen.max_distance), chosen
 
 

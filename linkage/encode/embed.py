@@ -31,7 +31,7 @@ from linkage.records import Records
 from linkage.tables import read_table, replacing_folder, table_parts, write_table
 from linkage.text import folding
 from linkage.workers.engine import Pool, elsewhere
-from linkage.workers.pool import Lost
+from linkage.workers.pool import LostItem
 from linkage.workers.share import Share
 
 log = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ def _embed(made: Sequence[Shard], encoder: BiEncoder, scratch: Path, config: Enc
 def _embedded_by(workers: Pool, missing: Sequence[Shard]) -> Iterator[Shard]:
     """Yield shards as they are finished."""
     for shard, result in workers.run(embed_shard, missing):
-        if isinstance(result, Lost):
+        if isinstance(result, LostItem):
             raise InputError(
                 f"{shard.crops.path}: embedding records {shard.start + 1} to {shard.rows.stop} failed twice: "
                 f"{result.reason}; --set encode.batch_size=8 takes the least memory; what is finished is kept"

@@ -19,7 +19,7 @@ _FAINT = 0.02  # chance of a character below which a column is taken for blank
 _PLACES = 256
 
 
-class Seen(NamedTuple):
+class InkColumns(NamedTuple):
     """What the recogniser saw in crops, by column that holds ink; B crops of at most K such columns.
 
     Attributes:
@@ -92,11 +92,11 @@ class LineTower(nn.Module):
         """(B, 3, 48, W) -> (B, width)."""
         return self.gist(self.see(x)[0])
 
-    def see(self, x: torch.Tensor) -> tuple[Seen, Lattices]:
+    def see(self, x: torch.Tensor) -> tuple[InkColumns, Lattices]:
         """Read crops (B, 3, 48, W); the columns without ink are left out."""
         return self.judge(*self.reader(x))
 
-    def judge(self, features: torch.Tensor, real: torch.Tensor) -> tuple[Seen, Lattices]:
+    def judge(self, features: torch.Tensor, real: torch.Tensor) -> tuple[InkColumns, Lattices]:
         """What the reader's columns (B, T, 120) say; `real` is bool (B, T), no padding."""
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
@@ -120,7 +120,7 @@ class LineTower(nn.Module):
         total: torch.Tensor,
         inked: torch.Tensor,
         gap: torch.Tensor,
-    ) -> tuple[Seen, torch.Tensor, torch.Tensor]:
+    ) -> tuple[InkColumns, torch.Tensor, torch.Tensor]:
         """What columns (B, K) with these features and logits say.
 
         Args:
@@ -141,9 +141,9 @@ class LineTower(nn.Module):
         counted = chances * self.counts[classes]
         says = (counted.unsqueeze(3) * self.rows[classes]).sum(dim=2) / weight.clamp(min=_FAINT).unsqueeze(2)
         place = _places(counted.detach(), classes, weight.detach(), gap)
-        return Seen(says, features, weight, place), chances.detach(), classes
+        return InkColumns(says, features, weight, place), chances.detach(), classes
 
-    def gist(self, seen: Seen) -> torch.Tensor:
+    def gist(self, seen: InkColumns) -> torch.Tensor:
         """The vectors (B, width) of what was seen."""
         low = seen.place.long().clamp(max=_PLACES - 2)
         part = (seen.place - low).clamp(0, 1).unsqueeze(2)

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 import numpy as np
+
+
+class VectorSource(Protocol):
+    """What holds the vectors of records: image and text, (n, D) each."""
+
+    image: np.ndarray
+    text: np.ndarray
+
+
+class Vectors(NamedTuple):
+    """Embeddings of some records: unit rows (n, D) float32, zero where a modality is missing."""
+
+    image: np.ndarray
+    text: np.ndarray
+
+    @classmethod
+    def of(cls, embeddings: VectorSource, rows: np.ndarray) -> Vectors:
+        """Read the given rows into memory, from embeddings or an index."""
+        return cls(*(np.asarray(part[rows], dtype=np.float32) for part in (embeddings.image, embeddings.text)))
 
 
 def coefficients(image: np.ndarray, text: np.ndarray, weight: float | np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Part:
+class EmbeddedShard:
     """What became of a shard.
 
     Attributes:
@@ -146,7 +146,7 @@ def embed_shard(shard: Shard, encoder: BiEncoder | None = None) -> None:
                 pixels = []
     columns = [list(shard.record_ids), *(list(column) for column in zip(*readings, strict=True))]
     table = pa.table(columns, schema=READING_SCHEMA)
-    _write_part(shard.part, Part(image, text, table, failures))
+    _write_part(shard.part, EmbeddedShard(image, text, table, failures))
 
 
 def is_whole(path: Path) -> bool:
@@ -157,7 +157,7 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def read_part(path: Path) -> Part | None:
+def read_part(path: Path) -> EmbeddedShard | None:
     """A part; None if it is damaged."""
     try:
         table = pq.read_table(path)
@@ -166,12 +166,12 @@ def read_part(path: Path) -> Part | None:
             for name in ("image", "text")
         )
         failures = [(record, reason) for record, reason in json.loads(table.schema.metadata[_FAILED])]
-        return Part(image, text, table.select(READINGS).cast(READING_SCHEMA), failures)
+        return EmbeddedShard(image, text, table.select(READINGS).cast(READING_SCHEMA), failures)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None
 
 
-def _write_part(path: Path, part: Part) -> None:
+def _write_part(path: Path, part: EmbeddedShard) -> None:
     wide = pa.binary(part.image.shape[1] * part.image.itemsize)
     table = part.readings
     for name, vectors in (("image", part.image), ("text", part.text)):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from linkage.encode.lattice import Lattice
-from linkage.encode.line import Lattices, Seen
+from linkage.encode.line import InkColumns, Lattices
 from linkage.encode.towers import restore_order
 from linkage.ocr.reader import batches_of_lines
 
@@ -20,7 +20,7 @@ class Sight(NamedTuple):
     """One crop as the recogniser saw it.
 
     Attributes:
-        columns: float16 (K, 242): says, shows, weight and place of every column that counts (see `Seen`).
+        columns: float16 (K, 242): says, shows, weight and place of every column that counts (see `InkColumns`).
         lattice: its characters.
     """
 
@@ -59,7 +59,7 @@ def look(
     return restore_order(vectors, order), [sights[place] for place in np.argsort(order)]
 
 
-def _apart(seen: Seen, lattices: Lattices, letters: np.ndarray) -> list[Sight]:
+def _apart(seen: InkColumns, lattices: Lattices, letters: np.ndarray) -> list[Sight]:
     columns = torch.cat((seen.says, seen.shows, seen.weight.unsqueeze(2), seen.place.unsqueeze(2)), dim=2)
     counted, inked = (part.cpu().numpy() > 0 for part in (seen.weight, lattices.weight))
     arrays = [part.detach().cpu().numpy() for part in (columns, *lattices)]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from linkage.encode.line import LineTower, Seen
+from linkage.encode.line import InkColumns, LineTower
 from linkage.ocr.reader import BATCH, COLUMN, USUAL, batches_of_lines
 
 ARCHITECTURE = "linkage_line"  # also the name of its image tower at timm
@@ -96,7 +96,7 @@ def _seen_features(model: Any, columns: Sequence[np.ndarray]) -> torch.Tensor:
         for place, row in enumerate(rows):
             stacked[place, : lengths[row]] = columns[row]
         x = torch.from_numpy(stacked).to(model.logit_scale.device)
-        seen = Seen(x[:, :, :COLUMN], x[:, :, COLUMN : 2 * COLUMN], x[:, :, -2], x[:, :, -1])
+        seen = InkColumns(x[:, :, :COLUMN], x[:, :, COLUMN : 2 * COLUMN], x[:, :, -2], x[:, :, -1])
         parts.append(model.visual.head(model.visual.trunk.gist(seen)).float())
     return restore_order(parts, order.tolist())
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from linkage.evaluate.answers import Answers, Asked
+from linkage.evaluate.answers import LabelledQueries, SystemAnswers
 from linkage.evaluate.metrics import Figure, ratio, share
 from linkage.evaluate.scores import SYSTEM, Scores
 
@@ -23,7 +23,9 @@ COLUMNS = (
 )
 
 
-def picture_table(asked: Asked, systems: dict[str, Answers], strings: list[str], scores: Scores) -> pd.DataFrame:
+def picture_table(
+    asked: LabelledQueries, systems: dict[str, SystemAnswers], strings: list[str], scores: Scores
+) -> pd.DataFrame:
     """Matched accuracy of every system, for all queries with a match and by the confidence of their reading.
 
     The confidence is the OCR engine's (`ocr_confidence`), else the model's own (`reading_confidence`). Bins hold

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from linkage.errors import InputError
-from linkage.evaluate.baselines import Ranking
+from linkage.evaluate.baselines import BaselineRanking
 from linkage.evaluate.scores import fitting_rows
 from linkage.evaluate.truth import attach_truth
 from linkage.link.decide import fit_threshold
@@ -22,7 +22,7 @@ SCORER_FITTED = "scorer fitted on these rows"
 _NEAREST_NOTE = "the nearest exemplar by this vector, with one threshold on its cosine"
 
 
-class Answers(NamedTuple):
+class SystemAnswers(NamedTuple):
     """What one system answers to the labelled queries.
 
     Attributes:
@@ -57,7 +57,7 @@ def join_notes(*notes: str) -> str:
     return "; ".join(filter(None, notes))
 
 
-class Asked:
+class LabelledQueries:
     """The labelled queries of a links table.
 
     Attributes:
@@ -93,7 +93,7 @@ class Asked:
         self._place = dict(zip(self.first["record_id"], range(len(self.first)), strict=True))
         self._fitted_on = fitting_rows(self.split, np.ones(len(self.first), dtype=bool), MIN_VALIDATION)
 
-    def by_linker(self, k: int, made: dict[str, Any]) -> Answers:
+    def by_linker(self, k: int, made: dict[str, Any]) -> SystemAnswers:
         """The table's own ranking and decisions, at least k places wide; `made`: the links' manifest."""
         rank = self.rows.groupby("record_id").cumcount().to_numpy()
         found = np.full((len(self.truth), max(k, int(rank.max(initial=0)) + 1)), "", dtype=object)
@@ -103,7 +103,7 @@ class Asked:
         fitted = "threshold_source" in self.first and (self.first["threshold_source"] == "fitted").any()
         nobody = np.zeros(len(found), dtype=bool)
         own_scorer = made.get("scorer", {}).get("origin") == "fitted"
-        return Answers(
+        return SystemAnswers(
             found,
             self.first["probability"].to_numpy(dtype=float),
             np.asarray(decision == "match", dtype=bool),
@@ -134,7 +134,7 @@ class Asked:
         outside = (self.rows["in_set"].fillna(0) != 1).to_numpy(dtype=bool)
         return max(shortest, int(rank[outside].max(initial=0)))
 
-    def by_nearest(self, nearest: pd.DataFrame, by: str) -> Answers | None:
+    def by_nearest(self, nearest: pd.DataFrame, by: str) -> SystemAnswers | None:
         """The nearest exemplar by one vector; None where no labelled query has such a vector.
 
         Args:
@@ -149,12 +149,12 @@ class Asked:
         found[self._places(rows), 0] = self._entities(rows)
         cosine[self._places(rows)] = rows["cosine"].to_numpy(dtype=float)
         # A cosine below 0 is no likeness; thresholds lie between 0 and 1.
-        return self.by_ranking(Ranking(found, cosine.clip(0.0, 1.0)))._replace(score=cosine, note=_NEAREST_NOTE)
+        return self.by_ranking(BaselineRanking(found, cosine.clip(0.0, 1.0)))._replace(score=cosine, note=_NEAREST_NOTE)
 
-    def by_ranking(self, ranking: Ranking) -> Answers:
+    def by_ranking(self, ranking: BaselineRanking) -> SystemAnswers:
         """A ranking with a threshold of its own: the one with the best no-match accuracy on the rows to fit on."""
         chosen, nobody = self._fitted_on, np.zeros(len(self.truth), dtype=bool)
-        answers = Answers(
+        answers = SystemAnswers(
             ranking.entities, ranking.score, nobody, nobody, chosen, nobody, ranking.entities.shape[1], threshold=False
         )
         if not chosen.any():

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from linkage.cluster.fit import MIN_LABELLED, Known, best_cut
-from linkage.cluster.graph import Edges
+from linkage.cluster.fit import MIN_LABELLED, NodeLabels, best_cut
 from linkage.progress import progress
+from linkage.search.graph import Edges
 from linkage.text import fold
 
 NGRAMS = (2, 4)
@@ -26,7 +26,7 @@ _CELLS_AT_A_TIME = 20_000_000
 _NEIGHBOURS = 20
 
 
-class Ranking(NamedTuple):
+class BaselineRanking(NamedTuple):
     """The best entities of each query by one system.
 
     Attributes:
@@ -40,7 +40,7 @@ class Ranking(NamedTuple):
 
 def rank_by_strings(
     queries: Sequence[str], texts: Sequence[str], entities: Sequence[str], k: int
-) -> dict[str, Ranking]:
+) -> dict[str, BaselineRanking]:
     """Rank the entities for each query by the similarity of their exemplars' texts.
 
     Every query is compared with every exemplar. An entity counts with its best exemplar; ties go to the smaller
@@ -95,7 +95,9 @@ def _tfidf(left: Sequence[str], right: Sequence[str]) -> tuple[Any, Any]:
     return matrix[: len(left)], matrix[len(left) :]
 
 
-def _rank(name: str, similar: Callable[[slice], np.ndarray], asked: list[str], ids: np.ndarray, k: int) -> Ranking:
+def _rank(
+    name: str, similar: Callable[[slice], np.ndarray], asked: list[str], ids: np.ndarray, k: int
+) -> BaselineRanking:
     """Best entities per query; `ids` are sorted, so that exemplars of one entity stand together."""
     starts = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])) if len(ids) else np.empty(0, np.int64)
     found = np.full((len(asked), k), "", dtype=object)
@@ -113,7 +115,7 @@ def _rank(name: str, similar: Callable[[slice], np.ndarray], asked: list[str], i
             advance(rows.stop - rows.start)
     found[[not text for text in asked]] = ""
     score[found[:, 0] == ""] = np.nan
-    return Ranking(found, score)
+    return BaselineRanking(found, score)
 
 
 def _first(scores: np.ndarray, k: int) -> np.ndarray:
@@ -163,7 +165,7 @@ def _cut(name: str, counts: list[Counter[str]], merges: Edges) -> tuple[float, s
         labelled.update(count)
     if not len(merges.a) or labelled.total() < MIN_LABELLED or max(labelled.values()) < 2:
         return DEFAULT_CUT[name], "default"
-    known = Known(counts, np.array([not count for count in counts], dtype=np.int64))
+    known = NodeLabels(counts, np.array([not count for count in counts], dtype=np.int64))
     return best_cut(known.seen_on(merges), merges).max_distance, "fitted"
 
 

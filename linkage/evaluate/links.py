@@ -12,7 +12,7 @@ import pandas as pd
 from linkage.config import EvaluateConfig
 from linkage.errors import ArtefactError
 from linkage.evaluate.ablation import picture_table
-from linkage.evaluate.answers import SPACES, Answers, Asked, join_notes
+from linkage.evaluate.answers import SPACES, LabelledQueries, SystemAnswers, join_notes
 from linkage.evaluate.baselines import rank_by_strings
 from linkage.evaluate.calibration import calibration_error, reliability
 from linkage.evaluate.metrics import auroc, divide, f1, measure, precision_at, share, sum_by
@@ -59,7 +59,7 @@ def evaluate_links(
     exemplars = read_exemplars(path, index)
     known = attach_truth(exemplars, truth, config.iou)["entity_id"]
     entity_of = dict(zip(exemplars["record_id"], known.where(known != "", exemplars["entity_id"]), strict=True))
-    asked = Asked(links, path, truth, config.iou, entity_of)
+    asked = LabelledQueries(links, path, truth, config.iou, entity_of)
     k = max(config.recall_at)
     made = links_manifest(path) if manifest_of(path).exists() else {}
     own = asked.by_linker(k, made)
@@ -104,7 +104,7 @@ def read_exemplars(links: Path, index: Path | None) -> pd.DataFrame:
     return read_table(index / "exemplars.parquet")
 
 
-def _single_scores(asked: Asked, links: Path) -> dict[str, Answers]:
+def _single_scores(asked: LabelledQueries, links: Path) -> dict[str, SystemAnswers]:
     """The systems that go by one vector; none where the links were made without the table of the nearest."""
     if not nearest_of(links).is_file():
         return {}
@@ -114,7 +114,9 @@ def _single_scores(asked: Asked, links: Path) -> dict[str, Answers]:
     return {name: answers for name, answers in found.items() if answers is not None}
 
 
-def _strings(asked: Asked, exemplars: pd.DataFrame, entity_of: dict[str, str], k: int) -> dict[str, Answers]:
+def _strings(
+    asked: LabelledQueries, exemplars: pd.DataFrame, entity_of: dict[str, str], k: int
+) -> dict[str, SystemAnswers]:
     """The string baselines, on the text of each record; a picture without one lends them the model's own reading."""
     (queries, lent), (texts, lent_too) = (_texts(table) for table in (asked.first, exemplars))
     entities = [entity_of[name] for name in exemplars["record_id"]]
@@ -135,11 +137,11 @@ def _texts(records: pd.DataFrame) -> tuple[list[str], bool]:
 
 def _score(
     scores: Scores,
-    asked: Asked,
+    asked: LabelledQueries,
     system: str,
     split: str,
     chosen: np.ndarray,
-    answers: Answers,
+    answers: SystemAnswers,
     recall_at: Sequence[int],
 ) -> None:
     """Add the figures of one system on the chosen queries."""
@@ -165,7 +167,7 @@ def _score(
 
 
 def _score_decisions(
-    scores: Scores, asked: Asked, system: str, split: str, chosen: np.ndarray, answers: Answers
+    scores: Scores, asked: LabelledQueries, system: str, split: str, chosen: np.ndarray, answers: SystemAnswers
 ) -> None:
     """Add the figures that hang on the threshold."""
     draws = {"bootstrap": scores.bootstrap, "seed": scores.seed}

@@ -11,17 +11,16 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 
-from linkage.encode.pooling import pool
+from linkage.encode.pooling import Vectors, pool
 from linkage.errors import InputError, LinkageError, UsageError
 from linkage.evaluate.metrics import ratio
-from linkage.link.likeness import Vectors
-from linkage.link.maps import Interval, ModelMap, fit_map, products, solve, turned
+from linkage.search.maps import Interval, ModelMap, fit_map, products, solve, turned
 
 if TYPE_CHECKING:
     from linkage.config import EncodeConfig
     from linkage.encode.biencoder import BiEncoder
-    from linkage.link.index import Index
     from linkage.records import Records
+    from linkage.search.index import Index
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ _ASKED_AT_A_TIME = 1024  # queries: their cosines with 2,000 exemplars take 8 MB
 LEAST = 20  # exemplars: fewer say nothing, neither to a fit nor of its loss
 
 
-class Seen(NamedTuple):
+class RecordViews(NamedTuple):
     """Records as two models see them.
 
     Attributes:
@@ -43,7 +42,7 @@ class Seen(NamedTuple):
     entities: np.ndarray
 
 
-class Chosen(NamedTuple):
+class FitSample(NamedTuple):
     """Exemplars to fit on: their rows in a records table and in the index, (n,) each."""
 
     in_records: np.ndarray
@@ -89,7 +88,7 @@ def learn_map(
     if asking is not None and wanted is not None:
         old_model = _old_model(index, encode)
         old = _embed(asking, old_model, encode) if old_model else None
-        asked = Seen(_embed(asking, new, encode), old, wanted)
+        asked = RecordViews(_embed(asking, new, encode), old, wanted)
     return measured(index, chosen.in_index, vectors, new.sha256, asked, bootstrap=bootstrap, seed=seed)
 
 
@@ -126,7 +125,7 @@ def _embed(records: Records, encoder: BiEncoder, encode: EncodeConfig) -> Vector
         return Vectors.of(embeddings, np.arange(len(records)))
 
 
-def choose(index: Index, records: Records, size: int, seed: int, wanted: np.ndarray | None = None) -> Chosen:
+def choose(index: Index, records: Records, size: int, seed: int, wanted: np.ndarray | None = None) -> FitSample:
     """Draw exemplars of an index that a records table still holds as they were indexed.
 
     Args:
@@ -151,11 +150,18 @@ def choose(index: Index, records: Records, size: int, seed: int, wanted: np.ndar
     drawn = np.random.default_rng(seed).permutation(len(index))[rows]
     later = ~index.exemplars["entity_id"].isin([] if wanted is None else wanted).to_numpy()[rows]
     order = np.lexsort((drawn, later))[:size]
-    return Chosen(same[order], rows[order])
+    return FitSample(same[order], rows[order])
 
 
 def measured(
-    index: Index, rows: np.ndarray, new: Vectors, new_sha256: str, asked: Seen | None, *, bootstrap: int, seed: int
+    index: Index,
+    rows: np.ndarray,
+    new: Vectors,
+    new_sha256: str,
+    asked: RecordViews | None,
+    *,
+    bootstrap: int,
+    seed: int,
 ) -> ModelMap:
     """Fit a map on exemplars, and measure it on FOLDS parts of them by maps fitted on the other parts.
 
@@ -182,7 +188,7 @@ def measured(
     """
     entities = index.exemplars["entity_id"].to_numpy(dtype=object)
     old = Vectors.of(index, rows)
-    trial = _Trial(Seen(new, old, entities[rows]), index.image_weight, bootstrap, seed)
+    trial = _Trial(RecordViews(new, old, entities[rows]), index.image_weight, bootstrap, seed)
     ours = trial.mapped(new, entities[rows])
     figures: dict[str, Interval] = {}
     for name, one, other in zip(("image_cosine", "text_cosine"), ours, old, strict=True):
@@ -200,7 +206,7 @@ def measured(
 class _Trial:
     """Exemplars in parts, and to each part the map that was fitted on the others."""
 
-    def __init__(self, known: Seen, image_weight: float, bootstrap: int, seed: int) -> None:
+    def __init__(self, known: RecordViews, image_weight: float, bootstrap: int, seed: int) -> None:
         assert known.old is not None
         self.known, self.image_weight = known, image_weight
         self.bootstrap, self.seed = bootstrap, seed
@@ -217,7 +223,7 @@ class _Trial:
             image[here], text[here] = turned(new.image[here], matrix), turned(new.text[here], matrix)
         return Vectors(image, text)
 
-    def hits(self, asked: Seen | None) -> dict[str, Interval]:
+    def hits(self, asked: RecordViews | None) -> dict[str, Interval]:
         """Hit@1 of queries (None: the exemplars themselves) whose entity has another record among the exemplars."""
         known, ask = self.known, asked or self.known
         sizes = pd.Series(ask.entities).map(pd.Series(known.entities).value_counts()).fillna(0).to_numpy()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from linkage.evaluate.answers import Answers, Asked, join_notes
+from linkage.evaluate.answers import LabelledQueries, SystemAnswers, join_notes
 from linkage.evaluate.metrics import CONFIDENCE, Figure, ratio, share
 from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.link.decide import resampled_violations
@@ -26,7 +26,7 @@ LEAST_RESAMPLES, MOST_QUERIES = 200, 4000
 """What many queries are tried on: about a second a promise, where 500 resamples of 20,000 took ten."""
 
 
-def add_violations(scores: Scores, asked: Asked, own: Answers) -> None:
+def add_violations(scores: Scores, asked: LabelledQueries, own: SystemAnswers) -> None:
     """Add, on val (else on the first split scored), the share of resamples in which the promise broke.
 
     All the split's queries are the population; samples of their entities fit a threshold that promises, and the links
@@ -71,7 +71,7 @@ def _drawn(rows: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
     return rows[np.isin(codes, order[fits])]
 
 
-def add_sets(scores: Scores, asked: Asked, promise: dict[str, Any]) -> None:
+def add_sets(scores: Scores, asked: LabelledQueries, promise: dict[str, Any]) -> None:
     """Add, where the links have candidate sets, the share of them that hold the true entity, and their size.
 
     Set coverage is over the queries whose entity has an exemplar; set size, the mean number of entities in a set, over

@@ -27,7 +27,7 @@ class Duplicate:
 
 
 @dataclass(frozen=True)
-class Seen:
+class PageFingerprint:
     """What a page is known again by.
 
     Attributes:
@@ -41,7 +41,7 @@ class Seen:
     bits: bytes = b""
 
 
-def find_duplicates(pages: Sequence[Seen], look: Callable[[int], Look]) -> Iterator[Duplicate | None]:
+def find_duplicates(pages: Sequence[PageFingerprint], look: Callable[[int], Look]) -> Iterator[Duplicate | None]:
     """Yield for every page in order where it was met before; None where it was not.
 
     Pages whose hashes are near are candidates, the nearest few are laid over the page (see `rescans.same_sheet`).

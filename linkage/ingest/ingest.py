@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
-from linkage.ingest.job import Job
-from linkage.ingest.merge import Finished, failures_path, merge_parts, read_finished
+from linkage.ingest.job import IngestJob
+from linkage.ingest.merge import FinishedTable, failures_path, merge_parts, read_finished
 from linkage.ingest.passes import read_pages, survey_sources
 from linkage.locks import alone, among
 from linkage.scans.pages import find_sources
@@ -97,7 +97,7 @@ def ingest(
         StorageError: the disk is full; the parts that were written are kept.
     """
     _check(out, config, existing)
-    job = Job(find_sources(inputs), out, config)
+    job = IngestJob(find_sources(inputs), out, config)
     with alone(out):
         if existing == "abort" and (out.exists() or job.folder.exists()):
             raise UsageError(f"{out}: exists already, or was begun; give --existing skip, retry or overwrite")
@@ -140,7 +140,7 @@ def ingest_shard(
     _check(out, config, existing)
     if existing not in ("skip", "retry"):
         raise UsageError(f"--shard: takes --existing skip or retry; to begin anew, remove {out} and {out}.partial")
-    job, retry = Job(find_sources(inputs), out, config), existing == "retry"
+    job, retry = IngestJob(find_sources(inputs), out, config), existing == "retry"
     with among(out, str(shard)):
         before = read_finished(out)
         known = job.known(before, failed=not retry) if before else ()
@@ -152,7 +152,7 @@ def ingest_shard(
     return ShardSummary(shard, pages, sum(seen.pages for seen in surveyed.values()))
 
 
-def _workers(job: Job, scratch: Path, engine: str) -> AbstractContextManager[Pool]:
+def _workers(job: IngestJob, scratch: Path, engine: str) -> AbstractContextManager[Pool]:
     """Workers with the limits of pages, and an empty folder for their temporary files."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -161,7 +161,7 @@ def _workers(job: Job, scratch: Path, engine: str) -> AbstractContextManager[Poo
     return open_workers(engine, config.workers, scratch, limits)
 
 
-def _read(job: Job, before: Finished | None, signature: str, retry: bool, engine: str) -> IngestSummary:
+def _read(job: IngestJob, before: FinishedTable | None, signature: str, retry: bool, engine: str) -> IngestSummary:
     for scratch in job.folder.glob(".scratch*"):  # of shards that were killed
         shutil.rmtree(scratch, ignore_errors=True)
     for unfinished in job.out.parent.glob(f".{glob.escape(job.out.name)}.*.tmp"):  # of a run killed while merging
@@ -191,13 +191,13 @@ def _read(job: Job, before: Finished | None, signature: str, retry: bool, engine
     return _summary(finished, job.out)
 
 
-def _kept(before: Finished, out: Path) -> IngestSummary:
+def _kept(before: FinishedTable, out: Path) -> IngestSummary:
     log.info("%s: finished before, from the same inputs with the same settings", out)
     before.write_lists(out)
     return _summary(before, out, reused=True)
 
 
-def _summary(finished: Finished, out: Path, *, reused: bool = False) -> IngestSummary:
+def _summary(finished: FinishedTable, out: Path, *, reused: bool = False) -> IngestSummary:
     records = pq.read_metadata(out).num_rows
     duplicates = sum("duplicate" in note.facts for note in finished.pages)
     return IngestSummary(

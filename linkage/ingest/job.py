@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
-from linkage.ingest.merge import Finished, Merged, rows_by_page
-from linkage.ingest.parts import Note, part_schema, read_note, write_part
-from linkage.ingest.work import Surveyed, Task
+from linkage.ingest.merge import FinishedTable, SourceParts, rows_by_page
+from linkage.ingest.parts import PartNote, part_schema, read_note, write_part
+from linkage.ingest.work import SourceSurvey, Task
 from linkage.layout.boxes import GivenBox, read_boxes
 from linkage.ocr.engines import make_engine
 from linkage.scans.pages import Source, read_page
@@ -34,7 +34,7 @@ _NOT_SETTINGS = {
 }
 
 
-class Job:
+class IngestJob:
     """One ingest: its sources, its engine, and the folder `<out>.partial` in which its parts lie until they are merged.
 
     A part is named after the content and the settings it was made from, so what is there can be used.
@@ -71,12 +71,12 @@ class Job:
         """The file of a source and those of its transcripts."""
         return source.path, *(self._transcripts[source].files if source in self._transcripts else ())
 
-    def content(self, surveyed: dict[Source, Surveyed]) -> str:
+    def content(self, surveyed: dict[Source, SourceSurvey]) -> str:
         """Digest of names and contents."""
         files = [(source.name, self._key(source, seen), seen.reason) for source, seen in surveyed.items()]
         return _digest(self.settings, files)
 
-    def tasks(self, source: Source, seen: Surveyed) -> Iterator[Task]:
+    def tasks(self, source: Source, seen: SourceSurvey) -> Iterator[Task]:
         """The pages of a source in order."""
         key = self._key(source, seen)
         for page in range(1, seen.pages + 1):
@@ -84,7 +84,7 @@ class Job:
             transcript = self._transcripts[source].page(page) if source in self._transcripts else None
             yield Task(source.path, seen.sha256, page, part, self._on(source, page, seen.pages), transcript)
 
-    def known(self, before: Finished, *, failed: bool) -> set[tuple[str, Path]]:
+    def known(self, before: FinishedTable, *, failed: bool) -> set[tuple[str, Path]]:
         """Names of sources and parts of the pages of an earlier table; of those set aside only where `failed`."""
         return {
             (note.source, self._part(note.key, note.page))
@@ -102,16 +102,16 @@ class Job:
             return tuple(own or ())
         return tuple(self._boxes_read.by_template(source.name, page, pages))
 
-    def merged(self, source: Source, seen: Surveyed) -> Merged:
+    def merged(self, source: Source, seen: SourceSurvey) -> SourceParts:
         """The parts of a source, and what is wrong with it as a whole."""
         parts = [task.part for task in self.tasks(source, seen)]
         beyond = sorted(page for page in self._given.get(source.name, ()) if page > seen.pages > 0)
         reasons = [seen.reason] if seen.reason else []
         reasons += [f"boxes are given for page {page}, but it has {seen.pages}" for page in beyond]
         look = partial(_look_again, source.path, self.config)
-        return Merged(source.name, seen.sha256, self._key(source, seen), parts, reasons, look)
+        return SourceParts(source.name, seen.sha256, self._key(source, seen), parts, reasons, look)
 
-    def seed(self, before: Finished, surveyed: dict[Source, Surveyed], *, failed: bool) -> None:
+    def seed(self, before: FinishedTable, surveyed: dict[Source, SourceSurvey], *, failed: bool) -> None:
         """Make parts of the pages of the earlier table `out` that are still wanted, without reading their scans.
 
         Args:
@@ -127,14 +127,14 @@ class Job:
             if note.source != name:
                 name = note.source
                 copies[note.sha256] += 1
-                source, seen = wanted.get(name, (None, Surveyed()))
+                source, seen = wanted.get(name, (None, SourceSurvey()))
                 tasks = list(self.tasks(source, seen)) if source and self._key(source, seen) == note.key else []
             if note.page is None or note.page > len(tasks) or (note.reasons and not failed):
                 continue
             part = tasks[note.page - 1].part
             if read_note(part) is None:
                 suffix = f"-{copies[note.sha256]}" if copies[note.sha256] > 1 and not self.ids_given else ""
-                write_part(part, self._nameless(rows, suffix), Note(note.reasons, note.facts))
+                write_part(part, self._nameless(rows, suffix), PartNote(note.reasons, note.facts))
 
     def _nameless(self, rows: pa.Table, suffix: str) -> pa.Table:
         """Rows of the merged table as they were in their part."""
@@ -144,7 +144,7 @@ class Job:
         source = schema.get_field_index("source")
         return rows.set_column(source, schema.field(source), pa.nulls(len(rows), pa.string())).cast(schema)
 
-    def _key(self, source: Source, seen: Surveyed) -> str:
+    def _key(self, source: Source, seen: SourceSurvey) -> str:
         return _digest(seen.sha256, self.settings, self._boxes(source), seen.transcripts)[:32]
 
     def _boxes(self, source: Source) -> list[str]:

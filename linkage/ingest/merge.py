@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.errors import UsageError
-from linkage.ingest.duplicates import Seen, find_duplicates
-from linkage.ingest.parts import FACTS, Note, part_schema, read_note, read_part
+from linkage.ingest.duplicates import PageFingerprint, find_duplicates
+from linkage.ingest.parts import FACTS, PartNote, part_schema, read_note, read_part
 from linkage.progress import progress
 from linkage.scans.rescans import Look
 from linkage.tables import replacing, write_table
@@ -28,7 +28,7 @@ _FACTS, _PAGES = b"linkage.ingest", b"linkage.pages"
 
 
 @dataclass(frozen=True)
-class Merged:
+class SourceParts:
     """One source to merge: its parts in the order of pages, and what is wrong with the source as a whole.
 
     `key` is a digest of all that its rows were made from; `look` reads a page again to see what it looks like.
@@ -47,11 +47,11 @@ class PageNote:
     """What a finished table keeps of one page, or of what is wrong with a source as a whole (`page` None).
 
     Attributes:
-        source, sha256, key: as of `Merged`.
+        source, sha256, key: as of `SourceParts`.
         page: from 1.
         records: rows of the page.
         reasons: why it, or some of its given boxes, were set aside.
-        facts: see `parts.Note`.
+        facts: see `parts.PartNote`.
     """
 
     source: str
@@ -64,7 +64,7 @@ class PageNote:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedTable:
     """What a finished table keeps of the ingest that wrote it: its facts, and its pages in order."""
 
     facts: dict[str, Any]
@@ -93,14 +93,14 @@ def failures_path(out: Path) -> Path:
 
 
 def merge_parts(
-    sources: Sequence[Merged],
+    sources: Sequence[SourceParts],
     out: Path,
     *,
     columns: Sequence[str],
     ids_given: bool,
     ids_may_repeat: bool,
     facts: Mapping[str, Any],
-) -> Finished:
+) -> FinishedTable:
     """Write all parts, in order, into `out` (Parquet, zstd) atomically, after the lists beside it.
 
     The table keeps the list of its pages itself, compressed: the lists beside it can be written again.
@@ -113,7 +113,7 @@ def merge_parts(
         ids_may_repeat: some ids come from the user's files, unchecked: they stay, and what comes twice gets "-2", ....
         facts: JSON values, kept in the file.
     """
-    finished = Finished(dict(facts), [])
+    finished = FinishedTable(dict(facts), [])
     met = _met_before(sources)
     schema = part_schema(columns)
     with replacing(out) as temporary:
@@ -126,7 +126,7 @@ def merge_parts(
     return finished
 
 
-def read_finished(out: Path) -> Finished | None:
+def read_finished(out: Path) -> FinishedTable | None:
     """What an earlier ingest noted in the table it finished; None where there is no table.
 
     Raises:
@@ -140,10 +140,10 @@ def read_finished(out: Path) -> Finished | None:
         metadata = {}
     if not {_FACTS, _PAGES} <= metadata.keys():
         raise UsageError(f"{out}: exists and was not written by ingest; choose another file or overwrite it")
-    return Finished(json.loads(metadata[_FACTS]), _unpacked(metadata[_PAGES]))
+    return FinishedTable(json.loads(metadata[_FACTS]), _unpacked(metadata[_PAGES]))
 
 
-def rows_by_page(out: Path, finished: Finished) -> Iterator[tuple[PageNote, pa.Table]]:
+def rows_by_page(out: Path, finished: FinishedTable) -> Iterator[tuple[PageNote, pa.Table]]:
     """The pages of a finished table with their rows, in order, one row group at a time in memory."""
     with pq.ParquetFile(out) as file:
         held = file.schema_arrow.empty_table()
@@ -169,14 +169,14 @@ def _unpacked(data: bytes) -> list[PageNote]:
     return [PageNote(*row) for row in json.loads(zlib.decompress(base64.b64decode(data)))]
 
 
-def _met_before(sources: Sequence[Merged]) -> dict[tuple[str, int], dict[str, str]]:
+def _met_before(sources: Sequence[SourceParts]) -> dict[tuple[str, int], dict[str, str]]:
     """Facts of the pages that were met before, by source and page."""
     places = [(source, page) for source in sources for page in range(1, len(source.parts) + 1)]
     seen = []
     for source, page in places:
-        note = read_note(source.parts[page - 1]) or Note()
+        note = read_note(source.parts[page - 1]) or PartNote()
         bits = bytes.fromhex(note.facts.get("hash", ""))
-        seen.append(Seen((source.sha256, page), note.facts.get("pixels", ""), bits))
+        seen.append(PageFingerprint((source.sha256, page), note.facts.get("pixels", ""), bits))
 
     def look(place: int) -> Look:
         source, page = places[place]
@@ -214,7 +214,7 @@ class _Ids:
 
 
 def _tables(
-    sources: Sequence[Merged],
+    sources: Sequence[SourceParts],
     pages: list[PageNote],
     met: Mapping[tuple[str, int], dict[str, str]],
     ids_given: bool,

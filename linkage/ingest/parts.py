@@ -15,13 +15,13 @@ from linkage.records import SCHEMA
 from linkage.tables import replacing
 
 FACTS = ("width", "height", "rotation", "skew", "duplicate", "duplicate_of")
-"""What is known of a page beside its records: keys of `Note.facts` and, in this order, columns of `pages.csv`."""
+"""What is known of a page beside its records: keys of `PartNote.facts` and, in this order, columns of `pages.csv`."""
 
 _NOTE = b"linkage.page"
 
 
 @dataclass
-class Note:
+class PartNote:
     """What a part says of its page as a whole.
 
     Attributes:
@@ -46,14 +46,14 @@ def part_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Tab
     return pa.Table.from_pylist(list(rows), part_schema(columns))
 
 
-def write_part(path: Path, rows: pa.Table, note: Note) -> None:
+def write_part(path: Path, rows: pa.Table, note: PartNote) -> None:
     """Write a part atomically."""
     noted = json.dumps({"reasons": note.reasons, "facts": note.facts, "look": note.look}).encode()
     with replacing(path) as temporary:
         pq.write_table(rows.replace_schema_metadata({_NOTE: noted}), temporary, compression="none")
 
 
-def read_note(path: Path) -> Note | None:
+def read_note(path: Path) -> PartNote | None:
     """What a part notes; None unless it was written to its end (a power cut can leave a name without the content)."""
     if not path.exists():
         return None
@@ -63,11 +63,11 @@ def read_note(path: Path) -> Note | None:
         return None
 
 
-def read_part(path: Path) -> tuple[pa.Table, Note]:
+def read_part(path: Path) -> tuple[pa.Table, PartNote]:
     """Rows and note of a part that is whole."""
     table = pq.read_table(path)
-    return table.replace_schema_metadata(None), _note(table.schema.metadata) or Note()
+    return table.replace_schema_metadata(None), _note(table.schema.metadata) or PartNote()
 
 
-def _note(metadata: dict[bytes, bytes] | None) -> Note | None:
-    return Note(**json.loads(metadata[_NOTE])) if metadata and _NOTE in metadata else None
+def _note(metadata: dict[bytes, bytes] | None) -> PartNote | None:
+    return PartNote(**json.loads(metadata[_NOTE])) if metadata and _NOTE in metadata else None

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from linkage.ingest.job import Job
-from linkage.ingest.parts import Note, part_of, read_note, write_part
-from linkage.ingest.work import Surveyed, Task, make_part, survey
+from linkage.ingest.job import IngestJob
+from linkage.ingest.parts import PartNote, part_of, read_note, write_part
+from linkage.ingest.work import SourceSurvey, Task, make_part, survey
 from linkage.progress import progress
 from linkage.scans.pages import Source
 from linkage.workers.engine import Pool
-from linkage.workers.pool import Lost
+from linkage.workers.pool import LostItem
 from linkage.workers.share import Share
 
 _SLOWEST_DISK = 10e6  # bytes per second: a network drive on a bad day
@@ -21,22 +21,22 @@ _Placed = tuple[int, tuple[Path, ...]]
 """The place of a source among all, and its files."""
 
 
-def survey_sources(job: Job, workers: Pool, shard: Share | None = None) -> dict[Source, Surveyed]:
+def survey_sources(job: IngestJob, workers: Pool, shard: Share | None = None) -> dict[Source, SourceSurvey]:
     """Look at every source; of a shard, those without a page in it are counted but not hashed."""
-    seen: dict[int, Surveyed] = {}
+    seen: dict[int, SourceSurvey] = {}
     with progress("looking at files", len(job.sources), "files") as advance:
         files = ((place, job.files(source)) for place, source in enumerate(job.sources) if not source.reason)
         for (place, _), result in workers.run(partial(_survey, shard=shard), files, _seconds_to_hash):
-            seen[place] = Surveyed(reason=result.reason) if isinstance(result, Lost) else result
+            seen[place] = SourceSurvey(reason=result.reason) if isinstance(result, LostItem) else result
             advance()
     return {
-        source: Surveyed(reason=source.reason) if source.reason else seen[place]
+        source: SourceSurvey(reason=source.reason) if source.reason else seen[place]
         for place, source in enumerate(job.sources)
     }
 
 
 def tasks_of(
-    job: Job, surveyed: Mapping[Source, Surveyed], shard: Share | None = None
+    job: IngestJob, surveyed: Mapping[Source, SourceSurvey], shard: Share | None = None
 ) -> Iterator[tuple[Source, Task]]:
     """Every page, or every page of a shard, in order.
 
@@ -50,8 +50,8 @@ def tasks_of(
 
 
 def read_pages(
-    job: Job,
-    surveyed: Mapping[Source, Surveyed],
+    job: IngestJob,
+    surveyed: Mapping[Source, SourceSurvey],
     workers: Pool,
     *,
     retry: bool,
@@ -66,7 +66,7 @@ def read_pages(
         workers: who reads.
         retry: also make those of pages again that were set aside.
         shard: only its pages.
-        known: see `Job.known`: pages that need no part.
+        known: see `IngestJob.known`: pages that need no part.
     """
     work = partial(make_part, config=job.config, engine=job.engine, columns=job.columns)
     total = sum(1 for _ in tasks_of(job, surveyed, shard)) if shard else sum(seen.pages for seen in surveyed.values())
@@ -84,13 +84,13 @@ def read_pages(
                 made.add(task.part)
 
         for task, result in workers.run(work, missing()):
-            if isinstance(result, Lost):
-                write_part(task.part, part_of([], job.columns), Note([result.reason]))
+            if isinstance(result, LostItem):
+                write_part(task.part, part_of([], job.columns), PartNote([result.reason]))
             advance()
     return total
 
 
-def _survey(placed: _Placed, shard: Share | None) -> Surveyed:
+def _survey(placed: _Placed, shard: Share | None) -> SourceSurvey:
     place, files = placed
     return survey(files, None if shard is None else partial(_is_wanted, place, shard))
 

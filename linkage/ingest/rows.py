@@ -13,11 +13,11 @@ from linkage.ocr.engine import Box, Word
 from linkage.ocr.engines import Reading
 from linkage.records import record_id
 from linkage.scans.images import encode_crop
-from linkage.scans.straighten import Straight
+from linkage.scans.straighten import StraightPage
 
 
 def rows_of(
-    sha256: str, number: int, straight: Straight, regions: Sequence[Region], padding: int, engine: str
+    sha256: str, number: int, straight: StraightPage, regions: Sequence[Region], padding: int, engine: str
 ) -> list[dict[str, Any]]:
     """One row per region, without `source`, in the regions' order; places are on the page as it is in its file.
 

@@ -16,23 +16,23 @@ import pandas as pd
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
-from linkage.ingest.job import Job
-from linkage.ingest.work import Surveyed, Task, cut, survey
-from linkage.layout.preview import Drawn, draw_regions
+from linkage.ingest.job import IngestJob
+from linkage.ingest.work import SourceSurvey, Task, cut, survey
+from linkage.layout.preview import RegionOutline, draw_regions
 from linkage.layout.regions import Region
 from linkage.ocr.engines import Engines
 from linkage.progress import progress
 from linkage.scans.pages import find_sources, read_page
-from linkage.scans.straighten import Straight
+from linkage.scans.straighten import StraightPage
 from linkage.tables import replacing
-from linkage.workers.pool import Limits, Lost, Workers
+from linkage.workers.pool import Limits, LostItem, Workers
 
 COLUMNS = ("source", "page", "x0", "y0", "x1", "y1", "unit", "direction", "text")
 """Columns of the table of boxes, which `layout.boxes.read_boxes` reads; the user's own follow."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class RegionPreview:
     """What was found on the pages looked at.
 
     Attributes:
@@ -48,7 +48,7 @@ class Shown:
 
 def show_regions(
     inputs: Sequence[Path], config: IngestConfig, *, pages: int = 0, preview: Path | None = None, texts: bool = False
-) -> Shown:
+) -> RegionPreview:
     """Find the regions of scans as an ingest would.
 
     Args:
@@ -62,11 +62,11 @@ def show_regions(
         InputError: nothing to read.
         DependencyError: the OCR engine or a language is not installed.
     """
-    job = Job(find_sources(inputs), (preview or Path()) / "regions.parquet", config)
+    job = IngestJob(find_sources(inputs), (preview or Path()) / "regions.parquet", config)
     failures: list[tuple[str, int | None, str]] = []
     tasks: dict[Task, str] = {}
     for number, source in enumerate(job.sources, start=1):
-        seen = Surveyed(reason=source.reason) if source.reason else survey(job.files(source))
+        seen = SourceSurvey(reason=source.reason) if source.reason else survey(job.files(source))
         failures += [(source.name, None, seen.reason)] if seen.reason else []
         for task in job.tasks(source, seen):
             tasks[replace(task, part=Path(f"{number:04d}-{_safe(source.name)}-{task.page}.png"))] = source.name
@@ -80,12 +80,12 @@ def show_regions(
         progress("looking", len(chosen), "pages") as advance,
     ):
         for task, result in workers.run(work, chosen):
-            rows, reasons = ([], [result.reason]) if isinstance(result, Lost) else result
+            rows, reasons = ([], [result.reason]) if isinstance(result, LostItem) else result
             found[task] = [{"source": tasks[task]} | row for row in rows]
             failures += [(tasks[task], task.page, reason) for reason in reasons]
             advance()
     table = pd.DataFrame([row for task in chosen for row in found[task]], columns=[*COLUMNS, *job.columns])
-    return Shown(table, len(chosen), failures)
+    return RegionPreview(table, len(chosen), failures)
 
 
 def _look_at(
@@ -105,18 +105,18 @@ def _look_at(
     return [_row(task.page, straight, region) for region in regions], reasons
 
 
-def _row(page: int, straight: Straight, region: Region) -> dict[str, Any]:
+def _row(page: int, straight: StraightPage, region: Region) -> dict[str, Any]:
     box, _ = straight.outline(region.box, region.polygon)
     row: dict[str, Any] = dict(region.given.extra if region.given else ())
     row |= {"page": page, "unit": "px", "direction": "vertical" if region.vertical else "horizontal"}
     return row | {"text": region.text} | dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
 
 
-def _drawn(straight: Straight, region: Region) -> Drawn:
+def _drawn(straight: StraightPage, region: Region) -> RegionOutline:
     (x0, y0, x1, y1), polygon = straight.outline(region.box, region.polygon)
     direction = "vertical" if region.vertical else "horizontal"
     kind = dict(region.given.extra).get("name", direction) if region.given else direction
-    return Drawn(polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), kind, region.text)
+    return RegionOutline(polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), kind, region.text)
 
 
 def _safe(name: str) -> str:

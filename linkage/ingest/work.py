@@ -15,7 +15,7 @@ from typing import Any
 from linkage.arrays import digest_file
 from linkage.config import IngestConfig
 from linkage.errors import InputError, LinkageError, storage_error
-from linkage.ingest.parts import Note, part_of, write_part
+from linkage.ingest.parts import PartNote, part_of, write_part
 from linkage.ingest.readings import with_readings
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
@@ -24,7 +24,7 @@ from linkage.ocr.engines import Engines
 from linkage.ocr.turn import find_rotation
 from linkage.scans.pages import OpenSource, Page, count_pages
 from linkage.scans.rescans import hash_of, look_at
-from linkage.scans.straighten import Straight, as_it_is, straighten
+from linkage.scans.straighten import StraightPage, as_it_is, straighten
 from linkage.transcripts.regions import transcribed_regions
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _ROOM = 2**20  # bytes: what an engine writes about a page is less
 
 
 @dataclass(frozen=True)
-class Surveyed:
+class SourceSurvey:
     """A source looked at but not read: its content's SHA-256 and number of pages, or why it cannot be had.
 
     `transcripts` is a digest of the contents of its transcripts, "" without any.
@@ -61,7 +61,7 @@ class Task:
     transcript: tuple[Path, int] | None = None
 
 
-def survey(files: tuple[Path, ...], wanted: Callable[[int], bool] | None = None) -> Surveyed:
+def survey(files: tuple[Path, ...], wanted: Callable[[int], bool] | None = None) -> SourceSurvey:
     """Hash a source and its transcripts, which come after it, and count its pages; decodes nothing.
 
     Args:
@@ -72,12 +72,12 @@ def survey(files: tuple[Path, ...], wanted: Callable[[int], bool] | None = None)
     try:
         pages = count_pages(path)
         if wanted and not wanted(pages):
-            return Surveyed(pages=pages)
-        return Surveyed(digest_file(path), pages, transcripts=" ".join(map(_content, transcripts)))
+            return SourceSurvey(pages=pages)
+        return SourceSurvey(digest_file(path), pages, transcripts=" ".join(map(_content, transcripts)))
     except InputError as error:
-        return Surveyed(reason=str(error))
+        return SourceSurvey(reason=str(error))
     except OSError as error:
-        return Surveyed(reason=f"cannot be read ({error.strerror})")
+        return SourceSurvey(reason=f"cannot be read ({error.strerror})")
 
 
 def _content(transcript: Path) -> str:
@@ -98,7 +98,7 @@ def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequen
         columns: the user's own columns, added to the schema of records as text.
     """
     rows: list[dict[str, Any]] = []
-    note = Note()
+    note = PartNote()
     try:
         if config.regions != "boxes" or task.given:
             source = _open(task.path, task.sha256)
@@ -124,7 +124,7 @@ def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequen
 
 def cut(
     page: Page, task: Task, config: IngestConfig, engine: Engines, reasons: list[str]
-) -> tuple[Straight, list[Region], str]:
+) -> tuple[StraightPage, list[Region], str]:
     """Straighten a page as the settings say and cut it into regions, which are in pixels of the straightened page.
 
     A page whose boxes or transcript are given is left as it is: they are places on it.

@@ -17,7 +17,7 @@ import numpy as np
 
 from linkage.layout.columns import Cut, find_columns
 from linkage.layout.ink import Ink
-from linkage.layout.level import Levelled, level
+from linkage.layout.level import LevelColumn, level
 from linkage.layout.lines import Line, find_lines
 
 _SAME = 0.12  # spread of the left edges of lines that begin alike, in line heights
@@ -89,7 +89,7 @@ def find_entries(ink: Ink) -> list[Entry]:
     ]
 
 
-def _levelled(ink: Ink, left: Cut, right: Cut) -> Levelled:
+def _levelled(ink: Ink, left: Cut, right: Cut) -> LevelColumn:
     middle = len(ink.letters) / 2
     x = left.x + left.slant * np.arange(len(ink.letters))
     return level(ink.letters, x, max(round(right.at(middle) - left.at(middle)), 1))

@@ -17,7 +17,7 @@ _SLICES = 16  # parts of a column's width that are moved against each other
 
 
 @dataclass(frozen=True)
-class Levelled:
+class LevelColumn:
     """A column, levelled.
 
     Attributes:
@@ -31,7 +31,7 @@ class Levelled:
     left: np.ndarray
 
 
-def level(letters: np.ndarray, left: np.ndarray, wide: int) -> Levelled:
+def level(letters: np.ndarray, left: np.ndarray, wide: int) -> LevelColumn:
     """Level a column.
 
     Args:
@@ -45,7 +45,7 @@ def level(letters: np.ndarray, left: np.ndarray, wide: int) -> Levelled:
     straight = np.take_along_axis(letters, np.clip(x, 0, width - 1), axis=1) & (x >= 0) & (x < width)
     bend = _bend(straight, 4)
     down = _down(bend, height, np.arange(wide) / wide, wide)
-    return Levelled(_moved(straight, down), down, start.astype(float))
+    return LevelColumn(_moved(straight, down), down, start.astype(float))
 
 
 def straightened(letters: np.ndarray) -> np.ndarray:

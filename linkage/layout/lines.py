@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from linkage.layout.columns import runs
-from linkage.layout.level import Levelled
+from linkage.layout.level import LevelColumn
 
 _PITCHES = (0.7, 2.0)  # distance from line to line, in line heights
 _ALIKE = 0.2  # how alike, against the best, lines are at the distance that is taken
@@ -47,7 +47,7 @@ class Line:
         return (sum(self.top) + sum(self.bottom)) / 4
 
 
-def find_lines(columns: Sequence[Levelled], line: float) -> tuple[list[list[Line]], float]:
+def find_lines(columns: Sequence[LevelColumn], line: float) -> tuple[list[list[Line]], float]:
     """Lines of each column from top to bottom, and the usual distance from one to the next in pixels."""
     profiles = [column.ink.sum(axis=1).astype(float) for column in columns]
     pitch = find_pitch(profiles, line)
@@ -155,7 +155,7 @@ def _edges(profile: np.ndarray, centres: list[int], pitch: float) -> list[tuple[
     return list(zip(tops, [*bottoms, min(centres[-1] + reach, len(profile))], strict=True))
 
 
-def _line(column: Levelled, top: int, bottom: int, line: float) -> Line | None:
+def _line(column: LevelColumn, top: int, bottom: int, line: float) -> Line | None:
     """What lies between two rows of a levelled column; None where it is no text."""
     band = column.ink[top:bottom]
     words = _words(band, line)

@@ -19,7 +19,7 @@ _LETTERS = 76  # to a line of them
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RegionOutline:
     """One region to draw: its outline on the page, its kind, which gives the colour, and its reading."""
 
     outline: Sequence[tuple[int, int]]
@@ -27,7 +27,7 @@ class Drawn:
     text: str
 
 
-def draw_regions(page: Image.Image, regions: Sequence[Drawn], *, texts: bool = False) -> Image.Image:
+def draw_regions(page: Image.Image, regions: Sequence[RegionOutline], *, texts: bool = False) -> Image.Image:
     """Draw regions on a page, numbered in their order from 1; large pages are shrunk.
 
     Args:
@@ -54,7 +54,7 @@ def draw_regions(page: Image.Image, regions: Sequence[Drawn], *, texts: bool = F
     return _beside(picture, regions, colours) if texts else picture
 
 
-def _beside(picture: Image.Image, regions: Sequence[Drawn], colours: Sequence[str]) -> Image.Image:
+def _beside(picture: Image.Image, regions: Sequence[RegionOutline], colours: Sequence[str]) -> Image.Image:
     """The picture with a numbered list of readings at its right."""
     lines = [
         (line if not place else "     " + line, colour)

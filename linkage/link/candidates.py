@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from linkage.compare.fields import BlockingKeys, ExclusionRule, FieldValues, PairExclusions, SharedCounts, blocks
+from linkage.compare.likeness import ComparedRecords, RecordComparison
+from linkage.compare.scorer import Scorer
+from linkage.compare.terms import Frequencies, Terms
+from linkage.compare.wording import Wording, folded_views
 from linkage.config import LinkConfig
-from linkage.encode.pooling import pool
-from linkage.link.exact import TIE, Modality
-from linkage.link.fields import Apart, Common, Keys, Known, Told, blocks
-from linkage.link.index import Index
-from linkage.link.likeness import Likeness, Side, Vectors
-from linkage.link.scorer import Scorer
-from linkage.link.terms import Frequencies, Terms
-from linkage.link.wording import folded_views
+from linkage.encode.pooling import Vectors, pool
+from linkage.search.exact import TIE, Modality
+from linkage.search.index import Index
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -89,13 +89,14 @@ class Exemplars:
     def __init__(self, index: Index, config: LinkConfig) -> None:
         self.index = index
         self.config = config
-        self.side = Side(index, np.arange(len(index)), index.exemplars, index.wording)
+        wording = Wording.of(index.exemplars, index.exemplars)
+        self.side = ComparedRecords(index, np.arange(len(index)), index.exemplars, wording)
         self.entities = pd.factorize(index.exemplars["entity_id"], sort=True)[0]
-        self.keys = Keys(index.exemplars, config.blocking)
-        self.free, self.others = Known(index.exemplars, config.exclude), Known(index.exemplars)
+        self.keys = BlockingKeys(index.exemplars, config.blocking)
+        self.free, self.others = ExclusionRule(index.exemplars, config.exclude), ExclusionRule(index.exemplars)
 
 
-class Whole(NamedTuple):
+class QueryTotals(NamedTuple):
     """What hangs on all queries at once, and is the same for every slice of them.
 
     Attributes:
@@ -104,7 +105,7 @@ class Whole(NamedTuple):
         alone: the modality that queries and exemplars have where none has the other: pooled vectors are its own.
     """
 
-    common: Common
+    common: SharedCounts
     overlap: bool
     alone: Modality | None
 
@@ -123,7 +124,7 @@ class Survey:
     def add(self, source: Embeddings, rows: np.ndarray, frame: pd.DataFrame, readings: pd.DataFrame) -> None:
         """Look at some queries: their vectors at `rows` of `source`, their records and readings."""
         self._words.add(folded_views(frame["text"].tolist(), readings["reading"].tolist()))
-        told = Told(frame, self._exemplars.config.fields)
+        told = FieldValues(frame, self._exemplars.config.fields)
         for name, counted in self._fields.items():
             counted.add(told.views(name))
         self._placed |= told.placed
@@ -131,19 +132,19 @@ class Survey:
         self._has["image"] = self._has["image"] or bool(source.image[rows].any())
         self._has["text"] = self._has["text"] or bool(source.text[rows].any())
 
-    def whole(self) -> Whole:
+    def whole(self) -> QueryTotals:
         """What was seen."""
         placed = self._placed and self._exemplars.side.told(self._exemplars.config.fields).placed
         alone: Modality | None = None if self._has["text"] else "image"
         if not self._has["image"]:
             alone = "text"
-        return Whole(Common(placed, self._words, self._fields), self._overlap, alone)
+        return QueryTotals(SharedCounts(placed, self._words, self._fields), self._overlap, alone)
 
 
 def candidates(
-    asked: Side,
+    asked: ComparedRecords,
     exemplars: Exemplars,
-    whole: Whole,
+    whole: QueryTotals,
     scorer: Scorer,
     *,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -165,8 +166,8 @@ def candidates(
         Candidates; `query` is the row of the query in `asked`. Queries stand together, but not in order.
     """
     index, config, queries = exemplars.index, exemplars.config, asked.frame
-    terms = asked.wording.terms(index.wording, whole.common.words)
-    likeness = Likeness(asked, exemplars.side, index.image_weight, config.fields, whole.common)
+    terms = asked.wording.terms(exemplars.side.wording, whole.common.words)
+    likeness = RecordComparison(asked, exemplars.side, index.image_weight, config.fields, whole.common)
     free, other = exemplars.free.apart(queries), exemplars.others.apart(queries)
     search = _Search(asked, index, terms, config.neighbours + whole.overlap, whole.alone, device)
     for parts in _together(search.found(blocks(queries, exemplars.keys, config.blocking))):
@@ -186,7 +187,7 @@ def _any(vectors: np.ndarray) -> bool:
     return any(vectors[start : start + _LOOKED_AT].any() for start in range(0, len(vectors), _LOOKED_AT))
 
 
-class _Found(NamedTuple):
+class _Neighbours(NamedTuple):
     """What some queries of one block came near to.
 
     Attributes:
@@ -210,7 +211,7 @@ class _Search:
 
     def __init__(
         self,
-        asked: Side,
+        asked: ComparedRecords,
         index: Index,
         terms: Terms,
         k: int,
@@ -221,7 +222,7 @@ class _Search:
         self._index, self._terms = index, terms
         self._k, self._alone, self._device = k, alone, device
 
-    def found(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[_Found]:
+    def found(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[_Neighbours]:
         """What the queries of each block found, some hundred queries at a time; see `fields.blocks`."""
         for asked, known in blocks:
             inside = self._index if len(known) == len(self._index) else None
@@ -231,7 +232,7 @@ class _Search:
                 query = asked[start : start + _SEARCHED_AT_A_TIME]
                 yield from self._found(query, known, inside)
 
-    def _found(self, query: np.ndarray, known: np.ndarray, inside: Index | None) -> Iterator[_Found]:
+    def _found(self, query: np.ndarray, known: np.ndarray, inside: Index | None) -> Iterator[_Neighbours]:
         k, places = min(self._k, len(known)), np.append(known, -1)  # row -1 of the block is none of the index
         near: dict[Modality, tuple[np.ndarray, np.ndarray]] = {}
         for by, asked in self._asked(self._asking.rows[query]).items():
@@ -248,7 +249,7 @@ class _Search:
             written = np.empty((len(query[part]), 0), dtype=np.int64)
             if not all_found:
                 written = places[self._terms.nearest(query[part], known, k)]
-            yield _Found(query[part], some, written)
+            yield _Neighbours(query[part], some, written)
 
     def _asked(self, rows: np.ndarray) -> dict[Modality, np.ndarray]:
         source = self._asking.source
@@ -268,9 +269,9 @@ def _nearest_of_few(queries: np.ndarray, exemplars: np.ndarray, k: int) -> tuple
     return np.where(there, np.take_along_axis(cosines, order, axis=1), -1.0), np.where(there, order, -1)
 
 
-def _together(parts: Iterable[_Found]) -> Iterator[list[_Found]]:
+def _together(parts: Iterable[_Neighbours]) -> Iterator[list[_Neighbours]]:
     """As many parts as hold some hundred queries: small blocks are not compared one by one."""
-    some: list[_Found] = []
+    some: list[_Neighbours] = []
     for part in parts:
         if some and sum(len(one.query) for one in [*some, part]) > _QUERIES_AT_A_TIME:
             yield some
@@ -311,7 +312,7 @@ def _places(query: np.ndarray, counted: np.ndarray) -> np.ndarray:
     return np.asarray(total - before)
 
 
-def _nearest(parts: Sequence[_Found], other: Apart, likeness: Likeness) -> pd.DataFrame:
+def _nearest(parts: Sequence[_Neighbours], other: PairExclusions, likeness: RecordComparison) -> pd.DataFrame:
     """The best exemplar of each query by space, other than itself."""
     tables = []
     for space in SPACES:

@@ -182,7 +182,7 @@ def bound_false_links(
     scores = np.asarray(probability, dtype=np.float64)
     order, cuts, possible = _scan(scores)
     codes = pd.factorize(np.asarray(entity, dtype=object)[order], use_na_sentinel=False)[0]
-    called = _Called.of(~np.asarray(is_correct, bool)[order], codes, possible[1:])
+    called = _CalledLinks.of(~np.asarray(is_correct, bool)[order], codes, possible[1:])
     place, level = called.lowest(max_false_links, risk)
     needed = int(np.ceil(np.log(risk * _RISK_SHARES[0]) / np.log1p(-max_false_links)))
     if place is None:
@@ -194,7 +194,7 @@ def bound_false_links(
     return Threshold(float(cuts[links]), "fitted", "false-links", promise)
 
 
-class _Called(NamedTuple):
+class _CalledLinks(NamedTuple):
     """Links called at every threshold that can be told apart, from the highest down, each (t,)."""
 
     links: np.ndarray
@@ -202,7 +202,7 @@ class _Called(NamedTuple):
     effective: np.ndarray
 
     @classmethod
-    def of(cls, wrong: np.ndarray, entity: np.ndarray, possible: np.ndarray) -> _Called:
+    def of(cls, wrong: np.ndarray, entity: np.ndarray, possible: np.ndarray) -> _CalledLinks:
         """Count along links in the order of their probabilities; entity int (m,), possible: a threshold lies behind."""
         together = np.argsort(entity, kind="stable")
         sizes = np.bincount(entity)
@@ -250,7 +250,7 @@ class _Called(NamedTuple):
         return float(betaincinv(false + 1, self.effective[place] - false, 1 - level))
 
 
-class Resampled(NamedTuple):
+class ResampledPromise(NamedTuple):
     """How the promise of `bound_false_links` fares on resamples of the labels.
 
     Attributes:
@@ -277,7 +277,7 @@ def resampled_violations(
     risk: float,
     seed: int,
     resamples: int = 500,
-) -> Resampled:
+) -> ResampledPromise:
     """Try the promise: all rows are the population, samples of their entities are the labels.
 
     As many entities as there are are drawn with replacement; copies count as different ones.
@@ -310,7 +310,7 @@ def resampled_violations(
         false = (passed & ~correct).sum() > max_false_links * passed.sum()
         resample[:] = false, found.value is None, (passed & correct).sum() / max(correct.sum(), 1)
     violations, unpromised, kept = (float(value) for value in outcome.mean(axis=0))
-    return Resampled(violations, unpromised, kept, resamples, len(scores), len(sizes))
+    return ResampledPromise(violations, unpromised, kept, resamples, len(scores), len(sizes))
 
 
 @dataclass(frozen=True)

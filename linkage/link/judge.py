@@ -18,7 +18,7 @@ MIN_VALIDATION = 20
 
 
 @dataclass(frozen=True)
-class Judged:
+class LabelledAnswers:
     """Labelled queries that decisions are fitted on, (n,) arrays.
 
     Attributes:
@@ -40,7 +40,7 @@ class Judged:
     held_out: bool
 
     @classmethod
-    def of(cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None) -> Judged:
+    def of(cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None) -> LabelledAnswers:
         """The queries of split val; where they are too few, those of split train as well.
 
         Args:

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from linkage.compare.fit import LabelledPairs
+from linkage.compare.scorer import DEFAULT_SCORER, Scorer
 from linkage.config import LinkConfig
 from linkage.errors import ArtefactError
 from linkage.link.assign import Assignment
 from linkage.link.decide import CandidateSets, Threshold
-from linkage.link.fit import Labelled
-from linkage.link.index import Index
-from linkage.link.judge import Judged
+from linkage.link.judge import LabelledAnswers
 from linkage.link.links import links_table, manifest_of, nearest_of
 from linkage.link.ranking import Ranking, settled
-from linkage.link.scorer import DEFAULT_SCORER, Scorer
-from linkage.link.slices import Plan
+from linkage.link.slices import SearchPlan
 from linkage.progress import progress
 from linkage.records import Records
+from linkage.search.index import Index
 from linkage.tables import replacing, writing_table
 from linkage.text import folding
 from linkage.workers.engine import Pool
@@ -60,7 +60,7 @@ class LinkResult:
     scorer: Scorer
     review: float
     k: int
-    plan: Plan
+    plan: SearchPlan
     left: Assignment | None
     mapped: dict[str, Any] | None = None
 
@@ -174,7 +174,7 @@ def link(
     found = plan.compact(labelled if config.constraint == "many-to-one" else None)
     found["query"] = ranking.order[found["query"].to_numpy()]
     left = ranking.assignment(found)
-    judged = Judged.of(ranking, found, left)
+    judged = LabelledAnswers.of(ranking, found, left)
     threshold, sets = judged.threshold(config), judged.sets(config)
     log.info("link: scorer %s. %s", plan.scorer.origin, threshold.sentence)
     if sets:
@@ -217,7 +217,7 @@ def _planned(
     config: LinkConfig,
     scorer: Scorer | None,
     work: Path | None,
-) -> tuple[Ranking, Plan]:
+) -> tuple[Ranking, SearchPlan]:
     """Queries and exemplars side by side, and the plan to search them, with the scorer fitted.
 
     Raises:
@@ -234,7 +234,7 @@ def _planned(
             f"{embeddings.manifest['folding']}; use the same `text` section for both"
         )
     ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
-    return ranking, Plan.make(work or _temporary(ranking), ranking, ranking.fit(scorer or DEFAULT_SCORER))
+    return ranking, SearchPlan.make(work or _temporary(ranking), ranking, ranking.fit(scorer or DEFAULT_SCORER))
 
 
 def _temporary(ranking: Ranking) -> Path:
@@ -246,7 +246,7 @@ def _temporary(ranking: Ranking) -> Path:
 
 def labelled_pairs(
     queries: Records, embeddings: Embeddings, index: Index, config: LinkConfig, scorer: Scorer
-) -> Labelled:
+) -> LabelledPairs:
     """The best pair of each entity for queries that are all labelled: what a scorer is fitted on; see `link`."""
     ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
     return ranking.labelled(ranking.best_pairs(np.arange(len(ranking.frame)), scorer))

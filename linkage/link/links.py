@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from linkage.compare.likeness import PARTS
+from linkage.compare.scorer import COSINES, FEATURES, Scorer
+from linkage.compare.wording import MEASURES
 from linkage.errors import ArtefactError
 from linkage.link.candidates import Pairs
-from linkage.link.index import Index
-from linkage.link.likeness import PARTS
-from linkage.link.scorer import COSINES, FEATURES, Scorer
-from linkage.link.wording import MEASURES
 from linkage.records import PROVENANCE
+from linkage.search.index import Index
 from linkage.tables import read_table, table_parts
 from linkage.text import Folding
 

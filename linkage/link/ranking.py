@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from linkage.compare.fields import check_columns
+from linkage.compare.fit import MIN_POSITIVES, LabelledPairs, refit
+from linkage.compare.likeness import ComparedRecords
+from linkage.compare.scorer import Scorer, shares
+from linkage.compare.wording import Wording
 from linkage.config import LinkConfig
 from linkage.link.assign import Assignment, assign, groups_of
 from linkage.link.candidates import Exemplars, Pairs, Survey, candidates
 from linkage.link.decide import tied_counts
-from linkage.link.exact import choose_device
-from linkage.link.fields import check_columns
-from linkage.link.fit import MIN_POSITIVES, Labelled, refit
-from linkage.link.index import Index, rows_of
-from linkage.link.likeness import Side
 from linkage.link.links import ranked
-from linkage.link.scorer import Scorer, shares
-from linkage.link.wording import Wording
+from linkage.search.exact import choose_device
+from linkage.search.index import Index, rows_of
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -70,7 +70,7 @@ class Ranking:
         readings = self.embeddings.readings_of(rows)
         survey = Survey(self.exemplars)
         survey.add(self.embeddings, rows, frame, readings)
-        asked = Side(self.embeddings, rows, frame, Wording.of(frame, readings))
+        asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, readings))
         for part in candidates(asked, self.exemplars, survey.whole(), scorer, device=self.device):
             yield part.pairs._replace(query=queries[part.pairs.query])
 
@@ -97,11 +97,11 @@ class Ranking:
         pairs = Pairs.join(found)
         return pairs.at(np.argsort(pairs.query, kind="stable"))
 
-    def labelled(self, pairs: Pairs) -> Labelled:
+    def labelled(self, pairs: Pairs) -> LabelledPairs:
         """What is known of the pairs of labelled queries."""
         truth = self.labels[pairs.query]
         alike = pairs.alike.reset_index(drop=True)
-        return Labelled(alike, self.entities[pairs.exemplar] == truth, pairs.query, truth)
+        return LabelledPairs(alike, self.entities[pairs.exemplar] == truth, pairs.query, truth)
 
     def assignment(self, found: pd.DataFrame) -> Assignment | None:
         """What the constraint leaves of candidates of all queries (query, exemplar, logit); None: everything."""

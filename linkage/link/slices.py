@@ -21,25 +21,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.arrays import digest_file, read_array
+from linkage.compare.fields import SharedCounts
+from linkage.compare.likeness import ComparedRecords
+from linkage.compare.scorer import Scorer, shares
+from linkage.compare.terms import Frequencies
+from linkage.compare.wording import Wording
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.errors import ArtefactError
-from linkage.link.candidates import Exemplars, Survey, Whole, candidates
-from linkage.link.exact import choose_device
-from linkage.link.fields import Common
-from linkage.link.index import Index
-from linkage.link.likeness import Side
+from linkage.link.candidates import Exemplars, QueryTotals, Survey, candidates
 from linkage.link.links import ranked
 from linkage.link.ranking import Ranking, best_of_entities
-from linkage.link.scorer import Scorer, shares
-from linkage.link.terms import Frequencies
-from linkage.link.wording import Wording
 from linkage.progress import progress
 from linkage.records import PROVENANCE
+from linkage.search.exact import choose_device
+from linkage.search.index import Index
 from linkage.tables import read_table, replacing, write_table
 from linkage.text import Folding, fold_by, folding
 from linkage.workers.engine import Pool
-from linkage.workers.pool import Lost
+from linkage.workers.pool import LostItem
 
 SLICE = 8192
 """Queries of a slice, in the order of their record_id; what is found takes some 100 MB while it is searched."""
@@ -51,7 +51,7 @@ COMPACT = ("query", "exemplar", "rank", "logit", "probability")
 """Columns of what was found that decisions need."""
 
 
-class Task(NamedTuple):
+class SliceTask(NamedTuple):
     """One slice to search: what `find` needs to know."""
 
     folder: Path
@@ -59,7 +59,7 @@ class Task(NamedTuple):
     number: int
 
 
-def find(task: Task) -> None:
+def find(task: SliceTask) -> None:
     """Search one slice and write what is found; nothing where that is there already.
 
     Raises:
@@ -71,12 +71,12 @@ def find(task: Task) -> None:
 
 
 @lru_cache(maxsize=1)
-def _opened(folder: Path, digest: str) -> Plan:
-    return Plan.open(folder, digest)
+def _opened(folder: Path, digest: str) -> SearchPlan:
+    return SearchPlan.open(folder, digest)
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """All queries in slices.
 
     Attributes:
@@ -100,11 +100,11 @@ class Plan:
     embeddings: Embeddings
     rows: np.ndarray
     scorer: Scorer
-    whole: Whole
+    whole: QueryTotals
     device: Any
 
     @classmethod
-    def make(cls, folder: Path, ranking: Ranking, scorer: Scorer) -> Plan:
+    def make(cls, folder: Path, ranking: Ranking, scorer: Scorer) -> SearchPlan:
         """Write a plan for the queries of a ranking; what an equal one has found there is kept, the rest is removed."""
         folder.mkdir(parents=True, exist_ok=True)
         embeddings, config, size = ranking.embeddings, ranking.config, SLICE
@@ -157,7 +157,7 @@ class Plan:
         )  # fmt: skip
 
     @classmethod
-    def open(cls, folder: Path, digest: str) -> Plan:
+    def open(cls, folder: Path, digest: str) -> SearchPlan:
         """Open a plan where none of its parts is in memory; what makes two texts equal is its own from here on.
 
         Raises:
@@ -176,12 +176,12 @@ class Plan:
             fields = {
                 name: Frequencies.load(folder / f"{name}.npz") for name in exemplars.side.told(config.fields).texts
             }
-            common = Common(told["placed"], Frequencies.load(folder / f"{_WORDS}.npz"), fields)
+            common = SharedCounts(told["placed"], Frequencies.load(folder / f"{_WORDS}.npz"), fields)
             return cls(
                 folder, digest, values["n"], values["size"], values["kept"], exemplars,
                 Embeddings(embedded, image, text, None, {}), read_array(folder / _ROWS),
                 Scorer.of_values(values["scorer"]),
-                Whole(common, told["overlap"], told["alone"]), choose_device(config.device),
+                QueryTotals(common, told["overlap"], told["alone"]), choose_device(config.device),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"{folder}: no plan of these links ({error}); run `linkage link` again") from None
@@ -191,9 +191,9 @@ class Plan:
         """Of the slices; there is always one."""
         return range(max(1, -(-self.n // self.size)))
 
-    def missing(self, numbers: Iterable[int]) -> list[Task]:
+    def missing(self, numbers: Iterable[int]) -> list[SliceTask]:
         """Those of some slices that are yet to be searched."""
-        return [Task(self.folder, self.digest, number) for number in numbers if not self.is_done(number)]
+        return [SliceTask(self.folder, self.digest, number) for number in numbers if not self.is_done(number)]
 
     def is_done(self, number: int) -> bool:
         """Whether a slice was searched."""
@@ -209,8 +209,8 @@ class Plan:
         tasks, asked = self.missing(numbers), sum(len(self.queries(number)) for number in numbers)
         with progress("link", asked) as advance:
             advance(asked - sum(len(self.queries(task.number)) for task in tasks))
-            for task, result in (place or _Here(self)).run(find, tasks):
-                if isinstance(result, Lost):
+            for task, result in (place or _LocalPlace(self)).run(find, tasks):
+                if isinstance(result, LostItem):
                     raise ArtefactError(f"{self.folder}: slice {task.number} was lost: {result.reason}; link again")
                 advance(len(self.queries(task.number)))
 
@@ -221,7 +221,7 @@ class Plan:
     def find(self, number: int) -> None:
         """Search a slice and write what is found."""
         frame, rows = self.frame(number), self.rows[slice_of(self.queries(number))]
-        asked = Side(self.embeddings, rows, frame, Wording.of(frame, self.readings(number)))
+        asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, self.readings(number)))
         found, nearest = [], []
         for part in candidates(asked, self.exemplars, self.whole, self.scorer, device=self.device):
             pairs, logit = best_of_entities(part.pairs, self.scorer, self.exemplars.entities)
@@ -276,13 +276,13 @@ _PLAN, _QUERIES, _ROWS, _READINGS, _WORDS = "plan.json", "queries.parquet", "row
 _SAID = ("reading", "reading_confidence")
 
 
-class _Here:
+class _LocalPlace:
     """The place that this process is, where all that a plan needs is in memory already."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SearchPlan) -> None:
         self._plan = plan
 
-    def run(self, work: Callable[[Task], None], items: Iterable[Task]) -> Iterable[tuple[Task, object]]:
+    def run(self, work: Callable[[SliceTask], None], items: Iterable[SliceTask]) -> Iterable[tuple[SliceTask, object]]:
         """As every pool's `run`."""
         for item in items:
             self._plan.find(item.number)
@@ -294,7 +294,7 @@ def slice_of(numbers: range) -> slice:
     return slice(numbers.start, numbers.stop)
 
 
-def _counted(whole: Whole) -> dict[str, Frequencies]:
+def _counted(whole: QueryTotals) -> dict[str, Frequencies]:
     return {_WORDS: whole.common.words} | whole.common.fields
 
 

@@ -11,7 +11,7 @@ import numpy as np
 _SPACE = 0.25  # chance that a space stands anywhere between two letters, from which it is read
 
 
-class Said(NamedTuple):
+class LineOutput(NamedTuple):
     """What a recogniser says of a line of T columns.
 
     Attributes:
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     end: int
 
 
-def pieces_of(said: Said, letters: Sequence[str]) -> list[Piece]:
+def pieces_of(said: LineOutput, letters: Sequence[str]) -> list[Piece]:
     """The words of a line: the likeliest class of every column, equal neighbours once (best path, section 3.2).
 
     The best path misses a space that two columns share: each says "none" more than "space", and yet it stands in one

@@ -15,7 +15,7 @@ from PIL import Image
 from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError
 from linkage.ocr.calibration import mean_confidence, script_of
-from linkage.ocr.ctc import Said, pieces_of
+from linkage.ocr.ctc import LineOutput, pieces_of
 from linkage.ocr.detector import Line, find_lines
 from linkage.ocr.engine import Box, Word
 from linkage.ocr.lines import Strip, cut_strip, find_strips, other_strips
@@ -127,7 +127,7 @@ def _sure(words: Sequence[Word]) -> float:
     return mean_confidence(words) or 0.0
 
 
-def read_lines(lines: Sequence[np.ndarray], east_asian: bool, end: float) -> list[Said]:
+def read_lines(lines: Sequence[np.ndarray], east_asian: bool, end: float) -> list[LineOutput]:
     """What the recogniser says of lines, on one thread.
 
     Args:
@@ -143,7 +143,7 @@ def read_lines(lines: Sequence[np.ndarray], east_asian: bool, end: float) -> lis
     from linkage.ocr.reader import batches_of_lines, one_thread
 
     model = _model(east_asian)
-    found: list[Said | None] = [None] * len(lines)
+    found: list[LineOutput | None] = [None] * len(lines)
     with torch.inference_mode(), one_thread():
         for rows, batch in batches_of_lines(lines):
             if time.monotonic() > end:
@@ -152,17 +152,17 @@ def read_lines(lines: Sequence[np.ndarray], east_asian: bool, end: float) -> lis
             said = _classify(model.network.classify, features[real])
             ends = np.cumsum(real.sum(dim=1).numpy())
             for row, *parts in zip(rows, *(np.split(part, ends[:-1]) for part in said), strict=True):
-                found[row] = Said(*parts)
+                found[row] = LineOutput(*parts)
     return [said for said in found if said is not None]
 
 
-def _classify(classify: Any, features: Any) -> Said:
+def _classify(classify: Any, features: Any) -> LineOutput:
     parts = []
     for some in features.split(_COLUMNS):
         chances = classify(some).softmax(dim=1)
         chance, best = chances.max(dim=1)
         parts.append((best.numpy(), chance.numpy(), chances[:, -1].numpy()))
-    return Said(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return LineOutput(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 class _Model(NamedTuple):

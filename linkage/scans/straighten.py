@@ -31,7 +31,7 @@ _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: 
 
 
 @dataclass(frozen=True)
-class Straight:
+class StraightPage:
     """A straightened page and how it lies on the page of the file.
 
     Attributes:
@@ -72,12 +72,12 @@ class Straight:
         return hull, () if level else tuple(corners)
 
 
-def as_it_is(page: Page) -> Straight:
+def as_it_is(page: Page) -> StraightPage:
     """A page left alone."""
-    return Straight(page, page.image.size, np.eye(3))
+    return StraightPage(page, page.image.size, np.eye(3))
 
 
-def straighten(page: Page, config: IngestConfig, rotation: int = 0) -> Straight:
+def straighten(page: Page, config: IngestConfig, rotation: int = 0) -> StraightPage:
     """Turn a page, take off its tilt, crop it to its sheet and even out its light, as far as the settings ask for it.
 
     Args:
@@ -111,7 +111,7 @@ def _skew_of(small: Image.Image, config: IngestConfig) -> float:
     return tilt.degrees if tilt.clarity >= _SURE and abs(tilt.degrees) >= LEAST_TILT else 0.0
 
 
-def _turned(straight: Straight, rotation: int) -> Straight:
+def _turned(straight: StraightPage, rotation: int) -> StraightPage:
     image = straight.page.image
     width, height = image.size
     back = {
@@ -124,7 +124,7 @@ def _turned(straight: Straight, rotation: int) -> Straight:
     return replace(straight, page=page, matrix=matrix, rotation=rotation)
 
 
-def _levelled(straight: Straight, skew: float, frame: list[int] | None) -> Straight:
+def _levelled(straight: StraightPage, skew: float, frame: list[int] | None) -> StraightPage:
     """Turn a page by its tilt around its middle, on a sheet large enough for its corners, and cut the frame out."""
     image = straight.page.image
     cos, sin = np.cos(np.deg2rad(skew)), np.sin(np.deg2rad(skew))
@@ -146,7 +146,7 @@ def _levelled(straight: Straight, skew: float, frame: list[int] | None) -> Strai
     return replace(straight, page=page, matrix=straight.matrix @ matrix, skew=skew)
 
 
-def _cropped(straight: Straight, frame: list[int]) -> Straight:
+def _cropped(straight: StraightPage, frame: list[int]) -> StraightPage:
     left, top, right, bottom = frame
     image = straight.page.image
     box = (left, top, min(right, image.width), min(bottom, image.height))

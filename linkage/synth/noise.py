@@ -58,7 +58,7 @@ _MOST = 0.6  # a reading with more errors than this says nothing of the text any
 _LEARNED = Path(__file__).with_name("confusions.json")
 
 
-class _Learned(NamedTuple):
+class _LearnedNoise(NamedTuple):
     """What `scripts/learn_noise.py` counted.
 
     Attributes:
@@ -75,7 +75,7 @@ class _Learned(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def _learned() -> _Learned:
+def _learned() -> _LearnedNoise:
     content = json.loads(_LEARNED.read_text(encoding="utf-8"))
     pieces, seen = content["pieces"], content["seen"]
     readings = {piece: (tuple(counts), tuple(accumulate(counts.values()))) for piece, counts in pieces.items()}
@@ -86,7 +86,7 @@ def _learned() -> _Learned:
         wrong = {c: readings[c][1][-1] if c in readings else 0 for c in counts}
         mean = sum(wrong.values()) / max(1, sum(counts.values())) or 1.0
         rates |= {c: (wrong[c] + _SMOOTH * mean) / (n + _SMOOTH) / mean for c, n in counts.items()}
-    return _Learned(readings, inserted, rates, content["levels"])
+    return _LearnedNoise(readings, inserted, rates, content["levels"])
 
 
 def _japanese(text: str) -> bool:

@@ -26,7 +26,7 @@ _NUMBERED = r"[-_. ]?(?:p|page)?[-_. ]?0*([1-9]\d{0,8})"  # 0001, p1, page_12 af
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceTranscripts:
     """The transcripts of one source: `whole` has all its pages, `numbered` one page each, by their number."""
 
     whole: Path | None = None
@@ -44,7 +44,7 @@ class Found:
         return next(((path, 1) for page, path in self.numbered if page == number), None)
 
 
-def find_transcripts(sources: Iterable[Source]) -> dict[Source, Found]:
+def find_transcripts(sources: Iterable[Source]) -> dict[Source, SourceTranscripts]:
     """The transcripts of all sources; the first place and name that has one counts.
 
     Beside the source come first, then its folder's own folders of transcripts, then those beside its folder. A source
@@ -58,12 +58,14 @@ def find_transcripts(sources: Iterable[Source]) -> dict[Source, Found]:
     found = {}
     for source in sources:
         if source.transcript:
-            found[source] = Found(source.transcript)
+            found[source] = SourceTranscripts(source.transcript)
             continue
         home = source.path.parent
         places = [folder(home)]
         places += [folder(path) for above in (home, home.parent) for path in folder(above).transcript_folders]
-        found[source] = next((match for match in (place.of(source.path) for place in places) if match.files), Found())
+        found[source] = next(
+            (match for match in (place.of(source.path) for place in places) if match.files), SourceTranscripts()
+        )
     return found
 
 
@@ -73,17 +75,17 @@ class _Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def of(self, source: Path) -> Found:
+    def of(self, source: Path) -> SourceTranscripts:
         """The transcripts of a source in this folder."""
         for name in (source.stem, source.name):
             for suffix in SUFFIXES:
                 if name + suffix in self._names:
-                    return Found(self.path / (name + suffix))
+                    return SourceTranscripts(self.path / (name + suffix))
         if source.suffix.lower() in _SEVERAL_PAGES:  # 1_1.xml beside 1.jpg is another picture's
             for name in (source.stem, source.name):
                 if numbered := self._numbered(name):
-                    return Found(numbered=numbered)
-        return Found()
+                    return SourceTranscripts(numbered=numbered)
+        return SourceTranscripts()
 
     @cached_property
     def transcript_folders(self) -> list[Path]:

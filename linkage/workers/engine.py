@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from linkage.errors import UsageError
 from linkage.machine import cores
-from linkage.workers.pool import UNLIMITED, Limits, Lost, Workers
+from linkage.workers.pool import UNLIMITED, Limits, LostItem, Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,7 +25,7 @@ class Pool(Protocol):
         work: Callable[[Item], Result],
         items: Iterable[Item],
         more_seconds: Callable[[Item], float] = ...,
-    ) -> Iterator[tuple[Item, Result | Lost]]:
+    ) -> Iterator[tuple[Item, Result | LostItem]]:
         """Yield (item, result) for every item as it is done, in any order; as `pool.Workers.run`."""
 
 

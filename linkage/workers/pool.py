@@ -40,7 +40,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OPENBLAS_NU
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostItem:
     """An item that was not done, and why: time, memory, or how its process `died`."""
 
     reason: str
@@ -98,7 +98,7 @@ class Workers:
         work: Callable[[Item], Result],
         items: Iterable[Item],
         more_seconds: Callable[[Item], float] = lambda item: 0.0,
-    ) -> Iterator[tuple[Item, Result | Lost]]:
+    ) -> Iterator[tuple[Item, Result | LostItem]]:
         """Yield (item, result) for every item as it is done, in any order; `items` are consumed as workers free up.
 
         Args:
@@ -117,10 +117,10 @@ class Workers:
                 if all(worker.idle for worker in self._workers):
                     return
                 for place, item, result in self._wait():
-                    if isinstance(result, Lost) or self._workers[place].done >= self._limits.recycle:
+                    if isinstance(result, LostItem) or self._workers[place].done >= self._limits.recycle:
                         self._workers[place].end()
                         self._workers[place] = self._start()
-                    if isinstance(result, Lost) and result.died:
+                    if isinstance(result, LostItem) and result.died:
                         tries[item] += 1
                         if tries[item] < _TRIES:
                             again.append(item)
@@ -149,13 +149,13 @@ class Workers:
             if not worker.idle and (lost := self._beyond(worker, held)):
                 yield place, worker.item, lost
 
-    def _beyond(self, worker: _Worker[Any], held: Counter[int]) -> Lost | None:
+    def _beyond(self, worker: _Worker[Any], held: Counter[int]) -> LostItem | None:
         memory, named = self._limits.memory, self._limits.named
         if memory is not None and held[worker.pid] > worker.held + memory:  # first: it makes a page slow as well
             size = memory.human_readable(decimal=True)
-            return Lost(f"it took more memory than {named}_memory = {size} allows")
+            return LostItem(f"it took more memory than {named}_memory = {size} allows")
         if time.monotonic() > worker.deadline:
-            return Lost(f"it took longer than {named}_seconds = {self._limits.seconds:g} allows")
+            return LostItem(f"it took longer than {named}_seconds = {self._limits.seconds:g} allows")
         return None
 
     def _start(self) -> _Worker[Any]:
@@ -163,7 +163,7 @@ class Workers:
 
 
 @dataclass
-class _Given(Generic[Item]):
+class _GivenItem(Generic[Item]):
     item: Item
     seconds: float
 
@@ -190,7 +190,7 @@ class _Worker(Generic[Item]):
         self.held, self.deadline = sys.maxsize, float("inf")  # until it has started
         self._started = False
         self._work: Any = None
-        self._given: _Given[Item] | None = None
+        self._given: _GivenItem[Item] | None = None
 
     @property
     def idle(self) -> bool:
@@ -203,7 +203,7 @@ class _Worker(Generic[Item]):
 
     def give(self, work: Any, item: Item, seconds: float) -> None:
         """Send an item to an idle process; the work itself only when it is another than before."""
-        self._given = _Given(item, seconds)
+        self._given = _GivenItem(item, seconds)
         with contextlib.suppress(OSError):  # it died: the pipe says so to `take`
             self.pipe.send((None if work is self._work else work, item))
         self._work = work
@@ -222,7 +222,7 @@ class _Worker(Generic[Item]):
             self._process.join()
             if not self._started:
                 raise RuntimeError(f"a worker process cannot start (exit code {self._process.exitcode})") from None
-            return [Lost(_death(self._process.exitcode), died=True)]
+            return [LostItem(_death(self._process.exitcode), died=True)]
         if not self._started:
             self._started = True
             self._begin()

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from linkage import __version__
 from linkage.errors import DependencyError
-from linkage.workers.pool import KILLED, Limits, Lost, Workers
+from linkage.workers.pool import KILLED, Limits, LostItem, Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ class RayWorkers:
         work: Callable[[Item], Result],
         items: Iterable[Item],
         more_seconds: Callable[[Item], float] = lambda item: 0.0,
-    ) -> Iterator[tuple[Item, Result | Lost]]:
+    ) -> Iterator[tuple[Item, Result | LostItem]]:
         """Yield (item, result) for every item as it is done, in any order; see `pool.Workers.run`.
 
         Raises:
@@ -105,7 +105,7 @@ class RayWorkers:
         try:
             raised, result = self._ray.cloudpickle.loads(self._ray.get(task))
         except self._ray.exceptions.WorkerCrashedError:
-            return Lost(KILLED, died=True)
+            return LostItem(KILLED, died=True)
         except self._ray.exceptions.RayError as error:
             said = " ".join(str(error).split())[-300:]
             raise DependencyError(f"Ray: {said}; every machine needs the same Linkage and the same folders") from error

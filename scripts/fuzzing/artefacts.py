@@ -112,7 +112,7 @@ def map_of_models() -> list[Sample]:
     """An index of an older model with a map for the queries of the newer one, beside records and embeddings."""
     import numpy as np
 
-    from linkage.link.maps import ModelMap
+    from linkage.search.maps import ModelMap
 
     made = dict(_made())
     manifest = json.loads(made["index/manifest.json"])
@@ -127,7 +127,7 @@ def map_of_models() -> list[Sample]:
 
 def scorer() -> list[Sample]:
     """A scorer's JSON."""
-    from linkage.link.scorer import DEFAULT_SCORER
+    from linkage.compare.scorer import DEFAULT_SCORER
 
     fitted = in_folder(lambda folder: DEFAULT_SCORER.save(folder / "scorer.json"))
     shipped = {"scorer.json": model()[0].files["scorer.json"]}
@@ -136,7 +136,7 @@ def scorer() -> list[Sample]:
 
 def ledger() -> list[Sample]:
     """A ledger with a history: made, grown, merged, split, an entity ended."""
-    from linkage.link.ledger import Group, Ledger
+    from linkage.ledger.ledger import Group, Ledger
 
     def make(folder: Path) -> None:
         with Ledger.open(folder / "firms.ledger", create=True, salt="fuzz") as book:

@@ -52,14 +52,14 @@ def transcribed(folder: Path) -> str:
     """
     from linkage.config import IngestConfig
     from linkage.errors import InputError
-    from linkage.ingest.job import Job
+    from linkage.ingest.job import IngestJob
     from linkage.ingest.parts import read_part
     from linkage.ingest.work import make_part, survey
     from linkage.scans.pages import find_sources
 
     config = IngestConfig(regions="lines", ocr="file")
     mets = folder / "mets.xml"
-    job = Job(find_sources([mets if mets.exists() else folder]), folder / "out" / "records.parquet", config)
+    job = IngestJob(find_sources([mets if mets.exists() else folder]), folder / "out" / "records.parquet", config)
     texts: list[str] = []
     for source in job.sources[:PAGES_READ]:
         seen = survey(job.files(source))
@@ -142,8 +142,8 @@ def config(folder: Path) -> str:
 def model(folder: Path) -> str:
     """Load a model with its scorer and look at one crop and one text."""
     from fuzzing.samples import picture
+    from linkage.compare.scorer import Scorer
     from linkage.encode.biencoder import BiEncoder
-    from linkage.link.scorer import Scorer
 
     encoder = BiEncoder.load(str(folder), "cpu")
     Scorer.of_model(folder)
@@ -185,7 +185,7 @@ def scorer(folder: Path) -> str:
     import numpy as np
     import pandas as pd
 
-    from linkage.link.scorer import FEATURES, Scorer
+    from linkage.compare.scorer import FEATURES, Scorer
 
     loaded = Scorer.load(folder / "scorer.json")
     alike = pd.DataFrame(np.eye(len(FEATURES)), columns=list(FEATURES))
@@ -198,7 +198,7 @@ def scorer(folder: Path) -> str:
 def ledger(folder: Path) -> str:
     """Everything that `linkage ledger` and a run do with a ledger."""
     from linkage.jobs import export_crosswalk, export_members
-    from linkage.link.ledger import Group, Ledger
+    from linkage.ledger.ledger import Group, Ledger
 
     path = folder / "firms.ledger"
     with Ledger.open(path) as book:
@@ -216,8 +216,8 @@ def ledger(folder: Path) -> str:
 
 def run(folder: Path) -> str:
     """Explain a record from a links table and the manifest beside it."""
-    from linkage.explain import explain_run
-    from linkage.report.explain_text import explanation_lines
+    from linkage.explain.evidence import explain_run
+    from linkage.explain.text import explanation_lines
 
     return "\n".join(explanation_lines(explain_run(folder / "links.parquet", "r1")))
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from linkage.link.fields import Kind
-from linkage.link.index import rows_of
-from linkage.link.likeness import Likeness, Side
-from linkage.link.scorer import Scorer
-from linkage.link.wording import Wording
-from linkage.report.comparison import Comparison, Record, compare, difference, record_of, weigh
+from linkage.compare.fields import Kind
+from linkage.compare.likeness import ComparedRecords, RecordComparison
+from linkage.compare.scorer import Scorer
+from linkage.compare.wording import Wording
+from linkage.explain.comparison import Comparison, Record, compare, difference, record_of, weigh
+from linkage.search.index import rows_of
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
@@ -26,7 +26,7 @@ _NEAREST = 50  # records by cosine whose wording is compared: as many as cluster
 
 
 @dataclass(frozen=True)
-class Group:
+class ClusterPlace:
     """What clustering made of a record.
 
     Attributes:
@@ -84,7 +84,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Grouping:
+class ClusterEvidence:
     """The records of a run that were clustered, and how.
 
     Attributes:
@@ -92,7 +92,7 @@ class Grouping:
         embeddings: hold every one of them.
         scorer: the one behind the distance.
         fields: further columns that it compared, by type.
-        max_distance, max_distance_source: see `Group`.
+        max_distance, max_distance_source: see `ClusterPlace`.
         pooled: the distance was 1 - cosine of the pooled vectors, not the scorer's.
     """
 
@@ -104,7 +104,7 @@ class Grouping:
     max_distance_source: str
     pooled: bool = False
 
-    def explain(self, record_id: str, members: pd.DataFrame) -> Group:
+    def explain(self, record_id: str, members: pd.DataFrame) -> ClusterPlace:
         """What clustering made of one record.
 
         Args:
@@ -119,7 +119,7 @@ class Grouping:
         pairs = _Pairs(self, frame, frame["record_id"].map(pool["entity_id"]).to_numpy(dtype=object), record_id)
         is_exemplar = frame["record_id"].map(pool["is_exemplar"]).to_numpy() == 1
         inside, order = pairs.inside, pairs.order
-        return Group(
+        return ClusterPlace(
             max_distance=self.max_distance,
             max_distance_source=self.max_distance_source,
             exemplar=pairs.nearest(order[inside[order] & is_exemplar[order]]),
@@ -131,7 +131,7 @@ class Grouping:
 class _Pairs:
     """One record beside the others that were clustered."""
 
-    def __init__(self, grouping: Grouping, frame: pd.DataFrame, entities: np.ndarray, record_id: str) -> None:
+    def __init__(self, grouping: ClusterEvidence, frame: pd.DataFrame, entities: np.ndarray, record_id: str) -> None:
         embeddings = grouping.embeddings
         rows = rows_of(frame["record_id"], embeddings)
         self.scorer, self.pooled = grouping.scorer, grouping.pooled
@@ -139,8 +139,8 @@ class _Pairs:
         self.own = int(np.flatnonzero(frame["record_id"] == record_id)[0])
         self.inside = entities == entities[self.own]
         # Of all of them, not of the few compared: how rare letters are is counted over what was clustered.
-        side = Side(embeddings, rows, frame, Wording.of(frame, embeddings.readings.iloc[rows]))
-        self.likeness = Likeness(side, side, float(embeddings.manifest["image_weight"]), grouping.fields)
+        side = ComparedRecords(embeddings, rows, frame, Wording.of(frame, embeddings.readings.iloc[rows]))
+        self.likeness = RecordComparison(side, side, float(embeddings.manifest["image_weight"]), grouping.fields)
         vectors = embeddings.pooled(rows=rows)
         order = np.argsort(-(vectors @ vectors[self.own]), kind="stable")
         self.order = order[order != self.own]  # the others, those with the highest cosine first

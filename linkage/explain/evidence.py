@@ -13,7 +13,7 @@ from linkage.tables import read_table, require_columns
 from linkage.text import fold_by
 
 if TYPE_CHECKING:
-    from linkage.report.explain import Evidence, Explanation
+    from linkage.explain.explanation import Evidence, Explanation
 
 
 def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | None = None) -> Explanation:
@@ -29,8 +29,8 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
         UsageError: there is nothing of this id.
         InputError, ArtefactError: the tables are not there or not readable.
     """
-    from linkage.report.explain import explain
-    from linkage.report.explain_page import write_explanation
+    from linkage.explain.explanation import explain
+    from linkage.explain.page import write_explanation
 
     evidence, records = _run_evidence(path) if path.is_dir() else _links_evidence(path)
     explanation = explain(name, evidence, as_entity=as_entity)
@@ -41,11 +41,11 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
 
 def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     """What a run directory holds to explain from, and where its records are."""
+    from linkage.compare.scorer import SCORER_FILE, Scorer
     from linkage.encode.embed import Embeddings
+    from linkage.explain.explanation import Evidence
+    from linkage.explain.grouping import ClusterEvidence
     from linkage.link.links import link_scorer, links_manifest
-    from linkage.link.scorer import SCORER_FILE, Scorer
-    from linkage.report.explain import Evidence
-    from linkage.report.grouping import Grouping
     from linkage.rundir import read_manifest, result_tables
 
     manifest, tables = read_manifest(run), result_tables(run)
@@ -53,8 +53,8 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     counts = manifest["stages"]["cluster"]["counts"]
     records = run / "ingest" / "records.parquet"
 
-    def grouping() -> Grouping:
-        return Grouping(
+    def grouping() -> ClusterEvidence:
+        return ClusterEvidence(
             frame=Records.open(records).frame,
             embeddings=Embeddings.open(run / "embed"),
             scorer=Scorer.load(run / "cluster" / SCORER_FILE),
@@ -72,8 +72,8 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
 
 def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
     """What a links table holds to explain from, and where the records of the queries are, if that is known."""
+    from linkage.explain.explanation import Evidence, members_of_links
     from linkage.link.links import check_links, link_folding, link_scorer, links_manifest
-    from linkage.report.explain import Evidence, members_of_links
 
     links = read_table(table)
     require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from linkage.arrays import read_array, writing_array
+from linkage.encode.pooling import Vectors
 from linkage.errors import ArtefactError
-from linkage.link.likeness import Vectors
 from linkage.tables import replacing
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
-    from linkage.link.index import Index
+    from linkage.search.index import Index
 
 log = logging.getLogger(__name__)
 

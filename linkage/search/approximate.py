@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from linkage.link.exact import as_float32, by_cosine, filled_rows
+from linkage.search.exact import as_float32, by_cosine, filled_rows
 
 LEADING = 64  # dimensions kept after the rotation
 _SAMPLE = 65_536  # vectors that rotation and codes are fitted on
@@ -39,7 +39,7 @@ class Effort(NamedTuple):
     breadth: int = 0
 
 
-class Kind(NamedTuple):
+class StructureKind(NamedTuple):
     """A way to find candidates.
 
     Attributes:
@@ -66,19 +66,21 @@ def _efforts(candidates: tuple[int, ...], breadths: tuple[int, ...] = (0,)) -> t
 # Leading dimensions are those of a rotation onto the principal axes: a model trained with `train.nested` has the most
 # in its first ones too, but the axes are never worse, and need no such model (Kusupati et al. 2022, Matryoshka
 # representation learning, section 4.3 on adaptive retrieval; Jegou, Douze, Schmid 2011, product quantisation).
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, StructureKind] = {
     # 4-bit codes of pairs of dimensions, those of the nearest lists (inverted file) or all of them
-    "ivf": Kind(
+    "ivf": StructureKind(
         lambda lists, dim: f"IVF{lists},PQ{dim // 2}x4fs",
         lambda dim: dim / 4 + 8,
         _efforts((64, 128, 256, 512), (16, 32, 64, 128, 256)),
         lists=True,
     ),
-    "nested": Kind(lambda _, dim: f"PQ{dim // 2}x4fs", lambda dim: dim / 4, _efforts((64, 128, 256, 512))),
+    "nested": StructureKind(lambda _, dim: f"PQ{dim // 2}x4fs", lambda dim: dim / 4, _efforts((64, 128, 256, 512))),
     # whether each dimension, after a random rotation, is above its median
-    "binary": Kind(lambda _, dim: "LSHrt", lambda dim: dim / 8, _efforts((64, 128, 256, 512, 1024)), leading=None),
+    "binary": StructureKind(
+        lambda _, dim: "LSHrt", lambda dim: dim / 8, _efforts((64, 128, 256, 512, 1024)), leading=None
+    ),
     # 8 bits of every dimension, in lists
-    "sq8": Kind(
+    "sq8": StructureKind(
         lambda lists, _: f"IVF{lists},SQ8",
         lambda dim: dim + 8,
         _efforts((64, 128), (16, 32, 64, 128, 256)),
@@ -86,7 +88,7 @@ KINDS: dict[str, Kind] = {
         lists=True,
     ),
     # a graph of 32 neighbours, 64 on its ground level (Malkov and Yashunin 2018)
-    "hnsw": Kind(
+    "hnsw": StructureKind(
         lambda _, dim: "HNSW32_SQ8", lambda dim: dim + 4 * 64 + 32, _efforts((64, 128, 256), (64, 128, 256, 512))
     ),
 }

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from linkage.compare.likelihood import CHARACTERS, FoldedLattices, Letters, likelihood
+from linkage.compare.terms import Frequencies, Grams, Terms, Views
 from linkage.errors import ArtefactError
-from linkage.link.likelihood import CHARACTERS, Folded, Letters, likelihood
-from linkage.link.terms import Frequencies, Grams, Terms, Views
 from linkage.text import fold, is_core
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
@@ -106,14 +106,14 @@ class Wording:
     _grams: tuple[Frequencies, Grams] | None = None
 
     @cached_property
-    def lattices(self) -> Folded:
+    def lattices(self) -> FoldedLattices:
         """Folded lattices, unpacked at the first use.
 
         Raises:
             ArtefactError: bytes that are no lattice.
         """
         try:
-            return Folded.of(self._packed)
+            return FoldedLattices.of(self._packed)
         except ValueError as error:
             raise ArtefactError(
                 f"readings of records: damaged ({error}); run `linkage embed` again, and `linkage index` for exemplars"

@@ -10,10 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from linkage.compare.scorer import Scorer
 from linkage.errors import UsageError
-from linkage.link.links import features_of
-from linkage.link.scorer import Scorer
-from linkage.report.comparison import (
+from linkage.explain.comparison import (
     Comparison,
     Record,
     as_number,
@@ -25,7 +24,8 @@ from linkage.report.comparison import (
     record_of,
     weigh,
 )
-from linkage.report.grouping import CLUSTERED, Group, Grouping
+from linkage.explain.grouping import CLUSTERED, ClusterEvidence, ClusterPlace
+from linkage.link.links import features_of
 
 SOURCES = {
     "fitted": "fitted on labelled rows",
@@ -53,7 +53,7 @@ class Evidence:
     members: pd.DataFrame
     links: pd.DataFrame
     scorer: Scorer | None = None
-    grouping: Callable[[], Grouping] | None = None
+    grouping: Callable[[], ClusterEvidence] | None = None
     sets: str = ""
 
 
@@ -134,7 +134,7 @@ class Explanation:
     origin: str
     says: list[str]
     link: Link | None = None
-    group: Group | None = None
+    group: ClusterPlace | None = None
     members: list[Member] | None = None
     sources: int | None = None
     exemplar: Record | None = None

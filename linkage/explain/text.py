@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from linkage.report.comparison import MEANINGS, Comparison, Record, weighed
-from linkage.report.explain import Explanation, Link, Member
+from linkage.explain.comparison import MEANINGS, Comparison, Record, weighed
+from linkage.explain.explanation import Explanation, Link, Member
 from linkage.report.pictures import Step
 
 WIDTH = 100

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from linkage.errors import ArtefactError, InputError
-from linkage.link.ledgerfile import LedgerFile
-from linkage.link.reassign import KINDS, Move, changes, keep_names
+from linkage.ledger.ledgerfile import LedgerFile
+from linkage.ledger.reassign import KINDS, Move, changes, keep_names
 
 
 class Group(NamedTuple):
@@ -58,7 +58,7 @@ class Run(NamedTuple):
     events: dict[str, int]
 
 
-class Recorded(NamedTuple):
+class RecordedRun(NamedTuple):
     """What `Ledger.record` wrote: the run, and the entity of every record that it was told about."""
 
     run: Run
@@ -80,7 +80,7 @@ class Ledger(LedgerFile):
     Every method may raise ArtefactError: the file is damaged, not writable, or another process keeps it locked.
     """
 
-    def record(self, groups: Sequence[Group], *, command: str, note: str = "") -> Recorded:
+    def record(self, groups: Sequence[Group], *, command: str, note: str = "") -> RecordedRun:
         """Write one run: what is known of some records now; records in no group stay where they are.
 
         A group with an exemplar joins that record's entity. Every other group keeps the id of the entity that it
@@ -117,7 +117,7 @@ class Ledger(LedgerFile):
             ]
             self._move(run, moves)
             named = {record: name for group, name in zip(groups, names, strict=True) for record in group.records}
-            return Recorded(self._run(run), named)
+            return RecordedRun(self._run(run), named)
 
     def retire(self, entity_id: str, *, reason: str, command: str) -> Run:
         """Write one run: an entity ends, and its records belong to none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from linkage.link.ledger import Ledger
+from linkage.ledger.ledger import Ledger
 
 CROSSWALK_COLUMNS = ("old_entity_id", "new_entity_id", "n_records", "relation")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +15,10 @@ from linkage.arrays import digest_file, read_array, writing_array
 from linkage.config import IndexConfig
 from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, InputError
-from linkage.link.choice import EXACT_UP_TO, HELD_OUT, choose
-from linkage.link.exact import ExactSearch, Modality
-from linkage.link.search import KINDS, Effort, RerankedSearch, Search
-from linkage.link.wording import Wording
 from linkage.records import LABELS, Records
+from linkage.search.approximate import KINDS, Effort, RerankedSearch, Search
+from linkage.search.choice import EXACT_UP_TO, HELD_OUT, choose
+from linkage.search.exact import ExactSearch, Modality
 from linkage.tables import read_table, replacing_folder
 
 if TYPE_CHECKING:
@@ -62,11 +60,6 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.exemplars)
-
-    @cached_property
-    def wording(self) -> Wording:
-        """What the exemplars say."""
-        return Wording.of(self.exemplars, self.exemplars)
 
     def take(self, rows: np.ndarray) -> Index:
         """The index of some of the exemplars, in that order; it is searched exactly."""

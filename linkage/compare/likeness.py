@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from linkage.encode.pooling import coefficients
-from linkage.link.fields import Common, Comparisons, Kind, Told
-from linkage.link.scorer import COSINES
-from linkage.link.wording import MEASURES, Wording, likelihoods, written
+from linkage.compare.fields import FieldComparisons, FieldValues, Kind, SharedCounts
+from linkage.compare.scorer import COSINES
+from linkage.compare.wording import MEASURES, Wording, likelihoods, written
+from linkage.encode.pooling import Vectors, coefficients
 
 if TYPE_CHECKING:
     from linkage.encode.embed import Embeddings
-    from linkage.link.index import Index
+    from linkage.search.index import Index
 
 PARTS = ("image_score", "text_score", "cross_score")
 """What the pooled cosine is the sum of, by their columns in the links table."""
@@ -24,19 +24,7 @@ PARTS = ("image_score", "text_score", "cross_score")
 _ROWS_AT_A_TIME = 8192  # whose coefficients are computed at a time: 30 MB
 
 
-class Vectors(NamedTuple):
-    """Embeddings of some records: unit rows (n, D) float32, zero where a modality is missing."""
-
-    image: np.ndarray
-    text: np.ndarray
-
-    @classmethod
-    def of(cls, embeddings: Embeddings | Index, rows: np.ndarray) -> Vectors:
-        """Read the given rows into memory."""
-        return cls(*(np.asarray(part[rows], dtype=np.float32) for part in (embeddings.image, embeddings.text)))
-
-
-class Side:
+class ComparedRecords:
     """Records on one side of a comparison.
 
     Attributes:
@@ -58,31 +46,36 @@ class Side:
             self._told[image_weight] = np.concatenate([coefficients(*some, image_weight) for some in vectors])
         return np.asarray(self._told[image_weight])
 
-    def told(self, fields: Mapping[str, Kind]) -> Told:
+    def told(self, fields: Mapping[str, Kind]) -> FieldValues:
         """What the records say in the columns compared; kept for the next call."""
         key = tuple(fields.items())
         if key not in self._told:
-            self._told[key] = Told(self.frame, fields)
-        return cast(Told, self._told[key])
+            self._told[key] = FieldValues(self.frame, fields)
+        return cast(FieldValues, self._told[key])
 
 
-class Likeness:
+class RecordComparison:
     """Compares records of two tables (or of one with itself), a list of pairs at a time."""
 
     def __init__(
-        self, left: Side, right: Side, image_weight: float, fields: Mapping[str, Kind], whole: Common | None = None
+        self,
+        left: ComparedRecords,
+        right: ComparedRecords,
+        image_weight: float,
+        fields: Mapping[str, Kind],
+        whole: SharedCounts | None = None,
     ) -> None:
         """Take both sides; `whole`: what is known of all records, where the left ones are a part of them."""
         self._left, self._right = left, right
         self._shares = [side.shares(image_weight) for side in (left, right)]
-        self._comparisons = Comparisons(left.told(fields), right.told(fields), whole)
+        self._comparisons = FieldComparisons(left.told(fields), right.told(fields), whole)
 
     def of(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Compare rows a of the left records with rows b of the right, (m,) each.
 
         Returns:
-            What the scorer weighs (see `scorer.FEATURES`, `fields.Comparisons`), and the parts of the pooled cosine
-            (columns PARTS), both with m rows.
+            What the scorer weighs (see `scorer.FEATURES`, `fields.FieldComparisons`), and the parts of the pooled
+            cosine (columns PARTS), both with m rows.
         """
         alike, parts = self.written(a, b)
         return alike.assign(likelihood=self.likelihoods(a, b)), parts

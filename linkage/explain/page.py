@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from linkage.link.likeness import PARTS
+from linkage.compare.likeness import PARTS
+from linkage.explain.comparison import MEANINGS, Comparison, Record, weighed
+from linkage.explain.explanation import Explanation
 from linkage.records import Records
-from linkage.report.comparison import MEANINGS, Comparison, Record, weighed
-from linkage.report.explain import Explanation
 from linkage.report.page import render
 from linkage.report.pictures import Pictures, mark_differences, shorten
 from linkage.tables import replacing
@@ -24,14 +24,14 @@ def write_explanation(out: Path, explanation: Explanation, records: Records | No
         explanation: of a record or an entity.
         records: where the crops are; None: the page has none.
     """
-    shown = _Shown(Pictures(records) if records else None)
+    shown = _PageContent(Pictures(records) if records else None)
     parts = [explanation, *([explanation.weakest] if explanation.weakest else [])]
     page = render("explain.html", explanation=explanation, parts=[shown.part(part) for part in parts])
     with replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
-class _Shown:
+class _PageContent:
     """What the template shows of explanations."""
 
     def __init__(self, pictures: Pictures | None) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from linkage.link.exact import ExactSearch
 from linkage.progress import progress
+from linkage.search.exact import ExactSearch
 
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
 
@@ -35,7 +35,7 @@ _ROUNDS = 5  # of k-means
 _VIA = 4  # neighbours through which more are found: their own neighbours
 
 
-class Searched(NamedTuple):
+class NeighbourSearch(NamedTuple):
     """How the neighbours of a graph were searched, and how many were found.
 
     Attributes:
@@ -74,7 +74,7 @@ class Graph(NamedTuple):
 
     neighbours: np.ndarray
     cosines: np.ndarray
-    searched: Searched
+    searched: NeighbourSearch
 
 
 class Edges(NamedTuple):
@@ -104,14 +104,14 @@ def knn_graph(
     n = len(vectors)
     k = min(k, n - 1)
     if k < 1:
-        return Graph(np.empty((n, 0), np.int32), np.empty((n, 0), np.float32), Searched("exact", n, 0, 1.0, 1.0))
+        return Graph(np.empty((n, 0), np.int32), np.empty((n, 0), np.float32), NeighbourSearch("exact", n, 0, 1.0, 1.0))
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if kind == "auto":
         kind = "exact" if n <= EXACT_UP_TO * (10 if device == "cuda" else 1) else "ivf"
     with _workers(1 if kind == "exact" and device == "cuda" else 0) as workers:
         if kind == "exact":
             found = _search(workers, vectors, _all_pairs(vectors, device), k + 1, k)
-            return Graph(*found, Searched(kind, n, k, 1.0, 1.0))
+            return Graph(*found, NeighbourSearch(kind, n, k, 1.0, 1.0))
         make = {"ivf": _inverted_file, "hnsw": _small_world}[kind]
         index = workers.run(lambda: make(vectors, seed))
         found = _search(workers, vectors, index.search, min(2 * k + 1, n), k)
@@ -120,7 +120,7 @@ def knn_graph(
             found = _refined(workers, vectors, *found)
         near = min(k, 8)
         recall = _recall(workers, vectors, found[0], [k, near], seed)
-    return Graph(*found, Searched(kind, n, k, *recall))
+    return Graph(*found, NeighbourSearch(kind, n, k, *recall))
 
 
 def graph_edges(graph: Graph) -> Edges:

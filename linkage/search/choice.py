@@ -14,9 +14,9 @@ from pydantic import ByteSize
 from linkage.arrays import digest_file
 from linkage.config import IndexConfig
 from linkage.errors import ConfigError
-from linkage.link.exact import BLOCK, TIE, ExactSearch, Modality, filled_rows
-from linkage.link.search import KINDS, Effort, RerankedSearch, Search, build, bytes_needed, one_thread
 from linkage.machine import free_memory
+from linkage.search.approximate import KINDS, Effort, RerankedSearch, Search, build, bytes_needed, one_thread
+from linkage.search.exact import BLOCK, TIE, ExactSearch, Modality, filled_rows
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ import pandas as pd
 
 from linkage.cluster.members import merge_members
 from linkage.errors import InputError
-from linkage.link.ledger import Group, Ledger, Recorded
+from linkage.ledger.ledger import Group, Ledger, RecordedRun
 from linkage.records import Records
 
 
-class Named(NamedTuple):
+class NamedMembers(NamedTuple):
     """A members table with the ids of the ledger, and what its run did there by kind of event."""
 
     members: pd.DataFrame
@@ -36,7 +36,7 @@ def entities_known(ledger: Ledger, records: Records) -> list[str]:
     return [known[record] for record in records.frame["record_id"]]
 
 
-def name_clusters(ledger: Ledger, members: pd.DataFrame, records: Records) -> Named:
+def name_clusters(ledger: Ledger, members: pd.DataFrame, records: Records) -> NamedMembers:
     """Write clusters into the ledger: each keeps the id that it shares most records with, or gets a new one.
 
     Records that the ledger knows and `members` does not have stay where they are.
@@ -51,7 +51,7 @@ def name_clusters(ledger: Ledger, members: pd.DataFrame, records: Records) -> Na
 
 def name_queries(
     ledger: Ledger, links: pd.DataFrame, exemplars: pd.DataFrame, clustered: pd.DataFrame, queries: Records
-) -> Named:
+) -> NamedMembers:
     """Write linked queries into the ledger; returns the members table of the queries alone.
 
     A query that matched joins the entity that its exemplar is in now, be it another than when the index was made.
@@ -107,6 +107,6 @@ def _staying(group: Group, known: dict[str, str]) -> list[Group]:
     return joined + [Group((record,), group.reason, record, known[record]) for record in inside]
 
 
-def _named(members: pd.DataFrame, recorded: Recorded) -> Named:
+def _named(members: pd.DataFrame, recorded: RecordedRun) -> NamedMembers:
     named = members.assign(entity_id=members["record_id"].map(recorded.entities).astype(object))
-    return Named(named, {"run": recorded.run.run, **recorded.run.events})
+    return NamedMembers(named, {"run": recorded.run.run, **recorded.run.events})

@@ -48,7 +48,7 @@ class Letters(NamedTuple):
         return cls(_ends([len(text) for text in kept]), numbers[points], numbers, int(here.sum()))
 
 
-class Folded(NamedTuple):
+class FoldedLattices(NamedTuple):
     """Lattices of n records with their characters folded, those that do not count taken for none, and gaps as columns.
 
     Only what can weigh is kept, one record after another: some 30 bytes a column.
@@ -74,7 +74,7 @@ class Folded(NamedTuple):
     length: np.ndarray
 
     @classmethod
-    def of(cls, packed: Sequence[object]) -> Folded:
+    def of(cls, packed: Sequence[object]) -> FoldedLattices:
         """Unpack and fold lattices, some thousand at a time.
 
         Args:
@@ -95,7 +95,7 @@ def _ends(counts: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def _fold(packed: Sequence[object], names: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The attributes of `Folded` for some records, with counts in place of where they begin."""
+    """The attributes of `FoldedLattices` for some records, with counts in place of where they begin."""
     lattices = [data for data in packed if data]
     counts = np.zeros(len(packed), dtype=np.int64)
     counts[[bool(data) for data in packed]] = column_counts(lattices)
@@ -162,7 +162,7 @@ def _merge(letters: np.ndarray, chances: np.ndarray) -> None:
             chances[slot][same] = 0
 
 
-def likelihood(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
+def likelihood(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
     """Likelihood of texts under lattices, by character and relative to the likeliest text: float64 (m,), 0..1.
 
     exp((log P(text) - log P(best)) / length): P is the sum over all alignments (the CTC forward algorithm, Graves
@@ -189,7 +189,7 @@ def likelihood(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray) -> np.
     return result
 
 
-def _forward(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
+def _forward(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
     """Likelihoods of pairs that all have both; those of most columns first."""
     columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]
     longest, rows = int(lengths.max()), np.arange(len(a))
@@ -225,7 +225,7 @@ def _forward(seen: Folded, a: np.ndarray, told: Letters, b: np.ndarray) -> np.nd
 
 
 def _chances(
-    seen: Folded, a: np.ndarray, spelled: np.ndarray, there: np.ndarray, told: Letters
+    seen: FoldedLattices, a: np.ndarray, spelled: np.ndarray, there: np.ndarray, told: Letters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chances of the texts' characters, for each column (K, (L + 2) * n), and where each stands in them, int (L, n)."""
     longest, n = spelled.shape

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from linkage.errors import InputError
-from linkage.link.scorer import (
+from linkage.compare.scorer import (
     FEATURES,
     FREE,
     LEVELS,
@@ -27,6 +26,7 @@ from linkage.link.scorer import (
     shares,
     starts_of,
 )
+from linkage.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ FOLDS = 5
 _BUCKETS = 1 << 16
 
 
-class Labelled(NamedTuple):
+class LabelledPairs(NamedTuple):
     """Candidate pairs of which it is known whether they match.
 
     Attributes:
@@ -55,9 +55,9 @@ class Labelled(NamedTuple):
     query: np.ndarray
     group: np.ndarray
 
-    def at(self, rows: np.ndarray) -> Labelled:
+    def at(self, rows: np.ndarray) -> LabelledPairs:
         """Some of the pairs, by a mask."""
-        return Labelled(self.alike[rows], self.is_match[rows], self.query[rows], self.group[rows])
+        return LabelledPairs(self.alike[rows], self.is_match[rows], self.query[rows], self.group[rows])
 
     @property
     def enough(self) -> bool:
@@ -65,7 +65,7 @@ class Labelled(NamedTuple):
         return bool(self.is_match.sum() >= MIN_POSITIVES and not self.is_match.all())
 
 
-class Fit(NamedTuple):
+class ScorerFit(NamedTuple):
     """What a fit gives.
 
     Attributes:
@@ -78,7 +78,7 @@ class Fit(NamedTuple):
     left_out: np.ndarray
 
 
-def fit_scorer(pairs: Labelled, start: Scorer, *, strength: float | None = None) -> Fit:
+def fit_scorer(pairs: LabelledPairs, start: Scorer, *, strength: float | None = None) -> ScorerFit:
     """Fit a scorer on labelled candidates: the coefficients under which `shares` are likeliest.
 
     This is a conditional logit (McFadden 1974) with "no match" among the choices; where every pair is a query of
@@ -107,10 +107,10 @@ def fit_scorer(pairs: Labelled, start: Scorer, *, strength: float | None = None)
     platt = _platt(left_out, pairs)
     n, positives = len(pairs.is_match), int(pairs.is_match.sum())
     scorer = replace(fitted.scaled(*platt), origin="fitted", strength=strength, pairs=n, positives=positives)
-    return Fit(scorer, platt.move(left_out, levels_of(pairs.alike)))
+    return ScorerFit(scorer, platt.move(left_out, levels_of(pairs.alike)))
 
 
-def refit(scorer: Scorer, pairs: Labelled) -> Fit | None:
+def refit(scorer: Scorer, pairs: LabelledPairs) -> ScorerFit | None:
     """`fit_scorer`; None where the labels are too few or teach nothing, so that `scorer` stands."""
     try:
         return fit_scorer(pairs, scorer)
@@ -128,7 +128,7 @@ def _folds(group: np.ndarray) -> np.ndarray:
     return fold[place]
 
 
-def _chosen_strength(pairs: Labelled, start: Scorer) -> float:
+def _chosen_strength(pairs: LabelledPairs, start: Scorer) -> float:
     """The pull under which the entities left out are likeliest, judged by the commonest kind of pair."""
     level = levels_of(pairs.alike)
     kind = list(LEVELS)[int(np.bincount(level[pairs.is_match]).argmax())]
@@ -144,7 +144,7 @@ def _chosen_strength(pairs: Labelled, start: Scorer) -> float:
     return best[1]
 
 
-def _left_out(pairs: Labelled, start: Scorer, strength: float, kinds: Sequence[str] = tuple(LEVELS)) -> np.ndarray:
+def _left_out(pairs: LabelledPairs, start: Scorer, strength: float, kinds: Sequence[str] = tuple(LEVELS)) -> np.ndarray:
     fold = _folds(pairs.group)
     logit = np.empty(len(pairs.query))
     for number in range(FOLDS):
@@ -156,7 +156,7 @@ def _left_out(pairs: Labelled, start: Scorer, strength: float, kinds: Sequence[s
     return logit
 
 
-def _fit_levels(pairs: Labelled, start: Scorer, strength: float, kinds: Sequence[str] = tuple(LEVELS)) -> Scorer:
+def _fit_levels(pairs: LabelledPairs, start: Scorer, strength: float, kinds: Sequence[str] = tuple(LEVELS)) -> Scorer:
     """Fit the kinds of pair on those that have its features at least; kinds with too few pairs stay as they were.
 
     Further comparisons are fitted with the first kind that can be, and held fixed for the others.
@@ -179,7 +179,7 @@ def _fit_levels(pairs: Labelled, start: Scorer, strength: float, kinds: Sequence
 class _Problem:
     """One kind of pair: design matrix, bounds, and where the penalty pulls."""
 
-    def __init__(self, pairs: Labelled, start: Scorer, kind: str, extras: Sequence[str], strength: float) -> None:
+    def __init__(self, pairs: LabelledPairs, start: Scorer, kind: str, extras: Sequence[str], strength: float) -> None:
         self.features, self.extras = LEVELS[kind], extras
         self.pairs = pairs
         begun = start.levels[kind]
@@ -226,7 +226,7 @@ class _Problem:
 
 def _likeliest(
     design: np.ndarray,
-    pairs: Labelled,
+    pairs: LabelledPairs,
     pull: np.ndarray,
     penalty: np.ndarray,
     bounds: Sequence[tuple[float | None, ...]],
@@ -262,7 +262,7 @@ class _Platt(NamedTuple):
         return np.asarray(self.stretch * logit + self.shifts[level])
 
 
-def _platt(logit: np.ndarray, pairs: Labelled) -> _Platt:
+def _platt(logit: np.ndarray, pairs: LabelledPairs) -> _Platt:
     """The stretch and the shifts under which the truth is likeliest.
 
     Kinds of pair have shifts of their own because rivals of several kinds stand beside each other in one query; a

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from linkage.compare.wording import MEASURES
 from linkage.errors import ArtefactError
-from linkage.link.wording import MEASURES
 from linkage.tables import replacing
 
 SCORER_FILE = "scorer.json"

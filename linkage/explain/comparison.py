@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from linkage.link.likeness import PARTS
-from linkage.link.scorer import COSINES
-from linkage.link.wording import Wording, written
+from linkage.compare.likeness import PARTS
+from linkage.compare.scorer import COSINES
+from linkage.compare.wording import Wording, written
 from linkage.report.pictures import Step, align, in_common
 
 VOICES = {

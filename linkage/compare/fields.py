@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from dateutil.parser import parser, parserinfo  # type: ignore[import-untyped]
 
+from linkage.compare.scorer import PLACES
+from linkage.compare.terms import Frequencies, Grams, Terms, Views
 from linkage.errors import InputError
-from linkage.link.scorer import PLACES
-from linkage.link.terms import Frequencies, Grams, Terms, Views
 from linkage.text import fold
 
 Kind = Literal["text", "number", "date", "exact"]
@@ -50,7 +50,7 @@ def check_columns(names: Sequence[str], tables: Mapping[str, pd.DataFrame]) -> N
                 )
 
 
-class Told:
+class FieldValues:
     """What one table of records says in the columns that are compared.
 
     Attributes:
@@ -84,7 +84,7 @@ class Told:
         return self._grams[name][1]
 
 
-class Common(NamedTuple):
+class SharedCounts(NamedTuple):
     """What hangs on all records of both tables, and is the same for every part of them that is compared.
 
     Attributes:
@@ -98,14 +98,14 @@ class Common(NamedTuple):
     fields: dict[str, Frequencies]
 
 
-class Comparisons:
+class FieldComparisons:
     """The further comparisons between two tables of records: fields by type, and where the records stand.
 
     They are PLACES where both tables know their sources, then one per field: texts by the cosine of their n-grams,
     weighed by rarity in both tables; numbers by their relative distance; dates by exp(-days / 30); others by equality.
     """
 
-    def __init__(self, left: Told, right: Told, whole: Common | None = None) -> None:
+    def __init__(self, left: FieldValues, right: FieldValues, whole: SharedCounts | None = None) -> None:
         """Take two tables; `whole`: what is known of all records, where the left ones are a part of them."""
         placed = left.placed and right.placed if whole is None else whole.placed
         kept = [name for name in left.values if name not in PLACES or placed]
@@ -125,7 +125,7 @@ class Comparisons:
         return pd.DataFrame(told)
 
 
-def blocks(left: pd.DataFrame, right: Keys, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def blocks(left: pd.DataFrame, right: BlockingKeys, columns: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows of both tables that agree in every one of the columns; an empty cell agrees with everything.
 
     Args:
@@ -149,7 +149,7 @@ Key = tuple[str, ...]
 K = TypeVar("K")
 
 
-class Keys:
+class BlockingKeys:
     """Rows of a table by key, "" in which agrees with everything; found without a look at all of them."""
 
     def __init__(self, table: pd.DataFrame, columns: Sequence[str]) -> None:
@@ -187,7 +187,7 @@ def _rows_by(keys: Sequence[K]) -> dict[K, np.ndarray]:
 Exclude = Literal["none", "page", "source"]
 
 
-class Known:
+class ExclusionRule:
     """Which records of a table one of another must not be linked to: itself, nor, if so asked, those of its place."""
 
     def __init__(self, table: pd.DataFrame, exclude: Exclude = "none") -> None:
@@ -210,16 +210,16 @@ class Known:
             values.append(_place(table, self._columns).tolist())
         return values
 
-    def apart(self, table: pd.DataFrame) -> Apart:
+    def apart(self, table: pd.DataFrame) -> PairExclusions:
         """Which pairs of another table's rows with these may be linked."""
         sides = []
         for values, (right, names) in zip(self._values(table), self._codes, strict=False):
             sides.append((np.array([names.get(value, -1) for value in values], dtype=np.int64), right))
-        return Apart(sides)
+        return PairExclusions(sides)
 
 
-class Apart:
-    """Which pairs of two tables may be linked; see `Known`."""
+class PairExclusions:
+    """Which pairs of two tables may be linked; see `ExclusionRule`."""
 
     def __init__(self, codes: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         self._codes = codes

@@ -1,0 +1,1 @@
+"""Why a record was linked, and what holds an entity together."""

@@ -1,0 +1,1 @@
+"""Entities that keep their ids from run to run, in one SQLite file."""
