@@ -11,18 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ByteSize,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ByteSize, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from linkage.errors import ConfigError
+from linkage.sections import BY_CONTENT, BY_DECISION, BY_LIMIT, BY_THE_WAY, Section
 from linkage.text import Folding, fold_by
 
 RegionKind = Literal["page", "lines", "blocks", "entries", "rows", "header", "boxes", "tagged"]
@@ -33,42 +25,55 @@ OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
 """What the scorer compares by itself: each has a column `<name>_score` of the links table."""
 
 
-class Section(BaseModel):
-    """A part of the configuration: immutable, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class IngestConfig(Section):
     """Scans to records."""
 
     regions: RegionKind = Field("lines", description="what becomes a record")
     header_lines: int = Field(0, ge=0, description="header: the first N lines; 0 = the first text block")
-    boxes: Path | None = Field(None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]")
+    boxes: Path | None = Field(
+        None, description="boxes: CSV of source,page,x0,y0,x1,y1[,unit,text,...]", json_schema_extra=BY_CONTENT
+    )
     tag: str = Field("", description="tagged: the blocks and lines that their transcript calls this")
     ocr: str = Field(
         "tesseract",
         description="tesseract, recogniser, both joined by +, best, none; file: ALTO, PAGE or hOCR beside each source",
     )
     languages: tuple[str, ...] = Field(("eng",), min_length=1, description="language codes as Tesseract has them")
-    ocr_cache: Path | None = Field(None, description="folder that keeps readings from run to run")
+    ocr_cache: Path | None = Field(
+        None, description="folder that keeps readings from run to run", json_schema_extra=BY_THE_WAY
+    )
     psm: int = Field(3, ge=3, le=13, description="Tesseract page segmentation mode for pages")
     dpi: int = Field(300, ge=50, le=1200, description="resolution at which PDF pages are rendered")
-    max_megapixels: float = Field(200.0, gt=0, description="larger pages are set aside unread")
+    max_megapixels: float = Field(
+        200.0, gt=0, description="larger pages are set aside unread", json_schema_extra=BY_LIMIT
+    )
     rotate: Literal["auto", 0, 90, 180, 270] = Field(0, description="degrees, clockwise, by which pages are turned")
     deskew: bool = Field(False, description="take off the tilt of a page's lines, up to 15 degrees")
     frame: bool = Field(False, description="crop pages to the sheet and to what is on it")
     contrast: bool = Field(False, description="even out the light of a page and stretch its contrast")
     rescans: bool = Field(False, description="find sheets that were scanned twice, not only equal files and pixels")
     padding: int = Field(4, ge=0, le=200, description="pixels of margin around a region's crop")
-    workers: int = Field(0, ge=0, description="worker processes, of one thread each; 0 = one per core")
-    recycle: int = Field(200, ge=1, description="pages after which a worker process makes room for a new one")
-    page_seconds: float = Field(120.0, gt=0, description="time limit for one page, decoding and rendering included")
+    workers: int = Field(
+        0, ge=0, description="worker processes, of one thread each; 0 = one per core", json_schema_extra=BY_THE_WAY
+    )
+    recycle: int = Field(
+        200, ge=1, description="pages after which a worker process is replaced", json_schema_extra=BY_THE_WAY
+    )
+    page_seconds: float = Field(
+        120.0, gt=0, description="time limit for one page, decoding and rendering included", json_schema_extra=BY_LIMIT
+    )
     page_memory: ByteSize = Field(
-        ByteSize(4 * 10**9), ge=10**8, description="memory that one page may take in its worker process, e.g. 4G"
+        ByteSize(4 * 10**9),
+        ge=10**8,
+        description="memory that one page may take in its worker process, e.g. 4G",
+        json_schema_extra=BY_LIMIT,
     )
     max_failures: float = Field(
-        0.1, ge=0, le=1, description="share of pages set aside from which the run fails, e.g. 0.01 or 1%"
+        0.1,
+        ge=0,
+        le=1,
+        description="share of pages set aside from which the run fails, e.g. 0.01 or 1%",
+        json_schema_extra=BY_THE_WAY,
     )
 
     @field_validator("max_failures", mode="before")
@@ -125,13 +130,19 @@ class TextConfig(Section):
 class EncodeConfig(Section):
     """The bi-encoder in use."""
 
-    model: str = Field("linkage-line", description="shipped model, folder, or open_clip ARCHITECTURE[:CHECKPOINT]")
+    model: str = Field(
+        "linkage-line",
+        description="shipped model, folder, or open_clip ARCHITECTURE[:CHECKPOINT]",
+        json_schema_extra=BY_CONTENT,
+    )
     image_weight: float = Field(0.5, ge=0, le=1, description="w in z = normalise(w image + (1-w) text)")
     reading: bool = Field(True, description="use the model's own reading of a crop beside the given text")
     batch_size: int = Field(
         32, ge=1, description="lines of usual width, or photographs, embedded at a time; on a GPU 16 times as many"
     )
-    threads: int = Field(0, ge=0, description="threads that embed on a CPU; 0 = one per core")
+    threads: int = Field(
+        0, ge=0, description="threads that embed on a CPU; 0 = one per core", json_schema_extra=BY_THE_WAY
+    )
     device: Device = "auto"
 
 
@@ -160,9 +171,9 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.05, ge=0, lt=1, description="share of steps with rising learning rate")
     patience: int = Field(3, ge=0, description="epochs without a better val hit@1 that end a stage; 0 = never")
-    checkpoint_steps: int = Field(100, ge=1, description="steps between checkpoints")
+    checkpoint_steps: int = Field(100, ge=1, description="steps between checkpoints", json_schema_extra=BY_THE_WAY)
     bf16: Literal["auto", "on", "off"] = Field("auto", description="16-bit arithmetic; auto: where it is fast")
-    tensorboard: bool = Field(False, description="log for TensorBoard too")
+    tensorboard: bool = Field(False, description="log for TensorBoard too", json_schema_extra=BY_THE_WAY)
 
     @field_validator("bf16", mode="before")
     @classmethod
@@ -199,19 +210,34 @@ class LinkConfig(Section):
         {}, description="further columns that the scorer compares, each with its type"
     )
     constraint: Literal["many-to-one", "one-to-one", "one-per-page", "one-per-source"] = Field(
-        "many-to-one", description="how many queries an entity may take"
+        "many-to-one", description="how many queries an entity may take", json_schema_extra=BY_DECISION
     )
-    threshold: float | None = Field(None, ge=0, le=1, description="match probability at or above: a match")
-    review_threshold: float | None = Field(None, ge=0, le=1, description="at or above, and no match: review")
-    aim: Literal["accuracy", "f1", "false-links"] = Field("accuracy", description="what a fitted threshold is best at")
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="match probability at or above: a match", json_schema_extra=BY_DECISION
+    )
+    review_threshold: float | None = Field(
+        None, ge=0, le=1, description="at or above, and no match: review", json_schema_extra=BY_DECISION
+    )
+    aim: Literal["accuracy", "f1", "false-links"] = Field(
+        "accuracy", description="what a fitted threshold is best at", json_schema_extra=BY_DECISION
+    )
     max_false_links: float | None = Field(
         None,
         gt=0,
         lt=1,
         description="highest share of links not true; makes the aim false-links, whose default is 0.01",
+        json_schema_extra=BY_DECISION,
     )
-    risk: float = Field(0.05, gt=0, lt=1, description="aim false-links: chance that the share is higher all the same")
-    coverage: float | None = Field(None, gt=0, lt=1, description="list a set of entities that holds the true one")
+    risk: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="aim false-links: chance that the share is higher all the same",
+        json_schema_extra=BY_DECISION,
+    )
+    coverage: float | None = Field(
+        None, gt=0, lt=1, description="list a set of entities that holds the true one", json_schema_extra=BY_DECISION
+    )
     device: Device = "auto"
 
     @field_validator("fields")

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.errors import InputError
+from linkage.keys import file_state
 from linkage.tables import read_parquet, read_table, require_columns
 from linkage.text import clean
 
@@ -194,11 +195,10 @@ class Crops:
                 assert groups is not None
                 yield groups.crop(place)
 
-    def state(self) -> list[tuple[int, int]]:
-        """Size and time of what would be read: while they stay, so do the crops."""
+    def state(self) -> list[list[int] | None]:
+        """What tells each file that would be read from a changed one: while it stays, so do the crops."""
         named = [self.path.parent / place for place in self.places if isinstance(place, str) and place]
-        files = named if self.path.suffix != ".parquet" else [self.path]
-        return [(seen.st_size, seen.st_mtime_ns) for seen in (file.stat() for file in files if file.exists())]
+        return list(map(file_state, named if self.path.suffix != ".parquet" else [self.path]))
 
 
 class _RowGroups:

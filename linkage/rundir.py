@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -23,6 +22,7 @@ import pandas as pd
 from linkage import __version__
 from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError, storage_error
+from linkage.keys import digest, result_key
 from linkage.tables import read_table, replacing, table_parts
 
 log = logging.getLogger(__name__)
@@ -32,23 +32,6 @@ _VERSIONS_OF = (
     "torch open_clip_torch faiss-gpu faiss-cpu hdbscan numpy pandas pyarrow pillow pypdfium2 rapidfuzz".split()
 )
 _SECONDS_BETWEEN_SAMPLES = 0.2
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON-like value, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def digest_input(path: Path) -> str:
-    """SHA-256 of the bytes of a file that the user gave.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return digest_file(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 class RunDirectory:
@@ -99,14 +82,14 @@ class RunDirectory:
         Returns:
             A digest of what the stage made, for the stages after it to depend on.
         """
-        key = digest([__version__, depends_on])
+        key = result_key(name, depends_on)
         folder = self.path / name
         done = self.manifest["stages"].get(name, {})
         if not again and done.get("key") == key and _sizes(folder) == done.get("files"):
             log.info("%s: unchanged, kept", name)
             done["kept"] = True
             return str(done["digest"])
-        log.info("%s ...", name)
+        log.info("%s%s ...", name, _changed(done.get("hangs_on"), depends_on))
         work = self._work(name, key)
         start = time.monotonic()
         with peak_memory() as memory:
@@ -114,6 +97,7 @@ class RunDirectory:
         files = _sizes(work / name)
         entry = {
             "key": key,
+            "hangs_on": depends_on,
             "digest": digest({file: digest_file(work / name / file) for file in files}),
             "files": files,
             "counts": counts,
@@ -228,6 +212,19 @@ def peak_memory() -> Iterator[Callable[[], float]]:
     finally:
         stop.set()
         thread.join()
+
+
+def _changed(before: Any, now: Any) -> str:
+    """Which of the things that a stage hangs on are others than before, for people; "" where nothing was before."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return ""
+    inner = [
+        f"{kind} {name}"
+        for kind, values in now.items()
+        for name, value in values.items()
+        if before.get(kind, {}).get(name) != value
+    ]
+    return f" (again: other {', '.join(inner)})" if inner else ""
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -9,9 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "linkage"
 LAYERS = """
-    __main__ cli console run doctor forecast jobs explain rundir report evaluate ledger cluster link compare search
-    encode synth ingest transcripts layout ocr scans records tables dictionary arrays workers config progress machine
-    text locks errors
+    __main__ cli console run stages doctor forecast jobs explain rundir report evaluate ledger cluster link compare
+    search encode synth ingest transcripts layout ocr scans records tables dictionary arrays workers config sections
+    keys progress machine text locks errors
 """.split()
 
 

@@ -17,7 +17,7 @@ from transcribed import block, write
 
 from linkage.config import IngestConfig
 from linkage.errors import InputError
-from linkage.ingest.ingest import ingest
+from linkage.ingest.ingest import ingest, signature_of
 from linkage.records import Records
 from linkage.scans.images import decode_crop
 from linkage.tables import read_table
@@ -199,13 +199,11 @@ def test_a_mets_file_stands_for_its_images(tmp_path: Path) -> None:
 
 
 def test_a_run_sees_that_a_transcript_changed(scans: Path) -> None:
-    from linkage.run import _signatures
-
-    before = _signatures(scans, FILE)
-    assert [entry[0] for entry in before] == ["1.png"]
+    without = FILE.model_copy(update={"ocr": "tesseract"})
+    before, unseen = signature_of([scans], FILE), signature_of([scans], without)
     write(scans / "1.xml", block("Seth & Co, much longer than before"))
-    assert _signatures(scans, FILE) != before
-    assert _signatures(scans, FILE.model_copy(update={"ocr": "tesseract"})) == [entry[:2] for entry in before]
+    assert signature_of([scans], FILE) != before
+    assert signature_of([scans], without) == unseen
 
 
 @pytest.mark.shared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ import torch
 
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.crops import read_crops
+from linkage.keys import result_key
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing
 from linkage.text import clean
 
-FORMAT = 1
-"""Of the files; counts up when crops come to be seen in another way."""
 _AT_A_TIME = 512  # many, so that lines of like width find each other
 
 
@@ -80,11 +78,10 @@ def _kept(path: Path) -> dict[str, Any]:
 def _key(records: Records, encoder: BiEncoder) -> str:
     """Equal where the same model looks in the same way at the same records of unchanged files."""
     frame = records.frame
-    files = [records.path, *(records.path.parent / name for name in frame["image"] if name)]
-    states = [(stat.st_size, stat.st_mtime_ns) for stat in (path.stat() for path in files if path.exists())]
+    states = records.crops(0, len(records)).state()
     named = [frame[name].tolist() for name in ("record_id", "direction") if name in frame]
     bf16 = torch.is_autocast_enabled(encoder.device.type)
-    return hashlib.sha256(json.dumps([FORMAT, encoder.sha256, bf16, states, named]).encode()).hexdigest()
+    return result_key(encoder.sha256, bf16, states, named)
 
 
 def _look(records: Records, encoder: BiEncoder, path: Path) -> tuple[list[int], list[str]]:

@@ -6,7 +6,6 @@ batches are those of the shard. So one thread, many of them, or machines of one 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,13 +24,12 @@ from linkage.encode.lattice import READINGS
 from linkage.encode.pooling import pool
 from linkage.encode.sight import Sight
 from linkage.errors import ArtefactError, InputError
+from linkage.keys import result_key
 from linkage.ocr.reader import one_thread
 from linkage.records import Crops, Records
 from linkage.tables import replacing
 from linkage.text import Folding, clean, fold_by, folding
 
-VERSION = 1
-"""Raised whenever the same shard would give other bytes."""
 READING_SCHEMA = pa.schema(
     list(zip(READINGS, (pa.string(), pa.string(), pa.float64(), pa.binary()), strict=True)),
 )
@@ -96,8 +94,9 @@ class EmbeddedShard:
 def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: Path) -> Iterator[Shard]:
     """Cut records into shards, as many whatever the number of threads; their parts lie in `folder`."""
     device = config.model_copy(update={"device": encoder.device.type, "threads": 0})
-    settings = device.model_dump(mode="json", exclude={"model", "image_weight"})
-    made_with = (VERSION, torch.__version__, encoder.sha256, settings, folding())
+    # The weight pools vectors that are there already, in the manifest alone.
+    settings = device.result_settings() | {"image_weight": None}
+    made_with = [torch.__version__, encoder.sha256, settings, folding()]
     model = _absolute(encoder.name)
     columns = [records.frame[name].tolist() for name in ("record_id", "text")]
     columns.append(records.frame["direction"].tolist() if "direction" in records.frame else [""] * len(records))
@@ -105,8 +104,7 @@ def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: P
     for start in range(0, len(records), step):
         crops = records.crops(start, start + step)
         ids, texts, directions = (tuple(column[start : start + step]) for column in columns)
-        content = [made_with, crops.path.name, list(crops.places), crops.state(), ids, texts, directions]
-        name = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        name = result_key(made_with, crops.path.name, list(crops.places), crops.state(), ids, texts, directions)
         part = folder / name[:2] / f"{name[:32]}.parquet"
         yield Shard(start, crops, ids, texts, directions, model, encoder.sha256, device, folding(), part)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -27,6 +26,7 @@ from linkage.encode.learner import Learner, trunk_rate, use_bf16
 from linkage.encode.plan import Stage, epoch_batches, labelled, rate_share, stages
 from linkage.encode.validate import Validation
 from linkage.errors import DependencyError, InputError
+from linkage.keys import result_key
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing, replacing_folder
@@ -291,12 +291,10 @@ class Trainer:
 
 def _fingerprint(records: Records, encoder: BiEncoder, config: TrainConfig, image_weight: float, seed: int) -> str:
     """Equal where two trainings are the same: settings, first weights, records."""
-    total = hashlib.sha256(encoder.sha256.encode())
-    total.update(json.dumps([config.model_dump(), image_weight, seed, folding()]).encode())
-    for name in ("record_id", "text", "entity_id", "split", "role", "direction", "ocr_confidence"):
-        if name in records.frame:
-            total.update("\0".join(map(str, records.frame[name])).encode())
-    return total.hexdigest()
+    names = ("record_id", "text", "entity_id", "split", "role", "direction", "ocr_confidence")
+    told = [list(map(str, records.frame[name])) if name in records.frame else None for name in names]
+    crops = records.crops(0, len(records)).state()
+    return result_key(encoder.sha256, config.result_settings(), image_weight, seed, folding(), told, crops)
 
 
 def _board(folder: Path) -> Any:

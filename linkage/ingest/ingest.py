@@ -111,8 +111,13 @@ def ingest(
         else:
             summary = _read(job, before, signature, retry, engine)
             shutil.rmtree(job.folder)
-    _check_share(summary, out, config)
+    check_set_aside(summary.failures, summary.pages, config.max_failures, failures_path(out))
     return summary
+
+
+def signature_of(inputs: Sequence[Path], config: IngestConfig) -> str:
+    """What tells inputs, settings and engine from others without reading a scan; see `ingest` for what it raises."""
+    return IngestJob(find_sources(inputs), Path("signature.parquet"), config).signature()
 
 
 def ingest_shard(
@@ -218,14 +223,24 @@ def _check(out: Path, config: IngestConfig, existing: str) -> None:
         raise ConfigError("ingest.rotate: auto needs an OCR engine; set ingest.ocr: tesseract, or rotate by hand")
 
 
-def _check_share(summary: IngestSummary, out: Path, config: IngestConfig) -> None:
-    failures = summary.failures
+def check_set_aside(failures: pd.DataFrame, pages: int, allowed: float, listed: Path) -> None:
+    """Refuse a result for which too much was set aside.
+
+    Args:
+        failures: source, page (empty: the whole file), reason.
+        pages: found in files that could be opened.
+        allowed: share of the pages, 0..1.
+        listed: the file that lists the failures, for the message.
+
+    Raises:
+        InputError: more than that was set aside.
+    """
     whole = int(failures["page"].isna().sum())
     failed = len(failures[["source", "page"]].drop_duplicates())
-    share = failed / max(summary.pages + whole, 1)
-    if failed and share > config.max_failures:
+    if failed and failed / max(pages + whole, 1) > allowed:
         raise InputError(
-            f"{failures_path(out)}: {failed} of {summary.pages + whole} pages were set aside, more than "
-            f"ingest.max_failures = {config.max_failures:g} allows; first: {failures['source'].iloc[0]}: "
-            f"{failures['reason'].iloc[0]}"
+            f"{listed}: {failed} of {pages + whole} pages were set aside, more than "
+            f"ingest.max_failures = {allowed:g} allows; first: {failures['source'].iloc[0]}: "
+            f"{failures['reason'].iloc[0]}. All else is done; mend them and give the command again, with "
+            "--retry-failed (ingest: --existing retry) where the files stay as they are, or allow more: --max-failures"
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -17,21 +15,12 @@ from linkage.errors import InputError
 from linkage.ingest.merge import FinishedTable, SourceParts, rows_by_page
 from linkage.ingest.parts import PartNote, part_schema, read_note, write_part
 from linkage.ingest.work import SourceSurvey, Task
+from linkage.keys import digest, file_state, result_key
 from linkage.layout.boxes import GivenBox, read_boxes
 from linkage.ocr.engines import make_engine
 from linkage.scans.pages import Source, read_page
 from linkage.scans.rescans import Look, look_at
 from linkage.transcripts.find import find_transcripts
-
-VERSION = 3
-"""Raised whenever the same page and settings would give other records."""
-
-_NOT_SETTINGS = {
-    *("workers", "recycle", "max_failures"),  # none of them changes a record
-    *("page_seconds", "page_memory", "max_megapixels"),  # nor do these: they decide what is set aside
-    "boxes",  # count by their rows
-    "ocr_cache",
-}
 
 
 class IngestJob:
@@ -56,16 +45,16 @@ class IngestJob:
             self._given[name] = defaultdict(list)
             for box in rows:
                 self._given[name][box.page].append(box)
-        self.settings = _digest(
-            VERSION, self.engine.name, config.model_dump(mode="json", exclude=_NOT_SETTINGS), self.columns
-        )
+        # Boxes count by their rows, see `_key`; limits decide what is set aside, which can be asked for again.
+        self.settings = result_key(self.engine.name, config.result_settings("limit"), self.columns)
 
     def signature(self) -> str:
         """Digest of names, sizes and times: while it stays, nothing need be read to know that nothing changed."""
         files = [
-            (source.name, [_stat(path) for path in self.files(source)], self._boxes(source)) for source in self.sources
+            (source.name, [file_state(path) for path in self.files(source)], self._boxes(source))
+            for source in self.sources
         ]
-        return _digest(self.settings, files)
+        return digest([self.settings, files])
 
     def files(self, source: Source) -> tuple[Path, ...]:
         """The file of a source and those of its transcripts."""
@@ -74,7 +63,7 @@ class IngestJob:
     def content(self, surveyed: dict[Source, SourceSurvey]) -> str:
         """Digest of names and contents."""
         files = [(source.name, self._key(source, seen), seen.reason) for source, seen in surveyed.items()]
-        return _digest(self.settings, files)
+        return digest([self.settings, files])
 
     def tasks(self, source: Source, seen: SourceSurvey) -> Iterator[Task]:
         """The pages of a source in order."""
@@ -145,7 +134,7 @@ class IngestJob:
         return rows.set_column(source, schema.field(source), pa.nulls(len(rows), pa.string())).cast(schema)
 
     def _key(self, source: Source, seen: SourceSurvey) -> str:
-        return _digest(seen.sha256, self.settings, self._boxes(source), seen.transcripts)[:32]
+        return digest([seen.sha256, self.settings, self._boxes(source), seen.transcripts])[:32]
 
     def _boxes(self, source: Source) -> list[str]:
         own = [repr(box) for boxes in self._given.get(source.name, {}).values() for box in boxes]
@@ -158,15 +147,3 @@ def _look_again(path: Path, config: IngestConfig, page: int) -> Look:
         return look_at(read_page(path, page, dpi=config.dpi, max_megapixels=config.max_megapixels).image)
     except InputError:  # it could be read before: then it is like nothing else
         return Look()
-
-
-def _stat(path: Path) -> tuple[int, int, bool]:
-    try:
-        seen = path.stat()
-    except OSError:
-        return (-1, -1, False)
-    return (seen.st_size, seen.st_mtime_ns, os.access(path, os.R_OK))
-
-
-def _digest(*values: object) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -11,9 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.arrays import digest_file
 from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.rows import reading_row, word_row
+from linkage.keys import digest
 from linkage.layout.regions import joined
 from linkage.ocr.engines import Engines, make_engine, reading, surest
 from linkage.progress import progress
@@ -27,6 +29,16 @@ _ROWS = 256  # records read, and written as one row group, at a time
 def is_table(path: Path) -> bool:
     """Whether an input is a table of records rather than a scan."""
     return path.suffix.lower() in (".csv", ".parquet")
+
+
+def table_signature(path: Path, config: IngestConfig) -> list[Any]:
+    """What tells a table of records, its pictures and their engine from others, as JSON-like values.
+
+    Raises:
+        InputError, DependencyError: as `import_records`.
+    """
+    records = Records.open(path)
+    return [digest_file(path), make_engine(config).name, digest(records.crops(0, len(records)).state())]
 
 
 def import_records(path: Path, out: Path, config: IngestConfig) -> tuple[int, pd.DataFrame]:

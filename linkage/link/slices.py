@@ -29,6 +29,7 @@ from linkage.compare.wording import Wording
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.errors import ArtefactError
+from linkage.keys import result_key
 from linkage.link.candidates import Exemplars, QueryTotals, Survey, candidates
 from linkage.link.links import ranked
 from linkage.link.ranking import Ranking, best_of_entities
@@ -44,9 +45,7 @@ from linkage.workers.pool import LostItem
 SLICE = 8192
 """Queries of a slice, in the order of their record_id; what is found takes some 100 MB while it is searched."""
 
-FORMAT = 1
 _NEEDED = ("record_id", "text", *PROVENANCE)
-_FOUND_BY = {"k", "neighbours", "rescored", "blocking", "exclude", "fields", "device"}
 COMPACT = ("query", "exemplar", "rank", "logit", "probability")
 """Columns of what was found that decisions need."""
 
@@ -134,13 +133,12 @@ class SearchPlan:
             with replacing(folder / f"{name}.npz") as temporary:
                 counted.save(temporary)
         values: dict[str, Any] = {
-            "format": FORMAT,
             "index": str(ranking.index.folder.absolute()) if ranking.index.folder else None,
             "embeddings": str(embeddings.folder.absolute()),
             "n": len(rows),
             "size": size,
             "kept": ranking.kept,
-            "config": config.model_dump(mode="json", include=_FOUND_BY),
+            "config": config.result_settings("decision"),
             "scorer": scorer.as_dict(),
             "folding": folding()._asdict(),
             "whole": {"placed": whole.common.placed, "overlap": whole.overlap, "alone": whole.alone},
@@ -165,7 +163,7 @@ class SearchPlan:
         """
         try:
             values = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
-            if values["digest"] != digest or values["format"] != FORMAT or not values["index"]:
+            if values["digest"] != digest or not values["index"]:
                 raise ValueError("another plan")
             fold_by(Folding(**values["folding"]))
             config = LinkConfig.model_validate(values["config"])
@@ -331,21 +329,18 @@ class _Readings:
 
 
 def _digest(values: dict[str, Any], folder: Path, ranking: Ranking) -> str:
-    """Of all that what is found hangs on, where it lies apart."""
+    """Of all that what is found hangs on, by its content: it may lie elsewhere the next time."""
     told = {name: value for name, value in values.items() if name not in ("index", "embeddings")}
-    told["embeddings"] = ranking.embeddings.manifest
-    whole = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
     files = [folder / name for name in (_QUERIES, _ROWS, _READINGS)]
     arrays = [ranking.embeddings.image, ranking.embeddings.text]
-    index = ranking.index
+    index, more = ranking.index, b""
     if index.folder:
         files += sorted(path for path in index.folder.iterdir() if path.is_file())
     else:
         arrays += [index.image, index.text]
-        whole.update(pickle.dumps((index.manifest, index.exemplars)))
-    for path in files:
-        whole.update(digest_file(path).encode())
-    for vectors in arrays:
-        for start in range(0, len(vectors), SLICE):
-            whole.update(np.ascontiguousarray(vectors[start : start + SLICE]).data)
-    return whole.hexdigest()
+        more = pickle.dumps((index.manifest, index.exemplars))
+    vectors = hashlib.sha256(more)
+    for array in arrays:
+        for start in range(0, len(array), SLICE):
+            vectors.update(np.ascontiguousarray(array[start : start + SLICE]).data)
+    return result_key(told, ranking.embeddings.manifest, list(map(digest_file, files)), vectors.hexdigest())
