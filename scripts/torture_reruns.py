@@ -46,7 +46,7 @@ def main() -> int:
     @given(sequences)
     def one(sequence):  # type: ignore[no-untyped-def]
         with tempfile.TemporaryDirectory() as folder:
-            found = compare(Path(folder), *sequence, ends)
+            found = compare(Path(folder), sequence[0], sequence[1], ends)
         steps.update(f"{kind} {name}" if kind == "set" else kind for kind, name, _ in sequence[1])
         steps["sequences"] += 1
         if found:

@@ -69,7 +69,8 @@ def test_what_is_compared_in_two_steps_is_what_is_compared_in_one(tmp_path: Path
     pairs = found(queries, embeddings, index)
     left = pd.Index(embeddings.record_ids).get_indexer(queries.frame["record_id"])
     wording = Wording.of(queries.frame, embeddings.readings.iloc[left])
-    said = alike(wording, pairs.query, index.wording, pairs.exemplar)
+    known = Wording.of(index.exemplars, index.exemplars)
+    said = alike(wording, pairs.query, known, pairs.exemplar)
     np.testing.assert_array_equal(pairs.alike[list(MEASURES)].to_numpy(), said)
 
 
