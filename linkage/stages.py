@@ -119,12 +119,14 @@ RECORDS, KNOWN, LINKS, MEMBERS, ENTITIES = (
 def make_records(context: StageContext, folder: Path) -> dict[str, Any]:
     """Scans, or one table of records, to `records.parquet`; of scans, only what is new is read."""
     from linkage.ingest.ingest import ingest
+    from linkage.ingest.merge import name_lists
     from linkage.ingest.table import import_records, is_table
 
     folder.mkdir(exist_ok=True)
     config, inputs, out = context.config.ingest, context.inputs, folder / RECORDS
     if is_table(inputs.scans[0]):
         records, failures = import_records(inputs.scans[0], out, config)
+        name_lists(out)
         return {"records": records, "set_aside": len(failures)}
     existing = _existing(context)
     if context.before and existing != "overwrite" and not out.exists():
@@ -132,6 +134,7 @@ def make_records(context: StageContext, folder: Path) -> dict[str, Any]:
             out.hardlink_to(context.before / RECORDS)
     config = config.model_copy(update={"max_failures": 1.0})  # the run says so at its end, when all is written
     summary = ingest(inputs.scans, out, config, existing=existing, engine=inputs.engine)
+    name_lists(out)
     counts = {"sources": summary.sources, "pages": summary.pages, "records": summary.records}
     return counts | {"set_aside": len(summary.failures)}
 
@@ -157,7 +160,7 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
     """What is known of every record, row by row: the labels that the user gave, and which are exemplars."""
     records = context.records()
     if not len(records):
-        raise InputError("failures.csv: no record was found on any page; see the reasons there")
+        raise InputError(_without_records(context.upstream["ingest"]))
     frame, labels, counts = records.frame, context.inputs.labels, {}
     if labels:
         from linkage.evaluate.truth import attach_truth, read_truth
@@ -173,6 +176,15 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     write_table(frame[["record_id", *LABELS]].assign(is_exemplar=exemplars), folder / KNOWN)
     return counts | {"exemplars": int(exemplars.sum())}
+
+
+def _without_records(ingested: Path) -> str:
+    """What to say where there is nothing to go on with."""
+    failures, listed = read_table(ingested / "failures.csv"), ingested.parent / "failures.csv"
+    if not len(failures):
+        return f"{ingested.parent}: the inputs hold no record"
+    first = f"{failures['source'].iloc[0]}: {failures['reason'].iloc[0]}"
+    return f"{listed}: no record was found on any page; see the reasons there; first: {first}"
 
 
 def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
