@@ -21,7 +21,7 @@ import pandas as pd
 from linkage.arrays import digest_file
 from linkage.config import Config
 from linkage.errors import InputError
-from linkage.jobs import clustered_by, model_scorer
+from linkage.jobs import clustered_by, decided_by, model_scorer
 from linkage.records import LABELS, Records
 from linkage.tables import read_table, write_table
 
@@ -163,11 +163,10 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
         raise InputError(_without_records(context.upstream["ingest"]))
     frame, labels, counts = records.frame, context.inputs.labels, {}
     if labels:
-        from linkage.evaluate.truth import attach_truth, read_truth
+        from linkage.evaluate.truth import attach_labels, read_truth
 
         truth = read_truth(labels)
-        frame = attach_truth(frame, truth, context.config.evaluate.iou)
-        found = int((frame["entity_id"] != "").sum())
+        found = attach_labels(frame, truth, context.config.evaluate.iou)
         log.info("labels: %d of %d rows of %s found their record", found, len(truth), labels)
         if not found:
             raise InputError(f"{labels}: no row belongs to a record of this run; check its `source` column")
@@ -247,7 +246,7 @@ def make_links(context: StageContext, folder: Path) -> dict[str, Any]:
 
 
 def make_entities(context: StageContext, folder: Path) -> dict[str, Any]:
-    """The entity of every record: its exemplar's where it was matched, else that of its cluster."""
+    """The entity of every record: its label's, else its exemplar's where it was matched, else that of its cluster."""
     from linkage.cluster import entities_table, merge_members
     from linkage.compare.scorer import SCORER_FILE
     from linkage.encode.embed import Embeddings
@@ -260,8 +259,10 @@ def make_entities(context: StageContext, folder: Path) -> dict[str, Any]:
     exemplars = Index.open(context.upstream["index"]).exemplars if linked else None
     scorer = link_scorer(linked / LINKS) if linked else context.scorer
     rest = records.take(np.flatnonzero(~records.frame["record_id"].isin(_placed(links, exemplars))))
-    result = clustered_by(scorer, rest, Embeddings.open(context.upstream["embed"]), context.config)
-    members = merge_members(exemplars, links, result.members, records.frame)
+    embeddings = Embeddings.open(context.upstream["embed"])
+    result = clustered_by(scorer, rest, embeddings, context.config)
+    predicted = merge_members(exemplars, links, result.members, records.frame)
+    members = decided_by(result.scorer, predicted, records, embeddings, context.config)
     entities = entities_table(members)
     write_table(members, folder / MEMBERS)
     write_table(entities, folder / ENTITIES)
@@ -281,19 +282,21 @@ def _placed(links: pd.DataFrame | None, exemplars: pd.DataFrame | None) -> set[s
 
 def make_figures(context: StageContext, folder: Path) -> dict[str, Any]:
     """Figures against the labels."""
-    from linkage.evaluate.evaluate import evaluate
+    from linkage.evaluate.evaluate import evaluate_all
 
     labels, config, upstream = context.inputs.labels, context.config, context.upstream
     assert labels is not None
     folder.mkdir(exist_ok=True)
     tables = [upstream["link"] / LINKS] if "link" in upstream else []
     tables.append(upstream["cluster"] / MEMBERS)
-    parts = [evaluate(table, labels, config.evaluate, seed=config.seed) for table in tables]
-    metrics = pd.concat([part.metrics for part in parts], ignore_index=True)
-    write_table(metrics, folder / "metrics.csv", twin=True)
-    for name, extra in (pair for part in parts for pair in part.tables.items()):
+    found = evaluate_all(tables, labels, config.evaluate, seed=config.seed)
+    write_table(found.metrics, folder / "metrics.csv", twin=True)
+    for name, extra in found.tables.items():
         write_table(extra, folder / f"{name}.csv", twin=True)
-    return {"figures": len(metrics)}
+    for sentence in found.unmeasured:
+        log.warning("evaluate: %s", sentence)
+    not_measured = {"not_measured": " ".join(found.unmeasured)} if found.unmeasured else {}
+    return {"figures": len(found.metrics)} | not_measured
 
 
 def _has_exemplars(config: Config, inputs: RunInputs, counts: Mapping[str, Any]) -> bool:

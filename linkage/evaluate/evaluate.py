@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from linkage.evaluate.members import evaluate_members
 from linkage.evaluate.promises import PROMISED, SET_SIZE
 from linkage.evaluate.reading import evaluate_reading
 from linkage.evaluate.scores import SPLITS, SYSTEM, Scores
-from linkage.evaluate.truth import read_truth
+from linkage.evaluate.truth import UnknownRecordsError, read_truth
 from linkage.records import Records
 from linkage.tables import read_table
 
@@ -101,6 +101,38 @@ def evaluate(
     else:
         evaluate_reading(Records.open(table).frame, table, known, config, scores)
     return Evaluation(task, scores.table(), scores.notes, tables)
+
+
+class RunFigures(NamedTuple):
+    """Figures of several tables of one run.
+
+    Attributes:
+        metrics: as of `Evaluation`, one under the other; no rows where nothing could be measured.
+        tables: as of `Evaluation`, together.
+        unmeasured: what could not be measured, and why, one sentence each.
+    """
+
+    metrics: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    unmeasured: list[str]
+
+
+def evaluate_all(tables: Sequence[Path], truth: Path, config: EvaluateConfig, *, seed: int = 0) -> RunFigures:
+    """Measure what can be measured of links and members tables: that labels say nothing of one of them is no error.
+
+    Args, Raises: as of `evaluate`.
+    """
+    parts: list[Evaluation] = []
+    unmeasured = []
+    for table in tables:
+        try:
+            parts.append(evaluate(table, truth, config, seed=seed))
+        except UnknownRecordsError:
+            task, what = _task(table), {"linking": "query"}
+            unmeasured.append(f"{task} could not be measured: {truth} has no {what.get(task, 'record')} with its entity.")
+    metrics = pd.concat([part.metrics for part in parts] or [Scores("", config, seed, None).table()], ignore_index=True)
+    extras = {name: extra for part in parts for name, extra in part.tables.items()}
+    return RunFigures(metrics, extras, unmeasured)
 
 
 def check_gates(evaluation: Evaluation, gates: Sequence[str]) -> None:
