@@ -45,8 +45,9 @@ COLUMNS: dict[str, Column] = {
     "exemplar_id": Column("text", "record_id of the exemplar that stands for the entity"),
     "rank": Column("integer", "place of the candidate among the query's candidates, from 1"),
     "decision": Column(
-        "text", "match, review (a person must decide) or no-match, as predicted, whatever a label of the record says; candidates "
-        "below rank 1 are always no-match",
+        "text",
+        "match, review (a person must decide) or no-match, as predicted, whatever a label of the record says; "
+        "candidates below rank 1 are always no-match",
     ),
     "tied": Column("integer", "entities that are as likely as the best, itself included; empty: the best is alone"),
     "in_set": Column("flag", "1: the candidate is of the set that holds the true entity; empty: no coverage was asked"),
@@ -83,11 +84,14 @@ COLUMNS: dict[str, Column] = {
     "exemplar_source": Column("text", "file that the exemplar was read from"),
     "exemplar_page": Column("integer", "page of that file"),
     "origin": Column(
-        "text", "how the record came to its entity: labelled (the user said so), exemplar, linked, clustered or singleton"
+        "text",
+        "how the record came to its entity: labelled (the user said so), exemplar, linked, clustered or singleton",
     ),
     "predicted_entity_id": Column("text", "entity found without the record's label; what `evaluate` measures"),
     "predicted_origin": Column("text", "how that was found: exemplar, linked, clustered or singleton"),
-    "membership": Column("number", "match probability 0..1 of the record with its entity's exemplar; 1 for exemplars and labelled"),
+    "membership": Column(
+        "number", "match probability 0..1 of the record with its entity's exemplar; 1 for exemplars and the labelled"
+    ),
     "noise": Column("flag", "1: clustering found nothing like the record, so it is an entity of its own"),
     "is_exemplar": Column("flag", "1: the record stands for its entity"),
     "n_records": Column("integer", "records of the entity; in a crosswalk: records that went this way"),

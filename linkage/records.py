@@ -276,9 +276,10 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
         if wrong.any():
             row = int(wrong.argmax())
             record = str(table["record_id"].iloc[row]) if "record_id" in table.columns else ""
+            where = f"record {record!r}" if record else f"row {row + 2}"
             raise InputError(
-                f"{path}: {name} {str(table[name].iloc[row])!r} of {f'record {record!r}' if record else f'row {row + 2}'} "
-                f"({int(wrong.sum())} rows) is none of {', '.join(allowed)}; correct it, or leave the cell empty"
+                f"{path}: {name} {str(table[name].iloc[row])!r} of {where} ({int(wrong.sum())} rows) "
+                f"is none of {', '.join(allowed)}; correct it, or leave the cell empty"
             )
 
 

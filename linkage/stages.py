@@ -295,7 +295,7 @@ def make_figures(context: StageContext, folder: Path) -> dict[str, Any]:
         write_table(extra, folder / f"{name}.csv", twin=True)
     for sentence in found.unmeasured:
         log.warning("evaluate: %s", sentence)
-    not_measured = {"not_measured": " ".join(found.unmeasured)} if found.unmeasured else {}
+    not_measured = {"not_measured": "; ".join(found.unmeasured)} if found.unmeasured else {}
     return {"figures": len(found.metrics)} | not_measured
 
 

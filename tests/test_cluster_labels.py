@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,7 +132,9 @@ def test_labels_decide_and_the_prediction_stays(
             np.flatnonzero(ids.isin(groups[row["entity_id"]]))
         ):
             old = before.set_index("record_id").loc[record]
-            assert row[list(MEMBER_COLUMNS[1:])].astype(str).tolist() == old[list(MEMBER_COLUMNS[1:])].astype(str).tolist()
+            assert (
+                row[list(MEMBER_COLUMNS[1:])].astype(str).tolist() == old[list(MEMBER_COLUMNS[1:])].astype(str).tolist()
+            )
 
 
 def test_a_cluster_takes_its_one_label_and_is_split_between_several(made: tuple[Records, Embeddings]) -> None:

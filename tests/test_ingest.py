@@ -70,7 +70,11 @@ def test_pages_become_records_with_provenance(scans: Path, tmp_path: Path) -> No
     assert np.abs(np.asarray(crop, float) - np.asarray(speckled(2), float)).mean() < 6
     assert failures(out) == {}
     assert pq.read_schema(out).remove_metadata().equals(SCHEMA)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["records.failures.csv", "records.pages.csv", "records.parquet"]
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "records.failures.csv",
+        "records.pages.csv",
+        "records.parquet",
+    ]
 
 
 def test_other_boxes_give_other_records_at_once(scans: Path, tmp_path: Path) -> None:

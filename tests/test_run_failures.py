@@ -54,7 +54,7 @@ def test_a_blank_page_is_a_reason(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
     page([], (400, 300)).save(tmp_path / "scans" / "blank.png")
     config = load_config(None, ["ingest.regions=lines", "ingest.workers=1"])
-    with pytest.raises(InputError, match="no record was found on any page.*first: blank.png"):
+    with pytest.raises(InputError, match=r"no record was found on any page.*first: blank.png"):
         run(config, [tmp_path / "scans"], tmp_path / "run")
     assert read_table(tmp_path / "run" / "failures.csv")["reason"].tolist() == [NO_RECORD]
 

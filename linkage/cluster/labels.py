@@ -73,7 +73,9 @@ def decide_by_labels(
     taken = set(found[given])
     apart = nobody & pd.Series(entity).isin(taken).to_numpy()
     ids = members["record_id"]
-    entity[apart] = [own if own not in taken else entity_id(row) for own, row in zip(found[apart], ids[apart], strict=True)]
+    entity[apart] = [
+        own if own not in taken else entity_id(row) for own, row in zip(found[apart], ids[apart], strict=True)
+    ]
     decided = ((label != "") & ~given) | apart
     members = members.assign(entity_id=entity, origin=np.where(decided, LABELLED, came))
     members.loc[decided, ["membership", "noise"]] = 1.0, 0
@@ -81,9 +83,7 @@ def decide_by_labels(
     return _stood_for(members, changed, label != "", compared, scorer)
 
 
-def _follow(
-    entity: np.ndarray, label: np.ndarray, cluster: np.ndarray, compared: _Comparisons, scorer: Scorer
-) -> None:
+def _follow(entity: np.ndarray, label: np.ndarray, cluster: np.ndarray, compared: _Comparisons, scorer: Scorer) -> None:
     """Let the records without a label go with the labels of their cluster; changes `entity`, object (n,)."""
     rows = np.flatnonzero(cluster != "")
     for part in pd.Series(rows).groupby(cluster[rows], sort=False):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from linkage.evaluate.baselines import BaselineRanking
 from linkage.evaluate.scores import fitting_rows
-from linkage.evaluate.truth import UnknownRecordsError, attach_truth
+from linkage.evaluate.truth import UNKNOWN_RECORDS, UnknownRecordsError, attach_truth
 from linkage.link.decide import fit_threshold
 from linkage.link.judge import MIN_VALIDATION
 
@@ -176,5 +176,5 @@ def _labelled(links: pd.DataFrame, truth: pd.DataFrame, iou: float, path: Path) 
     queries.loc[alone, "entity_id"] = "\0" + queries.loc[alone, "record_id"].astype(str)
     queries = queries[(queries["entity_id"] != "") & (queries["role"] != "exemplar")].reset_index(drop=True)
     if not len(queries):
-        raise UnknownRecordsError(f"{path}: the truth table knows none of its records; check record_id, source and boxes")
+        raise UnknownRecordsError(f"{path}: {UNKNOWN_RECORDS}")
     return queries

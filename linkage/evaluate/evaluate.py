@@ -128,8 +128,9 @@ def evaluate_all(tables: Sequence[Path], truth: Path, config: EvaluateConfig, *,
         try:
             parts.append(evaluate(table, truth, config, seed=seed))
         except UnknownRecordsError:
-            task, what = _task(table), {"linking": "query"}
-            unmeasured.append(f"{task} could not be measured: {truth} has no {what.get(task, 'record')} with its entity.")
+            task = _task(table)
+            missing = "query" if task == "linking" else "record, exemplars apart,"
+            unmeasured.append(f"{task} could not be measured: {truth} names no {missing} with its entity")
     metrics = pd.concat([part.metrics for part in parts] or [Scores("", config, seed, None).table()], ignore_index=True)
     extras = {name: extra for part in parts for name, extra in part.tables.items()}
     return RunFigures(metrics, extras, unmeasured)

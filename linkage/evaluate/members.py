@@ -11,7 +11,7 @@ from linkage.config import EvaluateConfig
 from linkage.evaluate.baselines import cluster_by_strings
 from linkage.evaluate.metrics import clustering
 from linkage.evaluate.scores import SYSTEM, Scores
-from linkage.evaluate.truth import UnknownRecordsError, attach_truth
+from linkage.evaluate.truth import UNKNOWN_RECORDS, UnknownRecordsError, attach_truth
 from linkage.tables import require_columns
 
 
@@ -34,12 +34,18 @@ def evaluate_members(
     split = labelled["split"].to_numpy(dtype=object)
     known = entity != ""
     if not known.any():
-        raise UnknownRecordsError(f"{path}: the truth table knows none of its records; check record_id, source and boxes")
+        raise UnknownRecordsError(f"{path}: {UNKNOWN_RECORDS}")
+
+    origin = "predicted_origin" if "predicted_origin" in members.columns else "origin"
+    given = np.zeros(len(members), dtype=bool)
+    if origin in members.columns:
+        given = (members[origin] == "exemplar").to_numpy()
+    if given[known].all():
+        raise UnknownRecordsError(f"{path}: the truth table knows only its exemplars, whose entities were given")
 
     scores.notes.append(f"{int(known.sum())} of {len(members)} records are labelled")
 
-    given = "origin" in members.columns and (members["origin"] == "exemplar").any()
-    notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given else {}
+    notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given.any() else {}
 
     def add(system: str, clusters: np.ndarray, fitted: bool) -> None:
         for name, chosen in scores.splits(split):

@@ -20,6 +20,9 @@ CORNERS = ("x0", "y0", "x1", "y1")
 _SIZED = ("x", "y", "w", "h")
 
 
+UNKNOWN_RECORDS = "the truth table knows none of its records; check record_id, source and boxes"
+
+
 class UnknownRecordsError(InputError):
     """A truth table says nothing of the records of a table, so that nothing can be measured there."""
 

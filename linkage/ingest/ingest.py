@@ -246,7 +246,7 @@ def check_set_aside(failures: pd.DataFrame, pages: int, allowed: float, listed: 
         accepted = math.ceil(1000 * share) / 10
         raise InputError(
             f"{listed}: {failed} of {pages + whole} pages were set aside, more than ingest.max_failures = {allowed:g} "
-            f"allows; first: {failures['source'].iloc[0]}: {failures['reason'].iloc[0]}. All else is done: go on without "
-            f"them by --max-failures {accepted:g}%, or mend them and give the command again (with {again} where the "
-            "files stay as they are)"
+            f"allows; first: {failures['source'].iloc[0]}: {failures['reason'].iloc[0]}. All else is done: go on "
+            f"without them by --max-failures {accepted:g}%, or mend them and give the command again (with {again} "
+            "where the files stay as they are)"
         )
