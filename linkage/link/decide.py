@@ -61,14 +61,19 @@ class Threshold:
     Attributes:
         value: at or above, the candidate is a match; None: nothing is, because nothing can be promised.
         source: "given", "fitted" or "default".
-        aim: what it was fitted for; None: it was not fitted.
+        aim: what it was fitted for; None: there were no labels to fit it on.
         promise: for the aim "false-links".
+        queries: labelled ones that it was fitted on; where it is the default all the same, they were too little
+            evidence to move it (see `shrinkage`).
+        pull: back to the default, under which it was fitted, in queries; None: it was not moved, or is a promise.
     """
 
     value: float | None
     source: Literal["given", "fitted", "default"]
     aim: Aim | None = None
     promise: Promise | None = None
+    queries: int = 0
+    pull: float | None = None
 
     def passed(self, probability: np.ndarray) -> np.ndarray:
         """Which probabilities (n,) are at or above the threshold, bool (n,); NaN never is."""
@@ -78,7 +83,11 @@ class Threshold:
     def sentence(self) -> str:
         """What is promised and what is assumed, for a report."""
         if self.promise is None:
-            how = f"{self.source} for the best {self.aim}" if self.aim else self.source
+            how: str = self.source
+            if self.source == "fitted":
+                how = f"fitted for the best {self.aim} of {self.queries} labelled queries, {self._pulled}"
+            elif self.queries:
+                how += f": {self.queries} labelled queries are too little evidence to move it"
             return f"The threshold is {self.value:.3f} ({how}); it promises nothing about false links."
         promise = self.promise
         aim = f"at most {promise.max_false_links:.2%} false links at {1 - promise.risk:.0%} confidence"
@@ -93,6 +102,10 @@ class Threshold:
             f"Assumed: their entities are drawn like those to come, and an entity with many links errs no more often "
             f"than one with few. {_HELD_OUT[promise.held_out]}"
         )
+
+    @property
+    def _pulled(self) -> str:
+        return f"held near the default as {self.pull:g} more would" if self.pull else "held by nothing else"
 
     def judged(self, *, held_out: bool) -> Threshold:
         """The same, with what is known of its labels."""
@@ -124,7 +137,7 @@ def fit_threshold(
     scores = np.asarray(probability, dtype=np.float64)
     if not len(scores):
         raise InputError("threshold: there are no labelled queries to fit it on")
-    order, cuts, possible = _scan(scores)
+    order, cuts, possible = scan(scores)
     correct, matchable = np.asarray(is_correct, bool)[order], np.asarray(is_matchable, bool)
     right = np.concatenate([[0], np.cumsum(correct)])  # [i]: when the first i pass
     if aim == "accuracy":
@@ -136,7 +149,7 @@ def fit_threshold(
     return float(chosen[np.argmin(np.abs(chosen - 0.5))])
 
 
-def _scan(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scan(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows with a score (m,), highest first; the cut (m + 1,) at which the first i pass; whether there is one."""
     seen = np.flatnonzero(~np.isnan(scores))
     order = seen[np.argsort(-scores[seen], kind="stable")]
@@ -180,7 +193,7 @@ def bound_false_links(
         max_false_links, risk: between 0 and 1.
     """
     scores = np.asarray(probability, dtype=np.float64)
-    order, cuts, possible = _scan(scores)
+    order, cuts, possible = scan(scores)
     codes = pd.factorize(np.asarray(entity, dtype=object)[order], use_na_sentinel=False)[0]
     called = _CalledLinks.of(~np.asarray(is_correct, bool)[order], codes, possible[1:])
     place, level = called.lowest(max_false_links, risk)
@@ -248,69 +261,6 @@ class _CalledLinks(NamedTuple):
 
         false = self.false[place] / self.links[place] * self.effective[place]
         return float(betaincinv(false + 1, self.effective[place] - false, 1 - level))
-
-
-class ResampledPromise(NamedTuple):
-    """How the promise of `bound_false_links` fares on resamples of the labels.
-
-    Attributes:
-        violations: share of resamples whose threshold has more false links than promised over all rows.
-        unpromised: share of resamples in which nothing could be promised.
-        kept: mean share of all right best candidates that are called a match.
-        resamples, queries, entities: how many.
-    """
-
-    violations: float
-    unpromised: float
-    kept: float
-    resamples: int
-    queries: int
-    entities: int
-
-
-def resampled_violations(
-    probability: np.ndarray,
-    is_correct: np.ndarray,
-    entity: np.ndarray,
-    *,
-    max_false_links: float,
-    risk: float,
-    seed: int,
-    resamples: int = 500,
-) -> ResampledPromise:
-    """Try the promise: all rows are the population, samples of their entities are the labels.
-
-    As many entities as there are are drawn with replacement; copies count as different ones.
-
-    Args:
-        probability, is_correct, entity, max_false_links, risk: as for `bound_false_links`.
-        seed: of the drawing.
-        resamples: how many.
-
-    Raises:
-        InputError: there are no queries.
-    """
-    scores, correct = np.asarray(probability, dtype=np.float64), np.asarray(is_correct, bool)
-    if not len(scores):
-        raise InputError("threshold: there are no labelled queries to resample")
-    order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
-    scores, correct = scores[order], correct[order]
-    codes = pd.factorize(np.asarray(entity, dtype=object)[order], use_na_sentinel=False)[0]
-    rows, sizes = np.argsort(codes, kind="stable"), np.bincount(codes)
-    first = np.cumsum(sizes) - sizes
-    rng = np.random.default_rng(seed)
-    outcome = np.zeros((resamples, 3))
-    for resample in outcome:
-        drawn = rng.integers(len(sizes), size=len(sizes))
-        copies = np.repeat(np.arange(len(drawn)), sizes[drawn])
-        within = np.arange(len(copies)) - np.repeat(np.cumsum(sizes[drawn]) - sizes[drawn], sizes[drawn])
-        sample = rows[first[drawn][copies] + within]
-        found = bound_false_links(scores[sample], correct[sample], copies, max_false_links=max_false_links, risk=risk)
-        passed = found.passed(scores)
-        false = (passed & ~correct).sum() > max_false_links * passed.sum()
-        resample[:] = false, found.value is None, (passed & correct).sum() / max(correct.sum(), 1)
-    violations, unpromised, kept = (float(value) for value in outcome.mean(axis=0))
-    return ResampledPromise(violations, unpromised, kept, resamples, len(scores), len(sizes))
 
 
 @dataclass(frozen=True)

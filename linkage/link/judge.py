@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from linkage.config import LinkConfig
 from linkage.link.assign import Assignment
-from linkage.link.decide import CandidateSets, Threshold, bound_false_links, conformal_cut, fit_threshold
+from linkage.link.decide import CandidateSets, Threshold, bound_false_links, conformal_cut
 from linkage.link.ranking import Ranking, settled
+from linkage.link.shrinkage import MovedThreshold, move_threshold
 
 DEFAULT_THRESHOLD = 0.5
 MIN_VALIDATION = 20
-"""Fewer labelled val queries than this do not fit a threshold; the train queries then do."""
+"""Fewer labelled val queries than this do not fit a threshold; the train queries then do, if they are as many."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ class LabelledAnswers:
             assert most is not None  # the configuration gives it to this aim
             found = bound_false_links(self.probability, self.right, self.entity, max_false_links=most, risk=risk)
             return found.judged(held_out=self.held_out)
-        if len(self.right) < MIN_VALIDATION:
-            return Threshold(DEFAULT_THRESHOLD, "default")
-        return Threshold(fit_threshold(self.probability, self.right, self.matchable, config.aim), "fitted", config.aim)
+        moved = self._moved(config.aim)
+        source: Literal["default", "fitted"] = "default" if moved.pull is None else "fitted"
+        aim = config.aim if source == "fitted" else None
+        return Threshold(moved.value, source, aim, queries=len(self.right), pull=moved.pull)
 
     def review_threshold(self, config: LinkConfig, threshold: Threshold) -> float:
         """Given; or, under a bound on false links, the threshold of the best accuracy; else there is no review."""
@@ -95,9 +98,14 @@ class LabelledAnswers:
         value = np.inf if threshold.value is None else threshold.value
         if threshold.aim != "false-links":
             return value
+        return min(value, self._moved("accuracy").value)
+
+    def _moved(self, aim: Literal["accuracy", "f1"]) -> MovedThreshold:
+        """The default, moved as far as these labels are evidence for it."""
         if len(self.right) < MIN_VALIDATION:
-            return min(value, DEFAULT_THRESHOLD)
-        return min(value, fit_threshold(self.probability, self.right, self.matchable))
+            return MovedThreshold(DEFAULT_THRESHOLD, None)
+        columns = self.probability, self.right, self.matchable, self.entity
+        return move_threshold(*columns, aim, start=DEFAULT_THRESHOLD)
 
     def sets(self, config: LinkConfig) -> CandidateSets | None:
         """Which candidates make up a query's set, by the queries that have a match."""
