@@ -76,7 +76,9 @@ COLUMNS: dict[str, Column] = {
     "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
     "threshold": Column("number", "match probability from which a candidate is a match (>=); empty: none can be"),
     "review_threshold": Column("number", "match probability from which it is a review, if it is no match"),
-    "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default (also where labels are too few to move it)"),
+    "threshold_source": Column(
+        "text", "fitted (on labelled rows), given (by the user) or default (also where labels are too few to move it)"
+    ),
     "exemplar_text": Column("text", "text of the exemplar"),
     "reading": Column("text", "the model's own reading of the crop; empty: no crop, or a model that does not read"),
     "reading_confidence": Column("number", "confidence of that reading, 0..1; empty: there is none"),

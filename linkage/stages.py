@@ -8,6 +8,7 @@ another.
 from __future__ import annotations
 
 import fnmatch
+import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -75,6 +76,14 @@ class StageContext:
     def scorer(self) -> Scorer:
         """The scorer that comes with the model."""
         return model_scorer(self.model)
+
+    @property
+    def encoder_saw(self) -> tuple[str, ...]:
+        """Splits that this run's encoder was trained on ("" for none given), or its epoch chosen by."""
+        if "train" not in self.upstream:
+            return ()
+        told = json.loads((self.upstream["train"] / "training.json").read_text(encoding="utf-8"))
+        return ("", "train", "val") if any(name.startswith("val_") for name in told) else ("", "train")
 
     def records(self) -> Records:
         """The ingested records, with what is known of them where the stage declares `label`."""
@@ -161,6 +170,8 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
     records = context.records()
     if not len(records):
         raise InputError(_without_records(context.upstream["ingest"]))
+    from linkage.link.splits import check_splits
+
     frame, labels, counts = records.frame, context.inputs.labels, {}
     if labels:
         from linkage.evaluate.truth import attach_labels, read_truth
@@ -172,6 +183,7 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
             raise InputError(f"{labels}: no row belongs to a record of this run; check its `source` column")
         counts = {"rows": len(truth), "labelled": found}
     exemplars = _exemplars(frame, context.config.link.exemplars)
+    check_splits(frame[~exemplars], context.config.link.aim if exemplars.any() else "")
     folder.mkdir(exist_ok=True)
     write_table(frame[["record_id", *LABELS]].assign(is_exemplar=exemplars), folder / KNOWN)
     return counts | {"exemplars": int(exemplars.sum())}
@@ -239,8 +251,9 @@ def make_links(context: StageContext, folder: Path) -> dict[str, Any]:
     work = folder.with_name("found")  # beside the result: an interrupted run goes on from it
     with elsewhere(context.inputs.engine, folder.with_name("scratch"), ("linkage.link.slices",)) as place:
         result = link(
-            queries, embeddings, Index.open(index), context.config.link, scorer=context.scorer, work=work, place=place
-        )
+            queries, embeddings, Index.open(index), context.config.link,
+            scorer=context.scorer, work=work, place=place, encoder_saw=context.encoder_saw,
+        )  # fmt: skip
     counts = result.save(folder / LINKS, index=index, queries=records.path)
     return counts | {"threshold": result.threshold.value, "threshold_source": result.threshold.source}
 
@@ -289,7 +302,7 @@ def make_figures(context: StageContext, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     tables = [upstream["link"] / LINKS] if "link" in upstream else []
     tables.append(upstream["cluster"] / MEMBERS)
-    found = evaluate_all(tables, labels, config.evaluate, seed=config.seed)
+    found = evaluate_all(tables, labels, config.evaluate, seed=config.seed, encoder_saw=context.encoder_saw)
     write_table(found.metrics, folder / "metrics.csv", twin=True)
     for name, extra in found.tables.items():
         write_table(extra, folder / f"{name}.csv", twin=True)
@@ -305,7 +318,7 @@ def _has_exemplars(config: Config, inputs: RunInputs, counts: Mapping[str, Any])
 
 STAGES = (
     Stage("ingest", make_records, ("ingest",), inputs=("scans", "boxes")),
-    Stage("label", make_known, ("evaluate.iou", "link.exemplars"), ("ingest",), ("labels",)),
+    Stage("label", make_known, ("evaluate.iou", "link.exemplars", "link.aim"), ("ingest",), ("labels",)),
     Stage(
         "train", make_model, ("train", "encode", "text", "seed"), ("ingest", "label"), ("model",),
         wanted=lambda config, inputs, counts: config.train.enabled,
@@ -321,7 +334,7 @@ STAGES = (
         ("ingest", "label", "train", "embed", "index", "link"), ("model",),
     ),
     Stage(
-        "evaluate", make_figures, ("evaluate", "text", "seed"), ("index", "link", "cluster"), ("labels",),
+        "evaluate", make_figures, ("evaluate", "text", "seed"), ("train", "index", "link", "cluster"), ("labels",),
         wanted=lambda config, inputs, counts: inputs.labels is not None,
     ),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ class SystemAnswers(NamedTuple):
         depth: places of `entities` that count: recall@k beyond it is not measured.
         threshold: False: the system has none, so what hangs on one is not measured.
         note: goes into every row.
+        seen: further notes, each with the queries (q,) that it is of; see `scores.encoder_notes`.
     """
 
     entities: np.ndarray
@@ -45,10 +47,12 @@ class SystemAnswers(NamedTuple):
     depth: int
     threshold: bool = True
     note: str = ""
+    seen: Sequence[tuple[str, np.ndarray]] = ()
 
     def told(self, chosen: np.ndarray) -> str:
         """What must be said with every figure of these queries (mask or rows)."""
-        return join_notes(self.note, SCORER_FITTED if self.scorer_on[chosen].any() else "")
+        seen = [note for note, rows in self.seen if rows[chosen].any()]
+        return join_notes(self.note, SCORER_FITTED if self.scorer_on[chosen].any() else "", *seen)
 
 
 def join_notes(*notes: str) -> str:

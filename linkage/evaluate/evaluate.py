@@ -70,6 +70,7 @@ def evaluate(
     index: Path | None = None,
     split: str | None = None,
     seed: int = 0,
+    encoder_saw: Sequence[str] = (),
 ) -> Evaluation:
     """Measure a links, members or records table; which of them it is shows in its columns.
 
@@ -80,6 +81,8 @@ def evaluate(
         index: links: folder of the index; default: the one named in the links' manifest.
         split: score only this split; default: all labelled rows, and each split that the truth names.
         seed: of the bootstrap.
+        encoder_saw: members: splits that the encoder was trained on, or its epoch chosen by; a links table's manifest
+            says so itself.
 
     Raises:
         InputError: a table is unreadable, lacks a column, or the two have no record in common.
@@ -97,7 +100,7 @@ def evaluate(
     if task == "linking":
         tables = evaluate_links(read_table(table), table, known, config, scores, index)
     elif task == "clustering":
-        evaluate_members(read_table(table), table, known, config, scores)
+        evaluate_members(read_table(table), table, known, config, scores, encoder_saw)
     else:
         evaluate_reading(Records.open(table).frame, table, known, config, scores)
     return Evaluation(task, scores.table(), scores.notes, tables)
@@ -117,7 +120,9 @@ class RunFigures(NamedTuple):
     unmeasured: list[str]
 
 
-def evaluate_all(tables: Sequence[Path], truth: Path, config: EvaluateConfig, *, seed: int = 0) -> RunFigures:
+def evaluate_all(
+    tables: Sequence[Path], truth: Path, config: EvaluateConfig, *, seed: int = 0, encoder_saw: Sequence[str] = ()
+) -> RunFigures:
     """Measure what can be measured of links and members tables: that labels say nothing of one of them is no error.
 
     Args, Raises: as of `evaluate`.
@@ -126,7 +131,7 @@ def evaluate_all(tables: Sequence[Path], truth: Path, config: EvaluateConfig, *,
     unmeasured = []
     for table in tables:
         try:
-            parts.append(evaluate(table, truth, config, seed=seed))
+            parts.append(evaluate(table, truth, config, seed=seed, encoder_saw=encoder_saw))
         except UnknownRecordsError:
             task = _task(table)
             missing = "query" if task == "linking" else "record, exemplars apart,"

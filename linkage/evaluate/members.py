@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,18 @@ import pandas as pd
 from linkage.config import EvaluateConfig
 from linkage.evaluate.baselines import cluster_by_strings
 from linkage.evaluate.metrics import clustering
-from linkage.evaluate.scores import SYSTEM, Scores
+from linkage.evaluate.scores import SYSTEM, Scores, encoder_notes
 from linkage.evaluate.truth import UNKNOWN_RECORDS, UnknownRecordsError, attach_truth
 from linkage.tables import require_columns
 
 
 def evaluate_members(
-    members: pd.DataFrame, path: Path, truth: pd.DataFrame, config: EvaluateConfig, scores: Scores
+    members: pd.DataFrame,
+    path: Path,
+    truth: pd.DataFrame,
+    config: EvaluateConfig,
+    scores: Scores,
+    encoder_saw: Sequence[str] = (),
 ) -> None:
     """Add the clustering figures of a members table and of its string baselines.
 
@@ -45,12 +51,15 @@ def evaluate_members(
 
     scores.notes.append(f"{int(known.sum())} of {len(members)} records are labelled")
 
+    seen = encoder_notes(split, encoder_saw)
     notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given.any() else {}
 
     def add(system: str, clusters: np.ndarray, fitted: bool) -> None:
         for name, chosen in scores.splits(split):
             rows = chosen & known
             note = "cut fitted on these rows" if fitted and (fitted_on & rows).any() else notes.get(system, "")
+            if system == SYSTEM:
+                note = "; ".join(filter(None, [note, *(said for said, of in seen if (of & rows).any())]))
             figures = clustering(entity[rows], clusters[rows], bootstrap=scores.bootstrap, seed=scores.seed)
             for measure, figure in figures.items():
                 scores.add(measure, system, name, figure, note)

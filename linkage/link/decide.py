@@ -41,7 +41,8 @@ class Promise:
         effective: as how many independent links they count (Kish); without a promise: the most that any threshold has.
         upper: upper confidence bound reached for the share of false links; None: nothing is promised.
         needed: independent links without an error that would carry the promise.
-        held_out: these labels did not fit the scorer (see `judge.Judged`).
+        held_out: these labels did not fit the scorer (see `judge.LabelledAnswers`).
+        spent: further labels that are no evidence, because the encoder was made with them.
     """
 
     max_false_links: float
@@ -52,6 +53,7 @@ class Promise:
     upper: float | None
     needed: int
     held_out: bool = True
+    spent: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,21 +97,28 @@ class Threshold:
             return (
                 f"No threshold can promise {aim} with these labels: {promise.needed} independent links without an "
                 f"error would do, the labelled ones count as {promise.effective:.0f} or hold errors too early."
+                f"{_told_of_spent(promise.spent)}"
             )
         return (
             f"A threshold of {self.value:.3f} promises {aim}: {promise.false_links} of {promise.links} labelled links "
             f"are false, which count as {promise.effective:.0f} independent ones (upper bound {promise.upper:.2%}). "
             f"Assumed: their entities are drawn like those to come, and an entity with many links errs no more often "
-            f"than one with few. {_HELD_OUT[promise.held_out]}"
+            f"than one with few. {_HELD_OUT[promise.held_out]}{_told_of_spent(promise.spent)}"
         )
 
     @property
     def _pulled(self) -> str:
         return f"held near the default as {self.pull:g} more would" if self.pull else "held by nothing else"
 
-    def judged(self, *, held_out: bool) -> Threshold:
+    def judged(self, *, held_out: bool, spent: int = 0) -> Threshold:
         """The same, with what is known of its labels."""
-        return replace(self, promise=self.promise and replace(self.promise, held_out=held_out))
+        return replace(self, promise=self.promise and replace(self.promise, held_out=held_out, spent=spent))
+
+
+def _told_of_spent(n: int) -> str:
+    if not n:
+        return ""
+    return f" {n} labelled queries are no evidence: the encoder was trained on them, or they chose the epoch it is of."
 
 
 def fit_threshold(
@@ -272,7 +281,8 @@ class CandidateSets:
         promised: sets hold the true entity at the rate asked for.
         coverage: that rate.
         queries, entities: labelled ones that have a match.
-        held_out: these labels did not fit the scorer (see `judge.Judged`).
+        held_out: these labels did not fit the scorer (see `judge.LabelledAnswers`).
+        spent: further labels that are no evidence, because the encoder was made with them.
     """
 
     cut: float
@@ -281,10 +291,11 @@ class CandidateSets:
     queries: int
     entities: int
     held_out: bool = True
+    spent: int = 0
 
-    def judged(self, *, held_out: bool) -> CandidateSets:
+    def judged(self, *, held_out: bool, spent: int = 0) -> CandidateSets:
         """The same, with what is known of its labels."""
-        return replace(self, held_out=held_out)
+        return replace(self, held_out=held_out, spent=spent)
 
     @property
     def sentence(self) -> str:
@@ -294,11 +305,12 @@ class CandidateSets:
             return (
                 f"No set of candidates can promise to hold the true entity at a rate of {self.coverage:.1%} with "
                 f"{base}: they are too few, or too often the true one is not among the candidates."
+                f"{_told_of_spent(self.spent)}"
             )
         return (
             f"Candidates at {self.cut:.4f} or above hold the true entity, where there is one, at a rate of "
             f"{self.coverage:.1%} at least ({base}). Assumed: their entities are drawn like those to come; the rate is "
-            f"over entities, each counted once. {_HELD_OUT[self.held_out]}"
+            f"over entities, each counted once. {_HELD_OUT[self.held_out]}{_told_of_spent(self.spent)}"
         )
 
 

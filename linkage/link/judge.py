@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,7 @@ class LabelledAnswers:
         true_probability: of the query's own entity among its candidates; NaN: it is not among them.
         held_out: their labels did not fit the scorer. If False, each was answered by a scorer that did not see its
             entity, but pull and calibration were chosen with it.
+        unseen: bool (n,), the encoder was not made with them: they are evidence for a promise.
     """
 
     probability: np.ndarray
@@ -40,9 +42,12 @@ class LabelledAnswers:
     entity: np.ndarray
     true_probability: np.ndarray
     held_out: bool
+    unseen: np.ndarray
 
     @classmethod
-    def of(cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None) -> LabelledAnswers:
+    def of(
+        cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None, encoder_saw: Sequence[str] = ()
+    ) -> LabelledAnswers:
         """The queries of split val; where they are too few, those of split train as well.
 
         Args:
@@ -50,6 +55,7 @@ class LabelledAnswers:
             found: candidates of all that compete with them or are labelled (see `ranked`); `query` is the row of the
                 ranking's frame.
             left: what a constraint leaves of them.
+            encoder_saw: splits that the encoder was trained on, or its epoch chosen by.
         """
         rows = np.flatnonzero(ranking.is_val)
         held_out = True
@@ -75,6 +81,7 @@ class LabelledAnswers:
             ranking.labels[rows],
             true.reindex(rows).to_numpy(float),
             held_out,
+            ~ranking.frame["split"].iloc[rows].isin(encoder_saw).to_numpy(dtype=bool),
         )
 
     def threshold(self, config: LinkConfig) -> Threshold:
@@ -84,8 +91,9 @@ class LabelledAnswers:
         if config.aim == "false-links":
             most, risk = config.max_false_links, config.risk
             assert most is not None  # the configuration gives it to this aim
-            found = bound_false_links(self.probability, self.right, self.entity, max_false_links=most, risk=risk)
-            return found.judged(held_out=self.held_out)
+            evidence = (column[self.unseen] for column in (self.probability, self.right, self.entity))
+            found = bound_false_links(*evidence, max_false_links=most, risk=risk)
+            return found.judged(held_out=self.held_out, spent=int((~self.unseen).sum()))
         moved = self._moved(config.aim)
         source: Literal["default", "fitted"] = "default" if moved.pull is None else "fitted"
         aim = config.aim if source == "fitted" else None
@@ -111,6 +119,6 @@ class LabelledAnswers:
         """Which candidates make up a query's set, by the queries that have a match."""
         if config.coverage is None:
             return None
-        there = self.matchable
+        there = self.matchable & self.unseen
         found = conformal_cut(self.true_probability[there], self.entity[there], coverage=config.coverage)
-        return found.judged(held_out=self.held_out)
+        return found.judged(held_out=self.held_out, spent=int((self.matchable & ~self.unseen).sum()))
