@@ -36,7 +36,7 @@ def test_entities_in_two_splits_are_an_error_only_where_a_promise_hangs_on_it(
     assert check_splits(frame, "false-links") == 0
     moved = frame["record_id"].isin(["r001_1", "r004_2"])  # val entities
     frame.loc[moved, "split"] = ["train", ""]
-    with pytest.raises(InputError, match="2 entities have queries both in split train.*'entity 001'.*one split"):
+    with pytest.raises(InputError, match=r"2 entities have queries both in split train.*'entity 001'.*one split"):
         linked(tmp_path, frame, FEW_FALSE)
     with caplog.at_level(logging.WARNING, logger="linkage"):
         linked(tmp_path, frame, LinkConfig(device="cpu"))

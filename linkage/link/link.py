@@ -148,10 +148,11 @@ def link(
 ) -> LinkResult:
     """Link every query to the entities of an index, or to none.
 
-    Queries with a non-empty `entity_id`, or of role `query_nomatch`, are labelled. Those of split train (or none) fit the scorer, those of
-    split val the threshold (where there are fewer than MIN_VALIDATION of them, those of train help out, with the
-    probabilities of scorers that did not see their entity); rows of split test are never looked at. Neither the order
-    of queries nor that of exemplars changes the result (but for the last digits of fitted coefficients).
+    Queries with a non-empty `entity_id`, or of role `query_nomatch`, are labelled. Those of split train (or none) fit
+    the scorer, those of split val the threshold (where there are fewer than MIN_VALIDATION of them, those of train help
+    out, with the probabilities of scorers that did not see their entity), which starts from the default and moves as
+    far as they are evidence for it (see `shrinkage`); rows of split test are never looked at. Neither the order of
+    queries nor that of exemplars changes the result (but for the last digits of fitted coefficients).
 
     What is found is written to `work`, a slice of queries after another, so that memory does not grow with their
     number but for their records and, under a constraint, some 30 bytes per candidate.
