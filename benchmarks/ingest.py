@@ -23,7 +23,7 @@ from linkage.ingest.ingest import ingest
 from linkage.synth.names import make_entities
 
 KINDS = ("tif", "pdf")
-OUTPUTS = ("records.parquet", "pages.csv", "failures.csv")
+OUTPUTS = ("records.parquet", "records.pages.csv", "records.failures.csv")
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 

@@ -45,7 +45,9 @@ COLUMNS: dict[str, Column] = {
     "exemplar_id": Column("text", "record_id of the exemplar that stands for the entity"),
     "rank": Column("integer", "place of the candidate among the query's candidates, from 1"),
     "decision": Column(
-        "text", "match, review (a person must decide) or no-match; candidates below rank 1 are always no-match"
+        "text",
+        "match, review (a person must decide) or no-match, as predicted, whatever a label of the record says; "
+        "candidates below rank 1 are always no-match",
     ),
     "tied": Column("integer", "entities that are as likely as the best, itself included; empty: the best is alone"),
     "in_set": Column("flag", "1: the candidate is of the set that holds the true entity; empty: no coverage was asked"),
@@ -74,15 +76,24 @@ COLUMNS: dict[str, Column] = {
     "margin": Column("number", "probability minus that of the best candidate of another entity; empty: there is none"),
     "threshold": Column("number", "match probability from which a candidate is a match (>=); empty: none can be"),
     "review_threshold": Column("number", "match probability from which it is a review, if it is no match"),
-    "threshold_source": Column("text", "fitted (on labelled rows), given (by the user) or default"),
+    "threshold_source": Column(
+        "text", "fitted (on labelled rows), given (by the user) or default (also where labels are too few to move it)"
+    ),
     "exemplar_text": Column("text", "text of the exemplar"),
     "reading": Column("text", "the model's own reading of the crop; empty: no crop, or a model that does not read"),
     "reading_confidence": Column("number", "confidence of that reading, 0..1; empty: there is none"),
     "exemplar_reading": Column("text", "the model's own reading of the exemplar's crop"),
     "exemplar_source": Column("text", "file that the exemplar was read from"),
     "exemplar_page": Column("integer", "page of that file"),
-    "origin": Column("text", "how the record came to its entity: exemplar, linked, clustered or singleton"),
-    "membership": Column("number", "match probability 0..1 of the record with its entity's exemplar; 1 for exemplars"),
+    "origin": Column(
+        "text",
+        "how the record came to its entity: labelled (the user said so), exemplar, linked, clustered or singleton",
+    ),
+    "predicted_entity_id": Column("text", "entity found without the record's label; what `evaluate` measures"),
+    "predicted_origin": Column("text", "how that was found: exemplar, linked, clustered or singleton"),
+    "membership": Column(
+        "number", "match probability 0..1 of the record with its entity's exemplar; 1 for exemplars and the labelled"
+    ),
     "noise": Column("flag", "1: clustering found nothing like the record, so it is an entity of its own"),
     "is_exemplar": Column("flag", "1: the record stands for its entity"),
     "n_records": Column("integer", "records of the entity; in a crosswalk: records that went this way"),
@@ -100,7 +111,7 @@ COLUMNS: dict[str, Column] = {
         "(near); empty: it was not",
     ),
     "duplicate_of": Column("text", "where it was met first, as source:page"),
-    "reason": Column("text", "why the input was set aside"),
+    "reason": Column("text", "why the input was set aside, or why a page that was read gave no record"),
     "old_entity_id": Column("text", "the entity of the records after the first of two runs; empty: none yet"),
     "new_entity_id": Column("text", "the entity of the same records after the second run; empty: none any more"),
     "relation": Column(

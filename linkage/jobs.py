@@ -207,7 +207,8 @@ def cluster_records(
 ) -> dict[str, Any]:
     """Group records into entities; writes members.csv, entities.csv, their twins and columns.md; returns counts.
 
-    With a ledger, an entity has the id of that which it shares most records with there, and the ledger takes it in.
+    Records with an `entity_id` end in that entity (see `cluster.labels`). With a ledger, an entity has the id of that
+    which it shares most records with there, and the ledger takes it in.
     """
     from linkage.cluster import entities_table
     from linkage.ledger.naming import NamedMembers, name_clusters
@@ -217,7 +218,8 @@ def cluster_records(
         scorer = model_scorer(str(vectors.manifest["model"]))
         result = clustered_by(scorer, opened, vectors, config)
         failures = _note_failures(vectors, out / "failures.csv")
-        named = name_clusters(book, result.members, opened) if book else NamedMembers(result.members, {})
+        members = decided_by(result.scorer, result.members, opened, vectors, config)
+        named = name_clusters(book, members, opened) if book else NamedMembers(members, {})
     tables = {"members": named.members, "entities": entities_table(named.members)}
     export(tables, out)
     return {
@@ -244,6 +246,16 @@ def clustered_by(scorer: Scorer, records: Records, embeddings: Embeddings, confi
         seed=config.seed,
         device=config.link.device,
     )
+
+
+def decided_by(
+    scorer: Scorer, members: pd.DataFrame, records: Records, embeddings: Embeddings, config: Config
+) -> pd.DataFrame:
+    """Let labels decide over the prediction as a configuration says; see `cluster.labels.decide_by_labels`."""
+    from linkage.cluster import decide_by_labels
+
+    pooled = config.cluster.distance == "pooled"
+    return decide_by_labels(members, records.frame, embeddings, scorer, fields=config.link.fields, pooled=pooled)
 
 
 def export_members(ledger: Path, out: Path, at: int | None = None) -> dict[str, Any]:

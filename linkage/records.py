@@ -54,6 +54,8 @@ PROVENANCE = (
     "ocr_confidence",
 )
 LABELS = ("entity_id", "split", "role")
+SPLITS = ("train", "val", "test")
+ROLES = ("exemplar", "query", "query_nomatch")
 _BYTES_KEPT = 256_000_000  # of crops: a small table is read once, however often its records are looked at
 _TEXT_COLUMNS = (
     "record_id",
@@ -99,8 +101,8 @@ class Records:
         """Open and check a records table; crops stay on disk.
 
         Raises:
-            InputError: missing, unreadable, no `record_id`, duplicate ids, or an image path that leaves the
-                folder of the CSV.
+            InputError: missing, unreadable, no `record_id`, duplicate ids, a `split` or `role` that there is not, or
+                an image path that leaves the folder of the CSV.
         """
         if path.suffix == ".parquet":
             frame, failures = _open_parquet(path), []
@@ -111,6 +113,7 @@ class Records:
             frame["text_raw"] = frame.get("text", "")
         frame = _complete(frame)
         _check_ids(frame["record_id"], path)
+        check_labels(frame, path)
         return cls(path, frame, failures)
 
     def take(self, rows: np.ndarray) -> Records:
@@ -258,6 +261,26 @@ def _check_ids(ids: pd.Series, path: Path) -> None:
     if ids.duplicated().any():
         first = ids[ids.duplicated()].iloc[0]
         raise InputError(f"{path}: record_id {first!r} stands {int((ids == first).sum())} times; ids must be unique")
+
+
+def check_labels(table: pd.DataFrame, path: Path) -> None:
+    """Refuse a `split` or a `role`, where the table has such a column, that is none of SPLITS or ROLES and not empty.
+
+    Raises:
+        InputError: there is one; the message names its record, or its row, and what is allowed.
+    """
+    for name, allowed in (("split", SPLITS), ("role", ROLES)):
+        if name not in table.columns:
+            continue
+        wrong = ~table[name].fillna("").isin(["", *allowed]).to_numpy()
+        if wrong.any():
+            row = int(wrong.argmax())
+            record = str(table["record_id"].iloc[row]) if "record_id" in table.columns else ""
+            where = f"record {record!r}" if record else f"row {row + 2}"
+            raise InputError(
+                f"{path}: {name} {str(table[name].iloc[row])!r} of {where} ({int(wrong.sum())} rows) "
+                f"is none of {', '.join(allowed)}; correct it, or leave the cell empty"
+            )
 
 
 def _check_images(frame: pd.DataFrame, path: Path) -> list[tuple[str, str]]:

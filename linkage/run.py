@@ -71,11 +71,10 @@ def run(
             _list_failures(out)
         directory.manifest["model"] = _model_of(out / "embed")
         directory.finish()
-        _export(out)
         _write_report(out, directory.manifest, config)
         if "pages" in counts["ingest"]:
             failures, listed = read_table(out / "failures.csv"), out / "failures.csv"
-            check_set_aside(failures, counts["ingest"]["pages"], config.ingest.max_failures, listed)
+            check_set_aside(failures, counts["ingest"]["pages"], config.ingest.max_failures, listed, "--retry-failed")
         return RunResult(directory.manifest, out, _evaluated(out, "metrics"))
 
 
@@ -94,6 +93,8 @@ def _make_stages(directory: RunDirectory, config: Config, inputs: RunInputs) -> 
     digests: dict[str, str] = {}
     counts: dict[str, dict[str, Any]] = {}
     for stage in STAGES:
+        if stage.name == "evaluate":  # whatever becomes of the figures, the tables are there
+            _export(directory.path)
         if not stage.wanted(config, inputs, counts):
             directory.drop(stage.name)
             continue

@@ -8,6 +8,7 @@ another.
 from __future__ import annotations
 
 import fnmatch
+import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ import pandas as pd
 from linkage.arrays import digest_file
 from linkage.config import Config
 from linkage.errors import InputError
-from linkage.jobs import clustered_by, model_scorer
+from linkage.jobs import clustered_by, decided_by, model_scorer
 from linkage.records import LABELS, Records
 from linkage.tables import read_table, write_table
 
@@ -76,6 +77,14 @@ class StageContext:
         """The scorer that comes with the model."""
         return model_scorer(self.model)
 
+    @property
+    def encoder_saw(self) -> tuple[str, ...]:
+        """Splits that this run's encoder was trained on ("" for none given), or its epoch chosen by."""
+        if "train" not in self.upstream:
+            return ()
+        told = json.loads((self.upstream["train"] / "training.json").read_text(encoding="utf-8"))
+        return ("", "train", "val") if any(name.startswith("val_") for name in told) else ("", "train")
+
     def records(self) -> Records:
         """The ingested records, with what is known of them where the stage declares `label`."""
         records = Records.open(self.upstream["ingest"] / RECORDS)
@@ -119,12 +128,14 @@ RECORDS, KNOWN, LINKS, MEMBERS, ENTITIES = (
 def make_records(context: StageContext, folder: Path) -> dict[str, Any]:
     """Scans, or one table of records, to `records.parquet`; of scans, only what is new is read."""
     from linkage.ingest.ingest import ingest
+    from linkage.ingest.merge import name_lists
     from linkage.ingest.table import import_records, is_table
 
     folder.mkdir(exist_ok=True)
     config, inputs, out = context.config.ingest, context.inputs, folder / RECORDS
     if is_table(inputs.scans[0]):
         records, failures = import_records(inputs.scans[0], out, config)
+        name_lists(out)
         return {"records": records, "set_aside": len(failures)}
     existing = _existing(context)
     if context.before and existing != "overwrite" and not out.exists():
@@ -132,6 +143,7 @@ def make_records(context: StageContext, folder: Path) -> dict[str, Any]:
             out.hardlink_to(context.before / RECORDS)
     config = config.model_copy(update={"max_failures": 1.0})  # the run says so at its end, when all is written
     summary = ingest(inputs.scans, out, config, existing=existing, engine=inputs.engine)
+    name_lists(out)
     counts = {"sources": summary.sources, "pages": summary.pages, "records": summary.records}
     return counts | {"set_aside": len(summary.failures)}
 
@@ -157,22 +169,33 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
     """What is known of every record, row by row: the labels that the user gave, and which are exemplars."""
     records = context.records()
     if not len(records):
-        raise InputError("failures.csv: no record was found on any page; see the reasons there")
+        raise InputError(_without_records(context.upstream["ingest"]))
+    from linkage.link.splits import check_splits
+
     frame, labels, counts = records.frame, context.inputs.labels, {}
     if labels:
-        from linkage.evaluate.truth import attach_truth, read_truth
+        from linkage.evaluate.truth import attach_labels, read_truth
 
         truth = read_truth(labels)
-        frame = attach_truth(frame, truth, context.config.evaluate.iou)
-        found = int((frame["entity_id"] != "").sum())
+        found = attach_labels(frame, truth, context.config.evaluate.iou)
         log.info("labels: %d of %d rows of %s found their record", found, len(truth), labels)
         if not found:
             raise InputError(f"{labels}: no row belongs to a record of this run; check its `source` column")
         counts = {"rows": len(truth), "labelled": found}
     exemplars = _exemplars(frame, context.config.link.exemplars)
+    check_splits(frame[~exemplars], context.config.link.aim if exemplars.any() else "")
     folder.mkdir(exist_ok=True)
     write_table(frame[["record_id", *LABELS]].assign(is_exemplar=exemplars), folder / KNOWN)
     return counts | {"exemplars": int(exemplars.sum())}
+
+
+def _without_records(ingested: Path) -> str:
+    """What to say where there is nothing to go on with."""
+    failures, listed = read_table(ingested / "failures.csv"), ingested.parent / "failures.csv"
+    if not len(failures):
+        return f"{ingested.parent}: the inputs hold no record"
+    first = f"{failures['source'].iloc[0]}: {failures['reason'].iloc[0]}"
+    return f"{listed}: no record was found on any page; see the reasons there; first: {first}"
 
 
 def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
@@ -228,14 +251,15 @@ def make_links(context: StageContext, folder: Path) -> dict[str, Any]:
     work = folder.with_name("found")  # beside the result: an interrupted run goes on from it
     with elsewhere(context.inputs.engine, folder.with_name("scratch"), ("linkage.link.slices",)) as place:
         result = link(
-            queries, embeddings, Index.open(index), context.config.link, scorer=context.scorer, work=work, place=place
-        )
+            queries, embeddings, Index.open(index), context.config.link,
+            scorer=context.scorer, work=work, place=place, encoder_saw=context.encoder_saw,
+        )  # fmt: skip
     counts = result.save(folder / LINKS, index=index, queries=records.path)
     return counts | {"threshold": result.threshold.value, "threshold_source": result.threshold.source}
 
 
 def make_entities(context: StageContext, folder: Path) -> dict[str, Any]:
-    """The entity of every record: its exemplar's where it was matched, else that of its cluster."""
+    """The entity of every record: its label's, else its exemplar's where it was matched, else that of its cluster."""
     from linkage.cluster import entities_table, merge_members
     from linkage.compare.scorer import SCORER_FILE
     from linkage.encode.embed import Embeddings
@@ -248,8 +272,10 @@ def make_entities(context: StageContext, folder: Path) -> dict[str, Any]:
     exemplars = Index.open(context.upstream["index"]).exemplars if linked else None
     scorer = link_scorer(linked / LINKS) if linked else context.scorer
     rest = records.take(np.flatnonzero(~records.frame["record_id"].isin(_placed(links, exemplars))))
-    result = clustered_by(scorer, rest, Embeddings.open(context.upstream["embed"]), context.config)
-    members = merge_members(exemplars, links, result.members, records.frame)
+    embeddings = Embeddings.open(context.upstream["embed"])
+    result = clustered_by(scorer, rest, embeddings, context.config)
+    predicted = merge_members(exemplars, links, result.members, records.frame)
+    members = decided_by(result.scorer, predicted, records, embeddings, context.config)
     entities = entities_table(members)
     write_table(members, folder / MEMBERS)
     write_table(entities, folder / ENTITIES)
@@ -269,19 +295,21 @@ def _placed(links: pd.DataFrame | None, exemplars: pd.DataFrame | None) -> set[s
 
 def make_figures(context: StageContext, folder: Path) -> dict[str, Any]:
     """Figures against the labels."""
-    from linkage.evaluate.evaluate import evaluate
+    from linkage.evaluate.evaluate import evaluate_all
 
     labels, config, upstream = context.inputs.labels, context.config, context.upstream
     assert labels is not None
     folder.mkdir(exist_ok=True)
     tables = [upstream["link"] / LINKS] if "link" in upstream else []
     tables.append(upstream["cluster"] / MEMBERS)
-    parts = [evaluate(table, labels, config.evaluate, seed=config.seed) for table in tables]
-    metrics = pd.concat([part.metrics for part in parts], ignore_index=True)
-    write_table(metrics, folder / "metrics.csv", twin=True)
-    for name, extra in (pair for part in parts for pair in part.tables.items()):
+    found = evaluate_all(tables, labels, config.evaluate, seed=config.seed, encoder_saw=context.encoder_saw)
+    write_table(found.metrics, folder / "metrics.csv", twin=True)
+    for name, extra in found.tables.items():
         write_table(extra, folder / f"{name}.csv", twin=True)
-    return {"figures": len(metrics)}
+    for sentence in found.unmeasured:
+        log.warning("evaluate: %s", sentence)
+    not_measured = {"not_measured": "; ".join(found.unmeasured)} if found.unmeasured else {}
+    return {"figures": len(found.metrics)} | not_measured
 
 
 def _has_exemplars(config: Config, inputs: RunInputs, counts: Mapping[str, Any]) -> bool:
@@ -290,7 +318,7 @@ def _has_exemplars(config: Config, inputs: RunInputs, counts: Mapping[str, Any])
 
 STAGES = (
     Stage("ingest", make_records, ("ingest",), inputs=("scans", "boxes")),
-    Stage("label", make_known, ("evaluate.iou", "link.exemplars"), ("ingest",), ("labels",)),
+    Stage("label", make_known, ("evaluate.iou", "link.exemplars", "link.aim"), ("ingest",), ("labels",)),
     Stage(
         "train", make_model, ("train", "encode", "text", "seed"), ("ingest", "label"), ("model",),
         wanted=lambda config, inputs, counts: config.train.enabled,
@@ -306,7 +334,7 @@ STAGES = (
         ("ingest", "label", "train", "embed", "index", "link"), ("model",),
     ),
     Stage(
-        "evaluate", make_figures, ("evaluate", "text", "seed"), ("index", "link", "cluster"), ("labels",),
+        "evaluate", make_figures, ("evaluate", "text", "seed"), ("train", "index", "link", "cluster"), ("labels",),
         wanted=lambda config, inputs, counts: inputs.labels is not None,
     ),
 )  # fmt: skip

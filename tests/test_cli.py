@@ -133,7 +133,7 @@ def test_more_set_aside_than_allowed_fails_after_all_is_written(tmp_path: Path) 
     failed = linkage(*call, "--max-failures", "1%", cwd=tmp_path)
     assert (failed.returncode, len(failed.stderr.splitlines())) == (4, 1)
     assert "1 of 2 pages were set aside" in failed.stderr and "bad.png: not an image" in failed.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["failures.csv", "pages.csv", "r.parquet", "scans"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.failures.csv", "r.pages.csv", "r.parquet", "scans"]
     assert linkage(*call, "--max-failures", "50%", cwd=tmp_path).returncode == 0
     refused = linkage(*call, "--existing", "abort", cwd=tmp_path)
     assert refused.returncode == 2 and "exists already" in refused.stderr

@@ -16,9 +16,9 @@ from linkage.link.decide import (
     bound_false_links,
     conformal_cut,
     fit_threshold,
-    resampled_violations,
     tied_counts,
 )
+from linkage.link.trial import resampled_violations
 
 PROBABILITIES = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
 ROWS = st.lists(st.tuples(PROBABILITIES, st.booleans(), st.booleans()), min_size=1, max_size=12)

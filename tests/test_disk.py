@@ -70,7 +70,7 @@ def test_ingest_goes_on_with_the_same_table(tmp_path: Path) -> None:
         f"""
     call = ("ingest", "scans", "--out", "disk/r.parquet", *{SETTINGS})
     is_refused(*call, named="disk/r.parquet")
-    assert not os.path.exists("disk/r.parquet") and not os.path.exists("disk/pages.csv")
+    assert not os.path.exists("disk/r.parquet") and not os.path.exists("disk/r.pages.csv")
     kept = {{path: path.stat().st_mtime_ns for path in Path("disk/r.parquet.partial/parts").rglob("[!.]*.parquet")}}
     assert len(kept) > 5
     disk("11m")  # enough for the parts, not for the table
@@ -79,7 +79,7 @@ def test_ingest_goes_on_with_the_same_table(tmp_path: Path) -> None:
     assert sorted(os.listdir("disk")) == ["r.parquet.partial"]
     disk("64m")
     assert linkage(*call) == (0, "")
-    for name in ("r.parquet", "pages.csv", "failures.csv"):
+    for name in ("r.parquet", "r.pages.csv", "r.failures.csv"):
         assert Path("disk", name).read_bytes() == Path("plain", name).read_bytes(), name
 """,
     )

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.errors import InputError
-from linkage.evaluate.truth import attach_truth, join_truth, match_sources, overlap, read_truth
+from linkage.evaluate.truth import attach_labels, attach_truth, join_truth, match_sources, overlap, read_truth
+from linkage.layout.boxes import read_boxes
+from linkage.records import Records
+from linkage.tables import write_table
 
 
 def truth_of(folder: Path, text: str) -> pd.DataFrame:
@@ -116,6 +119,28 @@ def test_a_wrong_truth_table_is_refused_with_the_reason(tmp_path: Path, text: st
         truth_of(tmp_path, text)
 
 
-def test_foreign_splits_and_roles_are_blanked(tmp_path: Path) -> None:
-    truth = truth_of(tmp_path, "record_id,entity_id,split,role\nr1,E,dev,catalogue\n")
-    assert truth.loc[0, ["split", "role"]].tolist() == ["", ""]
+def test_labels_leave_a_tables_own_where_they_say_nothing(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"record_id": ["a", "b", "c", "d"], "entity_id": ["A", "B", "C", "D"]})
+    frame = frame.assign(split=["train", "val", "", "test"], role=["exemplar", "query", "query", ""])
+    truth = truth_of(tmp_path, "record_id,entity_id,role\nb,X,\nc,,query_nomatch\nz,Z,query\n")
+    assert attach_labels(frame, truth) == 2
+    assert frame["entity_id"].tolist() == ["A", "X", "", "D"], "a correction corrects one row"
+    assert frame["split"].tolist() == ["train", "val", "", "test"]
+    assert frame["role"].tolist() == ["exemplar", "query", "query_nomatch", ""]
+
+
+@pytest.mark.parametrize(("name", "value"), [("role", "reference"), ("split", "training")])
+@pytest.mark.parametrize("kind", ["labels", "records", "parquet", "boxes"])
+def test_a_role_or_split_that_there_is_not_is_refused(tmp_path: Path, name: str, value: str, kind: str) -> None:
+    table = pd.DataFrame({"record_id": ["a", "b"], "entity_id": ["A", ""], name: ["", value]})
+    readers = {"labels": read_truth, "records": Records.open, "parquet": Records.open, "boxes": read_boxes}
+    path = tmp_path / f"table.{'parquet' if kind == 'parquet' else 'csv'}"
+    if kind == "boxes":
+        table = table.assign(source="a.png", x0=0, y0=0, x1=9, y1=9)
+    write_table(table, path)
+    with pytest.raises(InputError) as caught:
+        readers[kind](path)
+    allowed = "exemplar, query, query_nomatch" if name == "role" else "train, val, test"
+    assert all(
+        part in str(caught.value) for part in (f"table.{path.suffix[1:]}: {name} '{value}' of record 'b'", allowed)
+    )

@@ -234,7 +234,7 @@ def test_a_page_that_devours_memory_is_set_aside(tmp_path: Path) -> None:
     config = IngestConfig(regions="page", ocr="none", workers=1, max_failures=1, page_memory=10**8)
     ingest([scans], tmp_path / "records.parquet", config)
     assert Records.open(tmp_path / "records.parquet").frame["source"].tolist() == ["a.png"]
-    reasons = read_table(tmp_path / "failures.csv")["reason"].tolist()
+    reasons = read_table(tmp_path / "records.failures.csv")["reason"].tolist()
     assert len(reasons) == 1
     assert "ingest.page_memory" in reasons[0]
 
@@ -260,7 +260,7 @@ def test_good_scans_come_through_among_bad_ones(tmp_path: Path) -> None:
     summary = ingest([scans], tmp_path / "run" / "records.parquet", config)
     frame = Records.open(tmp_path / "run" / "records.parquet").frame
     assert {*good, "n.pdf", "broken.tif"} <= set(frame["source"])
-    failures = read_table(tmp_path / "run" / "failures.csv")
+    failures = read_table(tmp_path / "run" / "records.failures.csv")
     assert len(failures) == len(summary.failures) > 0
     assert {"bomb.png", "locked.pdf", "broken.tif", "claims.pdf"} <= set(failures["source"])
     assert all(problem_of(reason, None) == "" for reason in failures["reason"])

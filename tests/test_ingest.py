@@ -23,6 +23,7 @@ from PIL import Image
 from linkage.config import IngestConfig, update
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.ingest import ingest
+from linkage.ingest.merge import failures_path, pages_path
 from linkage.ingest.parts import FACTS
 from linkage.ingest.work import Task
 from linkage.locks import alone
@@ -35,7 +36,7 @@ WHOLE_PAGES = IngestConfig(regions="page", ocr="none", workers=1, padding=0)
 
 
 def failures(out: Path) -> dict[tuple[str, str], str]:
-    table = read_table(out.with_name("failures.csv"))
+    table = read_table(failures_path(out))
     assert list(table.columns) == ["source", "page", "reason"]
     return {(row.source, "" if pd.isna(row.page) else str(row.page)): row.reason for row in table.itertuples()}
 
@@ -69,7 +70,11 @@ def test_pages_become_records_with_provenance(scans: Path, tmp_path: Path) -> No
     assert np.abs(np.asarray(crop, float) - np.asarray(speckled(2), float)).mean() < 6
     assert failures(out) == {}
     assert pq.read_schema(out).remove_metadata().equals(SCHEMA)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["failures.csv", "pages.csv", "records.parquet"]
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "records.failures.csv",
+        "records.pages.csv",
+        "records.parquet",
+    ]
 
 
 def test_other_boxes_give_other_records_at_once(scans: Path, tmp_path: Path) -> None:
@@ -99,10 +104,10 @@ def test_a_finished_table_is_kept_until_something_changes(scans: Path, tmp_path:
     assert again(existing="overwrite") == (False, False)
     speckled(9).save(scans / "p1.png")
     assert again() == (False, False)
-    for name in ("failures.csv", "pages.csv"):
-        out.with_name(name).write_text("another table's")
+    for path in (failures_path(out), pages_path(out)):
+        path.write_text("another table's")
     assert again() == (True, True)
-    assert failures(out) == {} and len(read_table(out.with_name("pages.csv"))) == 3, "the table knows its pages"
+    assert failures(out) == {} and len(read_table(pages_path(out))) == 3, "the table knows its pages"
 
 
 def test_the_same_content_elsewhere_gets_other_ids(scans: Path, tmp_path: Path) -> None:
@@ -143,7 +148,7 @@ def test_what_cannot_be_read_is_set_aside_with_its_reason(tmp_path: Path) -> Non
         ("text.png", ""): "not an image",
         ("three.tif", "2"): "damaged or unreadable image",
     }
-    pages = read_table(out.with_name("pages.csv"))
+    pages = read_table(pages_path(out))
     assert list(pages.columns) == ["source", "page", "status", "records", *FACTS, "reason"]
     assert len(pages) == 12
     assert set(zip(pages["source"], pages["status"], pages["records"], strict=True)) == {
@@ -331,7 +336,7 @@ def test_only_what_was_set_aside_is_read_again(tmp_path: Path, monkeypatch: pyte
     assert ingest([folder], out, loose).reused, "a limit is no setting: what was done is kept until asked"
     ingest([folder], out, loose, existing="retry")
     assert sorted(seen) == [("p2.png", 1), ("three.tif", 2)]
-    for name in ("r.parquet", "pages.csv", "failures.csv"):
+    for name in ("r.parquet", "r.pages.csv", "r.failures.csv"):
         assert out.with_name(name).read_bytes() == plain.with_name(name).read_bytes()
     seen.clear()
     assert ingest([folder], out, loose, existing="retry").reused, "nothing is left to be read again"
@@ -405,8 +410,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_table(tmp_path: Path) -> Non
     damaged.write_bytes(damaged.read_bytes()[:100])  # as a power cut can leave it
     cut.with_name(".r.parquet.123.tmp").write_bytes(b"PAR1")  # what a run killed while merging leaves
     ingest([scans], cut, WHOLE_PAGES)
-    assert sorted(path.name for path in cut.parent.iterdir()) == ["failures.csv", "pages.csv", "r.parquet"]
-    for name in ("failures.csv", "pages.csv", "r.parquet"):
+    assert sorted(path.name for path in cut.parent.iterdir()) == ["r.failures.csv", "r.pages.csv", "r.parquet"]
+    for name in ("r.failures.csv", "r.pages.csv", "r.parquet"):
         assert cut.with_name(name).read_bytes() == uncut.with_name(name).read_bytes()
     assert not parts.parent.exists()
     assert len(Records.open(cut)) == 20

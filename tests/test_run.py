@@ -54,13 +54,13 @@ def test_every_record_ends_in_one_entity(finished: Path) -> None:
     assert entities["n_records"].sum() == len(members)
     assert set(members["entity_id"]) == set(entities["entity_id"])
     assert (members.groupby("entity_id")["is_exemplar"].sum() == 1).all()
-    assert {"exemplar", "linked"} <= set(members["origin"])
+    assert {"exemplar", "linked"} <= set(members["predicted_origin"])
     matched = links[links["decision"] == "match"]
     assert (matched["rank"] == 1).all()
     assert (matched["probability"] >= matched["threshold"]).all()
     parts = links["image_score"] + links["text_score"] + links["cross_score"]
     assert (parts - links["score"]).abs().max() < 1e-4
-    linked = members[members["origin"] == "linked"].set_index("record_id")["entity_id"]
+    linked = members[members["predicted_origin"] == "linked"].set_index("record_id")["predicted_entity_id"]
     assert linked.to_dict() == matched.set_index("record_id")["entity_id"].to_dict()
 
 

@@ -23,7 +23,7 @@ from linkage.records import Records
 from linkage.workers.share import Share
 
 WHOLE_PAGES = IngestConfig(regions="page", ocr="none", workers=1, padding=0, max_failures=1)
-RESULTS = ("records.parquet", "pages.csv", "failures.csv")
+RESULTS = ("records.parquet", "records.pages.csv", "records.failures.csv")
 
 
 @pytest.fixture

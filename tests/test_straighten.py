@@ -124,7 +124,7 @@ def test_records_of_a_tilted_page_lie_on_the_page_of_the_file(tmp_path: Path) ->
         lengths = np.hypot(*(np.array(corners) - np.roll(corners, 1, axis=0)).T)
         assert sorted(lengths)[1] < 45 < 300 < sorted(lengths)[2], "a line is long and low"
     assert frame["y0"].iloc[0] > frame["y0"].iloc[-1], "read from what is its top"
-    pages = read_table(tmp_path / "pages.csv")
+    pages = read_table(tmp_path / "r.pages.csv")
     assert pages["rotation"][0] == 180 and abs(pages["skew"][0] - 5) <= 0.1 and level.rotation == 180
 
 
@@ -174,7 +174,7 @@ def test_duplicates_are_listed_and_kept_also_when_the_table_is_made_from_an_earl
     config = IngestConfig(regions="page", ocr="none", workers=1, rescans=True)
 
     def duplicates() -> dict[str, tuple[str, str]]:
-        pages = read_table(tmp_path / "pages.csv")
+        pages = read_table(tmp_path / "r.pages.csv")
         return {row.source: (row.duplicate, row.duplicate_of) for row in pages.itertuples() if row.duplicate}
 
     assert ingest([folder], tmp_path / "r.parquet", config).duplicates == 2

@@ -34,7 +34,7 @@ def records(scans: Path, **settings: object) -> pd.DataFrame:
 
 
 def reasons(scans: Path) -> dict[str, str]:
-    table = read_table(scans.parent / "failures.csv")
+    table = read_table(scans.parent / "records.failures.csv")
     return dict(zip(table["source"], table["reason"], strict=True))
 
 
@@ -193,7 +193,7 @@ def test_a_mets_file_stands_for_its_images(tmp_path: Path) -> None:
     )
     frame = records(folder / "mets.xml")
     assert frame[["source", "text"]].to_numpy().tolist() == [["img/one.png", "page one"], ["img/two.png", "page two"]]
-    table = read_table(folder / "failures.csv")
+    table = read_table(folder / "records.failures.csv")
     assert table["source"].tolist() == ["mets.xml#I2", "mets.xml#I3"]
     assert table["reason"].tolist()[0] == "'../three.png' lies outside the folder of the METS file"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from linkage.cluster.fit import DEFAULT_POOLED_DISTANCE, DEFAULT_PROBABILITY, labels_by_node
-from linkage.cluster.members import member_columns
+from linkage.cluster.members import entity_id, member_columns
 from linkage.cluster.tree import Distance, medoids
 from linkage.cluster.vectors import collapse, cosines, entities_of, pooled_distance
 from linkage.compare.fields import Kind, check_columns
@@ -101,7 +100,7 @@ def cluster(
     rows = rows_of(frame["record_id"], embeddings)
     vectors = embeddings.pooled(rows=rows)
     fused = config.distance == "fused"
-    texts, alike = None, _pooled_alone(vectors)
+    texts, alike = None, pooled_alone(vectors)
     if fused:
         wording = Wording.of(frame, embeddings.readings_of(rows))
         side = ComparedRecords(embeddings, rows, frame, wording)
@@ -134,7 +133,7 @@ Alike = Callable[[np.ndarray, np.ndarray], pd.DataFrame]
 """What the scorer weighs of pairs of records (rows (m,) twice)."""
 
 
-def _pooled_alone(vectors: np.ndarray) -> Alike:
+def pooled_alone(vectors: np.ndarray) -> Alike:
     """The pooled cosine as all that is known of a pair."""
 
     def alike(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
@@ -199,8 +198,3 @@ def _members(
         "score": score,
     }
     return member_columns(pd.DataFrame(members), frame)
-
-
-def entity_id(exemplar_id: str) -> str:
-    """Id of a found entity, derived from its exemplar's record_id: stable while the exemplar is."""
-    return "e" + hashlib.sha256(exemplar_id.encode()).hexdigest()[:16]

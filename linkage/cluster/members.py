@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pandas as pd
 
 from linkage.records import LABELS, PROVENANCE
 
 MEMBER_COLUMNS = ("record_id", "entity_id", "origin", "membership", "noise", "is_exemplar", "score")
+PREDICTED = ("predicted_entity_id", "predicted_origin")
+LABELLED = "labelled"
+"""Origin of the records whose entity a label decided."""
+
 _LEFT_OUT = {"text_raw", "image", *LABELS}
 
 
 def member_columns(members: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Add text, provenance and the user's own columns from `frame`; sorted by record_id."""
-    own = [name for name in frame.columns if name not in {*MEMBER_COLUMNS, "text", *PROVENANCE, *_LEFT_OUT}]
+    """Add PREDICTED, text, provenance and the user's own columns from `frame`; sorted by record_id.
+
+    What was found is the prediction; `labels.decide_by_labels` lets labels decide over it.
+    """
+    ours = {*MEMBER_COLUMNS, *PREDICTED, "text", *PROVENANCE, *_LEFT_OUT}
+    own = [name for name in frame.columns if name not in ours]
     provenance = [name for name in PROVENANCE if name in frame.columns]
     taken = frame[["record_id", "text", *provenance, *own]]
-    table = members[list(MEMBER_COLUMNS)].merge(taken, on="record_id", how="left", validate="one_to_one")
+    members = members[list(MEMBER_COLUMNS)].assign(
+        predicted_entity_id=members["entity_id"], predicted_origin=members["origin"]
+    )
+    table = members.merge(taken, on="record_id", how="left", validate="one_to_one")
     return table.sort_values("record_id", kind="stable", ignore_index=True)
 
 
@@ -47,6 +60,17 @@ def merge_members(
     return member_columns(pd.concat(parts, ignore_index=True), frame)
 
 
+def as_predicted(members: pd.DataFrame) -> pd.DataFrame:
+    """A members table as it was found, before labels decided: entity_id, origin, and who stood for the clusters."""
+    if "predicted_entity_id" not in members.columns:
+        return members
+    entity = members["predicted_entity_id"]
+    named = pd.Series([entity_id(record) for record in members["record_id"]], index=members.index) == entity
+    there = named.groupby(entity).transform("any")
+    stands = members["is_exemplar"].where(~there, named.astype(int))
+    return members.assign(entity_id=entity, origin=members["predicted_origin"], is_exemplar=stands)
+
+
 def entities_table(members: pd.DataFrame) -> pd.DataFrame:
     """One row per entity: entity_id, exemplar_id, text (the exemplar's), n_records, n_sources, min_score."""
     exemplars = members[members["is_exemplar"] == 1]
@@ -57,3 +81,8 @@ def entities_table(members: pd.DataFrame) -> pd.DataFrame:
     table = exemplars[["entity_id", "record_id", "text"]].merge(table, on="entity_id", validate="one_to_one")
     table = table.rename(columns={"record_id": "exemplar_id"}).sort_values("entity_id", ignore_index=True)
     return table[["entity_id", "exemplar_id", "text", "n_records", "n_sources", "min_score"]]
+
+
+def entity_id(exemplar_id: str) -> str:
+    """Id of a found entity, derived from its exemplar's record_id: stable while the exemplar is."""
+    return "e" + hashlib.sha256(exemplar_id.encode()).hexdigest()[:16]

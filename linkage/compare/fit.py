@@ -119,7 +119,7 @@ def refit(scorer: Scorer, pairs: LabelledPairs) -> ScorerFit | None:
         return None
 
 
-def _folds(group: np.ndarray) -> np.ndarray:
+def folds_of(group: np.ndarray) -> np.ndarray:
     """Fold of each pair; it hangs on nothing but the name of its entity."""
     names, place = np.unique(np.asarray(group, dtype=str), return_inverse=True)
     order = np.argsort([zlib.crc32(name.encode("utf-8", "surrogatepass")) % _BUCKETS for name in names], kind="stable")
@@ -145,7 +145,7 @@ def _chosen_strength(pairs: LabelledPairs, start: Scorer) -> float:
 
 
 def _left_out(pairs: LabelledPairs, start: Scorer, strength: float, kinds: Sequence[str] = tuple(LEVELS)) -> np.ndarray:
-    fold = _folds(pairs.group)
+    fold = folds_of(pairs.group)
     logit = np.empty(len(pairs.query))
     for number in range(FOLDS):
         out = fold == number

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from linkage.errors import InputError
 from linkage.evaluate.baselines import BaselineRanking
 from linkage.evaluate.scores import fitting_rows
-from linkage.evaluate.truth import attach_truth
+from linkage.evaluate.truth import UNKNOWN_RECORDS, UnknownRecordsError, attach_truth
 from linkage.link.decide import fit_threshold
 from linkage.link.judge import MIN_VALIDATION
 
@@ -35,6 +35,7 @@ class SystemAnswers(NamedTuple):
         depth: places of `entities` that count: recall@k beyond it is not measured.
         threshold: False: the system has none, so what hangs on one is not measured.
         note: goes into every row.
+        seen: further notes, each with the queries (q,) that it is of; see `scores.encoder_notes`.
     """
 
     entities: np.ndarray
@@ -46,10 +47,12 @@ class SystemAnswers(NamedTuple):
     depth: int
     threshold: bool = True
     note: str = ""
+    seen: Sequence[tuple[str, np.ndarray]] = ()
 
     def told(self, chosen: np.ndarray) -> str:
         """What must be said with every figure of these queries (mask or rows)."""
-        return join_notes(self.note, SCORER_FITTED if self.scorer_on[chosen].any() else "")
+        seen = [note for note, rows in self.seen if rows[chosen].any()]
+        return join_notes(self.note, SCORER_FITTED if self.scorer_on[chosen].any() else "", *seen)
 
 
 def join_notes(*notes: str) -> str:
@@ -177,5 +180,5 @@ def _labelled(links: pd.DataFrame, truth: pd.DataFrame, iou: float, path: Path) 
     queries.loc[alone, "entity_id"] = "\0" + queries.loc[alone, "record_id"].astype(str)
     queries = queries[(queries["entity_id"] != "") & (queries["role"] != "exemplar")].reset_index(drop=True)
     if not len(queries):
-        raise InputError(f"{path}: the truth table knows none of its records; check record_id, source and boxes")
+        raise UnknownRecordsError(f"{path}: {UNKNOWN_RECORDS}")
     return queries

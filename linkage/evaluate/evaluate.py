@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from linkage.evaluate.members import evaluate_members
 from linkage.evaluate.promises import PROMISED, SET_SIZE
 from linkage.evaluate.reading import evaluate_reading
 from linkage.evaluate.scores import SPLITS, SYSTEM, Scores
-from linkage.evaluate.truth import read_truth
+from linkage.evaluate.truth import UnknownRecordsError, read_truth
 from linkage.records import Records
 from linkage.tables import read_table
 
@@ -70,6 +70,7 @@ def evaluate(
     index: Path | None = None,
     split: str | None = None,
     seed: int = 0,
+    encoder_saw: Sequence[str] = (),
 ) -> Evaluation:
     """Measure a links, members or records table; which of them it is shows in its columns.
 
@@ -80,6 +81,8 @@ def evaluate(
         index: links: folder of the index; default: the one named in the links' manifest.
         split: score only this split; default: all labelled rows, and each split that the truth names.
         seed: of the bootstrap.
+        encoder_saw: members: splits that the encoder was trained on, or its epoch chosen by; a links table's manifest
+            says so itself.
 
     Raises:
         InputError: a table is unreadable, lacks a column, or the two have no record in common.
@@ -97,10 +100,45 @@ def evaluate(
     if task == "linking":
         tables = evaluate_links(read_table(table), table, known, config, scores, index)
     elif task == "clustering":
-        evaluate_members(read_table(table), table, known, config, scores)
+        evaluate_members(read_table(table), table, known, config, scores, encoder_saw)
     else:
         evaluate_reading(Records.open(table).frame, table, known, config, scores)
     return Evaluation(task, scores.table(), scores.notes, tables)
+
+
+class RunFigures(NamedTuple):
+    """Figures of several tables of one run.
+
+    Attributes:
+        metrics: as of `Evaluation`, one under the other; no rows where nothing could be measured.
+        tables: as of `Evaluation`, together.
+        unmeasured: what could not be measured, and why, one sentence each.
+    """
+
+    metrics: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+    unmeasured: list[str]
+
+
+def evaluate_all(
+    tables: Sequence[Path], truth: Path, config: EvaluateConfig, *, seed: int = 0, encoder_saw: Sequence[str] = ()
+) -> RunFigures:
+    """Measure what can be measured of links and members tables: that labels say nothing of one of them is no error.
+
+    Args, Raises: as of `evaluate`.
+    """
+    parts: list[Evaluation] = []
+    unmeasured = []
+    for table in tables:
+        try:
+            parts.append(evaluate(table, truth, config, seed=seed, encoder_saw=encoder_saw))
+        except UnknownRecordsError:
+            task = _task(table)
+            missing = "query" if task == "linking" else "record, exemplars apart,"
+            unmeasured.append(f"{task} could not be measured: {truth} names no {missing} with its entity")
+    metrics = pd.concat([part.metrics for part in parts] or [Scores("", config, seed, None).table()], ignore_index=True)
+    extras = {name: extra for part in parts for name, extra in part.tables.items()}
+    return RunFigures(metrics, extras, unmeasured)
 
 
 def check_gates(evaluation: Evaluation, gates: Sequence[str]) -> None:

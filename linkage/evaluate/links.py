@@ -17,7 +17,7 @@ from linkage.evaluate.baselines import rank_by_strings
 from linkage.evaluate.calibration import calibration_error, reliability
 from linkage.evaluate.metrics import auroc, divide, f1, measure, precision_at, share, sum_by
 from linkage.evaluate.promises import add_sets, add_violations
-from linkage.evaluate.scores import SYSTEM, Scores
+from linkage.evaluate.scores import SYSTEM, Scores, encoder_notes
 from linkage.evaluate.truth import attach_truth
 from linkage.link.links import links_manifest, manifest_of, nearest_of
 from linkage.tables import read_table, require_columns
@@ -63,7 +63,9 @@ def evaluate_links(
     k = max(config.recall_at)
     made = links_manifest(path) if manifest_of(path).exists() else {}
     own = asked.by_linker(k, made)
-    systems = {SYSTEM: own} | _single_scores(asked, path)
+    seen = encoder_notes(asked.split, made.get("encoder_saw") or ())
+    own = own._replace(seen=seen)
+    systems = {name: one._replace(seen=seen) for name, one in ({SYSTEM: own} | _single_scores(asked, path)).items()}
     strings = _strings(asked, exemplars, entity_of, k)
     systems |= strings
     scores.notes.append(f"{len(asked.truth)} of {links['record_id'].nunique()} queries are labelled")

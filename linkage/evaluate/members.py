@@ -2,54 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from linkage.config import EvaluateConfig
-from linkage.errors import InputError
 from linkage.evaluate.baselines import cluster_by_strings
 from linkage.evaluate.metrics import clustering
-from linkage.evaluate.scores import SYSTEM, Scores
-from linkage.evaluate.truth import attach_truth
+from linkage.evaluate.scores import SYSTEM, Scores, encoder_notes
+from linkage.evaluate.truth import UNKNOWN_RECORDS, UnknownRecordsError, attach_truth
 from linkage.tables import require_columns
 
 
 def evaluate_members(
-    members: pd.DataFrame, path: Path, truth: pd.DataFrame, config: EvaluateConfig, scores: Scores
+    members: pd.DataFrame,
+    path: Path,
+    truth: pd.DataFrame,
+    config: EvaluateConfig,
+    scores: Scores,
+    encoder_saw: Sequence[str] = (),
 ) -> None:
     """Add the clustering figures of a members table and of its string baselines.
 
     All records are clustered; only those that the truth gives an entity are scored. A split is scored by itself, so
-    what its records share with those of other splits shows under "all".
+    what its records share with those of other splits shows under "all". Scored is the prediction, never what a label
+    decided: the figures do not change where the truth was among the labels.
 
     Raises:
         InputError: a column is missing, or the truth knows none of the records.
     """
     require_columns(members, ("record_id", "entity_id"), path)
+    predicted = "predicted_entity_id" if "predicted_entity_id" in members.columns else "entity_id"
     labelled = attach_truth(members, truth, config.iou)
     entity = labelled["entity_id"].to_numpy(dtype=object)
     split = labelled["split"].to_numpy(dtype=object)
     known = entity != ""
     if not known.any():
-        raise InputError(f"{path}: the truth table knows none of its records; check record_id, source and boxes")
+        raise UnknownRecordsError(f"{path}: {UNKNOWN_RECORDS}")
+
+    origin = "predicted_origin" if "predicted_origin" in members.columns else "origin"
+    given = np.zeros(len(members), dtype=bool)
+    if origin in members.columns:
+        given = (members[origin] == "exemplar").to_numpy()
+    if given[known].all():
+        raise UnknownRecordsError(f"{path}: the truth table knows only its exemplars, whose entities were given")
 
     scores.notes.append(f"{int(known.sum())} of {len(members)} records are labelled")
 
-    given = "origin" in members.columns and (members["origin"] == "exemplar").any()
-    notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given else {}
+    seen = encoder_notes(split, encoder_saw)
+    notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given.any() else {}
 
     def add(system: str, clusters: np.ndarray, fitted: bool) -> None:
         for name, chosen in scores.splits(split):
             rows = chosen & known
             note = "cut fitted on these rows" if fitted and (fitted_on & rows).any() else notes.get(system, "")
+            if system == SYSTEM:
+                note = "; ".join(filter(None, [note, *(said for said, of in seen if (of & rows).any())]))
             figures = clustering(entity[rows], clusters[rows], bootstrap=scores.bootstrap, seed=scores.seed)
             for measure, figure in figures.items():
                 scores.add(measure, system, name, figure, note)
 
     fitted_on = known & np.isin(split.astype(str), ["", "train", "val"])
-    add(SYSTEM, members["entity_id"].to_numpy(dtype=object), fitted=False)
+    add(SYSTEM, members[predicted].to_numpy(dtype=object), fitted=False)
     if "text" in members.columns:
         labels = np.where(fitted_on, entity, "").tolist()
         for system, clusters, origin in cluster_by_strings(members["text"].fillna("").tolist(), labels):

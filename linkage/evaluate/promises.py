@@ -10,7 +10,7 @@ import pandas as pd
 from linkage.evaluate.answers import LabelledQueries, SystemAnswers, join_notes
 from linkage.evaluate.metrics import CONFIDENCE, Figure, ratio, share
 from linkage.evaluate.scores import SYSTEM, Scores
-from linkage.link.decide import resampled_violations
+from linkage.link.trial import resampled_violations
 
 PROMISED = {"violations of 1 % false links": 0.01, "violations of 5 % false links": 0.05}
 """Shares of false links that a threshold is made to promise, by name of the measure."""

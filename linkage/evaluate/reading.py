@@ -11,7 +11,7 @@ from linkage.config import EvaluateConfig
 from linkage.errors import InputError
 from linkage.evaluate.metrics import ratio, share
 from linkage.evaluate.scores import SYSTEM, Scores
-from linkage.evaluate.truth import CORNERS, join_truth, pages_of
+from linkage.evaluate.truth import CORNERS, UnknownRecordsError, join_truth, pages_of
 from linkage.text import clean
 
 
@@ -33,7 +33,7 @@ def evaluate_reading(
     split = truth["split"].to_numpy(dtype=object)
     boxed = truth[list(CORNERS)].notna().all(axis=1).to_numpy() if set(CORNERS) <= set(truth.columns) else None
     if not found.any() and boxed is None:
-        raise InputError(f"{path}: the truth table knows none of its records; check record_id and source")
+        raise UnknownRecordsError(f"{path}: the truth table knows none of its records; check record_id and source")
     if boxed is None and "text" not in truth.columns:
         raise InputError(f"{path}: the truth table has neither boxes nor texts to measure against")
     scores.notes.append(f"{int(found.sum())} of {len(truth)} truth rows found their record")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,21 @@ class Scores:
         table = table.astype({"value": float, "low": float, "high": float, "n": int})
         order = np.lexsort([pd.factorize(table[name])[0] for name in ("system", "measure", "split")])
         return table.iloc[order].reset_index(drop=True)
+
+
+def encoder_notes(split: np.ndarray, encoder_saw: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+    """What must be said with figures of rows that the encoder was made with, and of which rows.
+
+    Args:
+        split: of each row, object (n,).
+        encoder_saw: splits that it was trained on ("" and train), or its epoch chosen by (val).
+
+    Returns:
+        Notes with masks (n,).
+    """
+    saw = set(encoder_saw)
+    trained, chose = (np.isin(split.astype(str), sorted(some)) for some in (saw - {"val"}, saw & {"val"}))
+    return [("encoder trained on these rows", trained), ("these rows chose the encoder's epoch", chose)]
 
 
 def fitting_rows(split: np.ndarray, labelled: np.ndarray, least: int) -> np.ndarray:

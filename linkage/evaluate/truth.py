@@ -11,30 +11,36 @@ import numpy as np
 import pandas as pd
 
 from linkage.errors import InputError
-from linkage.records import LABELS
+from linkage.records import LABELS, check_labels
 from linkage.tables import read_table
 
 log = logging.getLogger(__name__)
 
 CORNERS = ("x0", "y0", "x1", "y1")
 _SIZED = ("x", "y", "w", "h")
-_SPLITS = ("", "train", "val", "test")
-_ROLES = ("", "exemplar", "query", "query_nomatch")
+
+
+UNKNOWN_RECORDS = "the truth table knows none of its records; check record_id, source and boxes"
+
+
+class UnknownRecordsError(InputError):
+    """A truth table says nothing of the records of a table, so that nothing can be measured there."""
 
 
 def read_truth(path: Path, *, entities: bool = True) -> pd.DataFrame:
     """Read a truth table and check it.
 
     It needs `record_id`, or `source` (or `image`) with optional `page` (from 1; default 1) and box, given as
-    x0,y0,x1,y1 or x,y,w,h in pixels of the page. Columns `entity_id`, `split`, `role` and `text` may follow; splits
-    or roles with other names than ours are blanked. Boxes come back as x0..y1.
+    x0,y0,x1,y1 or x,y,w,h in pixels of the page. Columns `entity_id`, `split`, `role` and `text` may follow. Boxes
+    come back as x0..y1.
 
     Args:
         path: CSV or Parquet.
         entities: whether `entity_id` is required.
 
     Raises:
-        InputError: unreadable, a needed column is missing, a record_id stands twice, or a box is no box.
+        InputError: unreadable, a needed column is missing, a record_id stands twice, there is no such split or role,
+            or a box is no box.
     """
     truth = read_table(path).reset_index(drop=True)
     if entities and "entity_id" not in truth.columns:
@@ -46,8 +52,7 @@ def read_truth(path: Path, *, entities: bool = True) -> pd.DataFrame:
     for name in LABELS:
         if name not in truth.columns:
             truth[name] = ""
-    for name, allowed in (("split", _SPLITS), ("role", _ROLES)):
-        truth[name] = truth[name].where(truth[name].isin(allowed), "")
+    check_labels(truth, path)
     if "record_id" in truth.columns:
         _check_ids(truth["record_id"], path)
     _corners(truth, path)
@@ -68,6 +73,29 @@ def attach_truth(frame: pd.DataFrame, truth: pd.DataFrame, iou: float = 0.5) -> 
         known = truth[name].to_numpy(dtype=object)
         attached[name] = [known[row] if row >= 0 else "" for row in rows]
     return attached
+
+
+def attach_labels(frame: pd.DataFrame, truth: pd.DataFrame, iou: float = 0.5) -> int:
+    """Put the truth's `entity_id`, `split` and `role` into a table of records; returns how many records it names.
+
+    What a table says itself stays where the truth has no row or an empty cell. But for one case: a row of role
+    `query_nomatch` without an entity takes away the entity that the table gave.
+
+    Args:
+        frame: one row per record, with LABELS; changed.
+        truth: from `read_truth`.
+        iou: overlap from which a truth box is a region.
+    """
+    rows = join_truth(frame, truth, iou)
+    found = rows >= 0
+    if not found.any():
+        return 0
+    said = {name: np.where(found, truth[name].to_numpy(dtype=object)[rows], "") for name in LABELS}
+    nobody = (said["role"] == "query_nomatch") & (said["entity_id"] == "")
+    for name, known in said.items():
+        own = frame[name].to_numpy(dtype=object)
+        frame[name] = np.where((known != "") | (nobody & (name == "entity_id")), known, own)
+    return int(found.sum())
 
 
 def join_truth(frame: pd.DataFrame, truth: pd.DataFrame, iou: float = 0.5) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from linkage.cluster.members import LABELLED, as_predicted
 from linkage.compare.scorer import Scorer
 from linkage.errors import UsageError
 from linkage.explain.comparison import (
@@ -191,16 +192,26 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     is_exemplar = bool(len(row) and row["is_exemplar"].iloc[0])
     rows = evidence.links[evidence.links["record_id"] == name] if len(evidence.links) else evidence.links
     link = _link(rows, evidence.scorer) if len(rows) and evidence.scorer else None
-    group = evidence.grouping().explain(name, members) if evidence.grouping and origin in CLUSTERED else None
+    predicted = as_predicted(members)
+    own = predicted[predicted["record_id"] == name]
+    found, came = (str(own[column].iloc[0]) if len(own) else "" for column in ("entity_id", "origin"))
+    group = evidence.grouping().explain(name, predicted) if evidence.grouping and came in CLUSTERED else None
     says = [*_told_of_link(link), *_told_of_set(link, evidence.sets)] if link else []
     if len(rows) and not link:
         says.append("It had no candidate: there was neither a picture nor a text to compare.")
     stood_for = _stood_for(name, entity, origin, evidence) if is_exemplar or origin == "exemplar" else None
     if group:  # of what it belongs to first, then of what it does not
-        says = group.says() + says if origin == "clustered" else says + group.says()
+        says = group.says() + says if came == "clustered" else says + group.says()
+    if origin == LABELLED:
+        says.insert(0, _told_of_label(entity, found, came))
     if stood_for is not None and origin != "singleton":
         says.append(_told_of_exemplar(name, entity, is_exemplar, stood_for, members))
     return Explanation("record", name, entity, origin, says, link, group, members=stood_for)
+
+
+def _told_of_label(entity: str, found: str, came: str) -> str:
+    agrees = "the same was found without it" if found == entity else f"without it, it would be in {found} ({came})"
+    return f"Its label decides: it is of {entity}; {agrees}."
 
 
 def _stood_for(name: str, entity: str, origin: str, evidence: Evidence) -> list[Member]:

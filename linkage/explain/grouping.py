@@ -109,7 +109,8 @@ class ClusterEvidence:
 
         Args:
             record_id: of a record that was clustered.
-            members: of the whole run; the others with origin clustered or singleton are what it was compared with.
+            members: of the whole run, as predicted; the others with origin clustered or singleton are what it was
+                compared with.
 
         Raises:
             ArtefactError: a record has no embedding.

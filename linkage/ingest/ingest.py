@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import math
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.job import IngestJob
-from linkage.ingest.merge import FinishedTable, failures_path, merge_parts, read_finished
+from linkage.ingest.merge import NO_RECORD, FinishedTable, failures_path, merge_parts, read_finished
 from linkage.ingest.passes import read_pages, survey_sources
 from linkage.locks import alone, among
 from linkage.scans.pages import find_sources
@@ -74,8 +75,8 @@ def ingest(
     """Read scans into a Parquet table of records (`linkage.records.SCHEMA`) with the crops inside.
 
     Sources are ordered by name, records of a page in reading order. What cannot be read is set aside into
-    `failures.csv` beside `out`, where `pages.csv` lists every page. Killed at any moment and started again, it gives
-    the same table as an uncut run.
+    `<out>.failures.csv` beside `out` (its name without the ending), where pages without a record are listed too;
+    `<out>.pages.csv` lists every page. Killed at any moment and started again, it gives the same table as an uncut run.
 
     Args:
         inputs: files, folders or patterns; see `find_sources`.
@@ -111,7 +112,7 @@ def ingest(
         else:
             summary = _read(job, before, signature, retry, engine)
             shutil.rmtree(job.folder)
-    check_set_aside(summary.failures, summary.pages, config.max_failures, failures_path(out))
+    check_set_aside(summary.failures, summary.pages, config.max_failures, failures_path(out), "--existing retry")
     return summary
 
 
@@ -191,6 +192,7 @@ def _read(job: IngestJob, before: FinishedTable | None, signature: str, retry: b
             "content": content,
             "sources": len(surveyed),
             "pages": pages,
+            "boxes": job.config.boxes is not None,
         },
     )
     return _summary(finished, job.out)
@@ -223,24 +225,28 @@ def _check(out: Path, config: IngestConfig, existing: str) -> None:
         raise ConfigError("ingest.rotate: auto needs an OCR engine; set ingest.ocr: tesseract, or rotate by hand")
 
 
-def check_set_aside(failures: pd.DataFrame, pages: int, allowed: float, listed: Path) -> None:
-    """Refuse a result for which too much was set aside.
+def check_set_aside(failures: pd.DataFrame, pages: int, allowed: float, listed: Path, again: str) -> None:
+    """Refuse a result of which too much was set aside; it is all written by then.
 
     Args:
-        failures: source, page (empty: the whole file), reason.
-        pages: found in files that could be opened.
-        allowed: share of the pages, 0..1.
-        listed: the file that lists the failures, for the message.
+        failures: source, page (empty: the whole file), reason; pages that merely gave no record do not count.
+        pages: pages found.
+        allowed: share of the pages that may be set aside, 0..1.
+        listed: the file that lists them, for the message.
+        again: what to say on the command line to have them read again.
 
     Raises:
-        InputError: more than that was set aside.
+        InputError: it is more; the message says where the list is and both ways out.
     """
+    failures = failures[failures["reason"] != NO_RECORD]
     whole = int(failures["page"].isna().sum())
     failed = len(failures[["source", "page"]].drop_duplicates())
-    if failed and failed / max(pages + whole, 1) > allowed:
+    share = failed / max(pages + whole, 1)
+    if failed and share > allowed:
+        accepted = math.ceil(1000 * share) / 10
         raise InputError(
-            f"{listed}: {failed} of {pages + whole} pages were set aside, more than "
-            f"ingest.max_failures = {allowed:g} allows; first: {failures['source'].iloc[0]}: "
-            f"{failures['reason'].iloc[0]}. All else is done; mend them and give the command again, with "
-            "--retry-failed (ingest: --existing retry) where the files stay as they are, or allow more: --max-failures"
+            f"{listed}: {failed} of {pages + whole} pages were set aside, more than ingest.max_failures = {allowed:g} "
+            f"allows; first: {failures['source'].iloc[0]}: {failures['reason'].iloc[0]}. All else is done: go on "
+            f"without them by --max-failures {accepted:g}%, or mend them and give the command again (with {again} "
+            "where the files stay as they are)"
         )

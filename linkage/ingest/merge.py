@@ -26,6 +26,9 @@ ROWS_PER_GROUP = 256
 _BYTES_PER_GROUP = 32 * 2**20
 _FACTS, _PAGES = b"linkage.ingest", b"linkage.pages"
 
+NO_RECORD = "no record was found on it: it is blank, or what it holds was not seen"
+"""Reason of a page that was read and gave no record; such a page is listed, but not set aside."""
+
 
 @dataclass(frozen=True)
 class SourceParts:
@@ -72,24 +75,42 @@ class FinishedTable:
 
     def failures(self) -> pd.DataFrame:
         """What was set aside: source, page (empty: the whole file), reason."""
-        rows = [(note.source, note.page, reason) for note in self.pages for reason in note.reasons]
-        return pd.DataFrame(rows, columns=["source", "page", "reason"]).astype({"page": "Int64"})
+        return _listed((note, note.reasons) for note in self.pages)
+
+    def empty(self, note: PageNote) -> bool:
+        """Whether a page was read and gave no record; where the user gave the boxes, a page may well have none."""
+        return note.page is not None and not (note.records or note.reasons or self.facts.get("boxes"))
 
     def table(self) -> pd.DataFrame:
         """All pages: source, page, status, records, FACTS, reason."""
-        rows = [_row(note) for note in self.pages]
+        rows = [_row(note, self._reasons(note)) for note in self.pages]
         columns = ["source", "page", "status", "records", *FACTS, "reason"]
         return pd.DataFrame(rows, columns=columns, dtype=object).convert_dtypes()
 
     def write_lists(self, out: Path) -> None:
-        """Write `pages.csv` and `failures.csv` beside the table."""
-        write_table(self.table(), out.with_name("pages.csv"))
-        write_table(self.failures(), failures_path(out))
+        """Write the lists of pages and of what gave no record beside the table."""
+        write_table(self.table(), pages_path(out))
+        write_table(_listed((note, self._reasons(note)) for note in self.pages), failures_path(out))
+
+    def _reasons(self, note: PageNote) -> list[str]:
+        return [NO_RECORD] if self.empty(note) else note.reasons
+
+
+def pages_path(out: Path) -> Path:
+    """Where the list of all pages of a table is kept: beside it, under its name."""
+    return out.with_name(f"{out.stem}.pages.csv")
 
 
 def failures_path(out: Path) -> Path:
-    """Where the list of what was set aside is kept: beside the table."""
-    return out.with_name("failures.csv")
+    """Where the list of what was set aside, and of pages without a record, is kept: beside the table."""
+    return out.with_name(f"{out.stem}.failures.csv")
+
+
+def name_lists(out: Path) -> None:
+    """Give the lists of a table in a folder of its own the names pages.csv and failures.csv."""
+    for path in (pages_path(out), failures_path(out)):
+        if path.exists():
+            path.replace(path.with_name(path.name.removeprefix(f"{out.stem}.")))
 
 
 def merge_parts(
@@ -155,10 +176,15 @@ def rows_by_page(out: Path, finished: FinishedTable) -> Iterator[tuple[PageNote,
             held = held.slice(note.records)
 
 
-def _row(note: PageNote) -> dict[str, Any]:
+def _listed(reasons: Iterable[tuple[PageNote, Sequence[str]]]) -> pd.DataFrame:
+    rows = [(note.source, note.page, reason) for note, some in reasons for reason in some]
+    return pd.DataFrame(rows, columns=["source", "page", "reason"]).astype({"page": "Int64"})
+
+
+def _row(note: PageNote, reasons: Sequence[str]) -> dict[str, Any]:
     status = "failed" if note.reasons and not note.records else "read"
     row = {"source": note.source, "page": note.page, "status": status, "records": note.records}
-    return {**row, **note.facts, "reason": "; ".join(note.reasons)}
+    return {**row, **note.facts, "reason": "; ".join(reasons)}
 
 
 def _packed(pages: Sequence[PageNote]) -> bytes:

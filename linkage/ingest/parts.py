@@ -15,7 +15,7 @@ from linkage.records import SCHEMA
 from linkage.tables import replacing
 
 FACTS = ("width", "height", "rotation", "skew", "duplicate", "duplicate_of")
-"""What is known of a page beside its records: keys of `PartNote.facts` and, in this order, columns of `pages.csv`."""
+"""What is known of a page beside its records: keys of `PartNote.facts`, and columns of the list of pages in order."""
 
 _NOTE = b"linkage.page"
 

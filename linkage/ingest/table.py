@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from linkage.arrays import digest_file
 from linkage.config import IngestConfig
 from linkage.errors import InputError
+from linkage.ingest.merge import failures_path
 from linkage.ingest.rows import reading_row, word_row
 from linkage.keys import digest
 from linkage.layout.regions import joined
@@ -42,7 +43,7 @@ def table_signature(path: Path, config: IngestConfig) -> list[Any]:
 
 
 def import_records(path: Path, out: Path, config: IngestConfig) -> tuple[int, pd.DataFrame]:
-    """Write a records table with the pictures inside; `failures.csv` beside it lists pictures that are no pictures.
+    """Write a records table with the pictures inside; a list beside it (`failures_path`) names what is no picture.
 
     A record whose picture cannot be read is kept without it. With an OCR engine, records that have a picture and no
     text are read.
@@ -72,7 +73,7 @@ def import_records(path: Path, out: Path, config: IngestConfig) -> tuple[int, pd
                 raise InputError(f"{path}: a value is none that a record can have ({error}); correct it") from None
             writer.write_table(packed)
     table = pd.DataFrame(failures, columns=["source", "page", "reason"])
-    write_table(table, out.with_name("failures.csv"))
+    write_table(table, failures_path(out))
     return len(records), table
 
 

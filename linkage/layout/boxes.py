@@ -20,7 +20,7 @@ import pandas as pd
 
 from linkage.errors import InputError
 from linkage.ocr.engine import Box
-from linkage.records import SCHEMA
+from linkage.records import SCHEMA, check_labels
 from linkage.scans.pages import Page, Source
 from linkage.tables import read_table
 
@@ -178,6 +178,7 @@ def read_boxes(path: Path) -> GivenBoxes:
         InputError: missing columns or values that mean nothing, naming the first such row.
     """
     table = read_table(path, as_text=("page",))
+    check_labels(table, path)  # they come to the records with the user's other columns
     name = "source" if "source" in table.columns else "image"
     edges = _CORNERS if set(_CORNERS) <= set(table.columns) else _SIZED
     missing = [column for column in (name, *edges) if column not in table.columns]

@@ -82,7 +82,8 @@ def name_queries(
         *(part for group in _clusters(clustered) for part in _staying(group, known)),
     ]
     recorded = ledger.record(groups, command="linkage link", note=str(queries.path))
-    return _named(merge_members(None, links, clustered, queries.frame), recorded)
+    named, counts = _named(merge_members(None, links, clustered, queries.frame), recorded)
+    return NamedMembers(named.assign(predicted_entity_id=named["entity_id"]), counts)
 
 
 def _clusters(members: pd.DataFrame) -> list[Group]:

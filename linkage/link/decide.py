@@ -41,7 +41,8 @@ class Promise:
         effective: as how many independent links they count (Kish); without a promise: the most that any threshold has.
         upper: upper confidence bound reached for the share of false links; None: nothing is promised.
         needed: independent links without an error that would carry the promise.
-        held_out: these labels did not fit the scorer (see `judge.Judged`).
+        held_out: these labels did not fit the scorer (see `judge.LabelledAnswers`).
+        spent: further labels that are no evidence, because the encoder was made with them.
     """
 
     max_false_links: float
@@ -52,6 +53,7 @@ class Promise:
     upper: float | None
     needed: int
     held_out: bool = True
+    spent: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,19 @@ class Threshold:
     Attributes:
         value: at or above, the candidate is a match; None: nothing is, because nothing can be promised.
         source: "given", "fitted" or "default".
-        aim: what it was fitted for; None: it was not fitted.
+        aim: what it was fitted for; None: there were no labels to fit it on.
         promise: for the aim "false-links".
+        queries: labelled ones that it was fitted on; where it is the default all the same, they were too little
+            evidence to move it (see `shrinkage`).
+        pull: back to the default, under which it was fitted, in queries; None: it was not moved, or is a promise.
     """
 
     value: float | None
     source: Literal["given", "fitted", "default"]
     aim: Aim | None = None
     promise: Promise | None = None
+    queries: int = 0
+    pull: float | None = None
 
     def passed(self, probability: np.ndarray) -> np.ndarray:
         """Which probabilities (n,) are at or above the threshold, bool (n,); NaN never is."""
@@ -78,7 +85,11 @@ class Threshold:
     def sentence(self) -> str:
         """What is promised and what is assumed, for a report."""
         if self.promise is None:
-            how = f"{self.source} for the best {self.aim}" if self.aim else self.source
+            how: str = self.source
+            if self.source == "fitted":
+                how = f"fitted for the best {self.aim} of {self.queries} labelled queries, {self._pulled}"
+            elif self.queries:
+                how += f": {self.queries} labelled queries are too little evidence to move it"
             return f"The threshold is {self.value:.3f} ({how}); it promises nothing about false links."
         promise = self.promise
         aim = f"at most {promise.max_false_links:.2%} false links at {1 - promise.risk:.0%} confidence"
@@ -86,17 +97,28 @@ class Threshold:
             return (
                 f"No threshold can promise {aim} with these labels: {promise.needed} independent links without an "
                 f"error would do, the labelled ones count as {promise.effective:.0f} or hold errors too early."
+                f"{_told_of_spent(promise.spent)}"
             )
         return (
             f"A threshold of {self.value:.3f} promises {aim}: {promise.false_links} of {promise.links} labelled links "
             f"are false, which count as {promise.effective:.0f} independent ones (upper bound {promise.upper:.2%}). "
             f"Assumed: their entities are drawn like those to come, and an entity with many links errs no more often "
-            f"than one with few. {_HELD_OUT[promise.held_out]}"
+            f"than one with few. {_HELD_OUT[promise.held_out]}{_told_of_spent(promise.spent)}"
         )
 
-    def judged(self, *, held_out: bool) -> Threshold:
+    @property
+    def _pulled(self) -> str:
+        return f"held near the default as {self.pull:g} more would" if self.pull else "held by nothing else"
+
+    def judged(self, *, held_out: bool, spent: int = 0) -> Threshold:
         """The same, with what is known of its labels."""
-        return replace(self, promise=self.promise and replace(self.promise, held_out=held_out))
+        return replace(self, promise=self.promise and replace(self.promise, held_out=held_out, spent=spent))
+
+
+def _told_of_spent(n: int) -> str:
+    if not n:
+        return ""
+    return f" {n} labelled queries are no evidence: the encoder was trained on them, or they chose the epoch it is of."
 
 
 def fit_threshold(
@@ -124,7 +146,7 @@ def fit_threshold(
     scores = np.asarray(probability, dtype=np.float64)
     if not len(scores):
         raise InputError("threshold: there are no labelled queries to fit it on")
-    order, cuts, possible = _scan(scores)
+    order, cuts, possible = scan(scores)
     correct, matchable = np.asarray(is_correct, bool)[order], np.asarray(is_matchable, bool)
     right = np.concatenate([[0], np.cumsum(correct)])  # [i]: when the first i pass
     if aim == "accuracy":
@@ -136,7 +158,7 @@ def fit_threshold(
     return float(chosen[np.argmin(np.abs(chosen - 0.5))])
 
 
-def _scan(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def scan(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows with a score (m,), highest first; the cut (m + 1,) at which the first i pass; whether there is one."""
     seen = np.flatnonzero(~np.isnan(scores))
     order = seen[np.argsort(-scores[seen], kind="stable")]
@@ -180,7 +202,7 @@ def bound_false_links(
         max_false_links, risk: between 0 and 1.
     """
     scores = np.asarray(probability, dtype=np.float64)
-    order, cuts, possible = _scan(scores)
+    order, cuts, possible = scan(scores)
     codes = pd.factorize(np.asarray(entity, dtype=object)[order], use_na_sentinel=False)[0]
     called = _CalledLinks.of(~np.asarray(is_correct, bool)[order], codes, possible[1:])
     place, level = called.lowest(max_false_links, risk)
@@ -250,69 +272,6 @@ class _CalledLinks(NamedTuple):
         return float(betaincinv(false + 1, self.effective[place] - false, 1 - level))
 
 
-class ResampledPromise(NamedTuple):
-    """How the promise of `bound_false_links` fares on resamples of the labels.
-
-    Attributes:
-        violations: share of resamples whose threshold has more false links than promised over all rows.
-        unpromised: share of resamples in which nothing could be promised.
-        kept: mean share of all right best candidates that are called a match.
-        resamples, queries, entities: how many.
-    """
-
-    violations: float
-    unpromised: float
-    kept: float
-    resamples: int
-    queries: int
-    entities: int
-
-
-def resampled_violations(
-    probability: np.ndarray,
-    is_correct: np.ndarray,
-    entity: np.ndarray,
-    *,
-    max_false_links: float,
-    risk: float,
-    seed: int,
-    resamples: int = 500,
-) -> ResampledPromise:
-    """Try the promise: all rows are the population, samples of their entities are the labels.
-
-    As many entities as there are are drawn with replacement; copies count as different ones.
-
-    Args:
-        probability, is_correct, entity, max_false_links, risk: as for `bound_false_links`.
-        seed: of the drawing.
-        resamples: how many.
-
-    Raises:
-        InputError: there are no queries.
-    """
-    scores, correct = np.asarray(probability, dtype=np.float64), np.asarray(is_correct, bool)
-    if not len(scores):
-        raise InputError("threshold: there are no labelled queries to resample")
-    order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
-    scores, correct = scores[order], correct[order]
-    codes = pd.factorize(np.asarray(entity, dtype=object)[order], use_na_sentinel=False)[0]
-    rows, sizes = np.argsort(codes, kind="stable"), np.bincount(codes)
-    first = np.cumsum(sizes) - sizes
-    rng = np.random.default_rng(seed)
-    outcome = np.zeros((resamples, 3))
-    for resample in outcome:
-        drawn = rng.integers(len(sizes), size=len(sizes))
-        copies = np.repeat(np.arange(len(drawn)), sizes[drawn])
-        within = np.arange(len(copies)) - np.repeat(np.cumsum(sizes[drawn]) - sizes[drawn], sizes[drawn])
-        sample = rows[first[drawn][copies] + within]
-        found = bound_false_links(scores[sample], correct[sample], copies, max_false_links=max_false_links, risk=risk)
-        passed = found.passed(scores)
-        false = (passed & ~correct).sum() > max_false_links * passed.sum()
-        resample[:] = false, found.value is None, (passed & correct).sum() / max(correct.sum(), 1)
-    violations, unpromised, kept = (float(value) for value in outcome.mean(axis=0))
-    return ResampledPromise(violations, unpromised, kept, resamples, len(scores), len(sizes))
-
-
 @dataclass(frozen=True)
 class CandidateSets:
     """A cut on candidates' probabilities; the set of a query is its candidates at or above it.
@@ -322,7 +281,8 @@ class CandidateSets:
         promised: sets hold the true entity at the rate asked for.
         coverage: that rate.
         queries, entities: labelled ones that have a match.
-        held_out: these labels did not fit the scorer (see `judge.Judged`).
+        held_out: these labels did not fit the scorer (see `judge.LabelledAnswers`).
+        spent: further labels that are no evidence, because the encoder was made with them.
     """
 
     cut: float
@@ -331,10 +291,11 @@ class CandidateSets:
     queries: int
     entities: int
     held_out: bool = True
+    spent: int = 0
 
-    def judged(self, *, held_out: bool) -> CandidateSets:
+    def judged(self, *, held_out: bool, spent: int = 0) -> CandidateSets:
         """The same, with what is known of its labels."""
-        return replace(self, held_out=held_out)
+        return replace(self, held_out=held_out, spent=spent)
 
     @property
     def sentence(self) -> str:
@@ -344,11 +305,12 @@ class CandidateSets:
             return (
                 f"No set of candidates can promise to hold the true entity at a rate of {self.coverage:.1%} with "
                 f"{base}: they are too few, or too often the true one is not among the candidates."
+                f"{_told_of_spent(self.spent)}"
             )
         return (
             f"Candidates at {self.cut:.4f} or above hold the true entity, where there is one, at a rate of "
             f"{self.coverage:.1%} at least ({base}). Assumed: their entities are drawn like those to come; the rate is "
-            f"over entities, each counted once. {_HELD_OUT[self.held_out]}"
+            f"over entities, each counted once. {_HELD_OUT[self.held_out]}{_told_of_spent(self.spent)}"
         )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from linkage.config import LinkConfig
 from linkage.link.assign import Assignment
-from linkage.link.decide import CandidateSets, Threshold, bound_false_links, conformal_cut, fit_threshold
+from linkage.link.decide import CandidateSets, Threshold, bound_false_links, conformal_cut
 from linkage.link.ranking import Ranking, settled
+from linkage.link.shrinkage import MovedThreshold, move_threshold
 
 DEFAULT_THRESHOLD = 0.5
 MIN_VALIDATION = 20
-"""Fewer labelled val queries than this do not fit a threshold; the train queries then do."""
+"""Fewer labelled val queries than this do not fit a threshold; the train queries then do, if they are as many."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class LabelledAnswers:
         true_probability: of the query's own entity among its candidates; NaN: it is not among them.
         held_out: their labels did not fit the scorer. If False, each was answered by a scorer that did not see its
             entity, but pull and calibration were chosen with it.
+        unseen: bool (n,), the encoder was not made with them: they are evidence for a promise.
     """
 
     probability: np.ndarray
@@ -38,9 +42,12 @@ class LabelledAnswers:
     entity: np.ndarray
     true_probability: np.ndarray
     held_out: bool
+    unseen: np.ndarray
 
     @classmethod
-    def of(cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None) -> LabelledAnswers:
+    def of(
+        cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None, encoder_saw: Sequence[str] = ()
+    ) -> LabelledAnswers:
         """The queries of split val; where they are too few, those of split train as well.
 
         Args:
@@ -48,6 +55,7 @@ class LabelledAnswers:
             found: candidates of all that compete with them or are labelled (see `ranked`); `query` is the row of the
                 ranking's frame.
             left: what a constraint leaves of them.
+            encoder_saw: splits that the encoder was trained on, or its epoch chosen by.
         """
         rows = np.flatnonzero(ranking.is_val)
         held_out = True
@@ -73,6 +81,7 @@ class LabelledAnswers:
             ranking.labels[rows],
             true.reindex(rows).to_numpy(float),
             held_out,
+            ~ranking.frame["split"].iloc[rows].isin(encoder_saw).to_numpy(dtype=bool),
         )
 
     def threshold(self, config: LinkConfig) -> Threshold:
@@ -82,11 +91,13 @@ class LabelledAnswers:
         if config.aim == "false-links":
             most, risk = config.max_false_links, config.risk
             assert most is not None  # the configuration gives it to this aim
-            found = bound_false_links(self.probability, self.right, self.entity, max_false_links=most, risk=risk)
-            return found.judged(held_out=self.held_out)
-        if len(self.right) < MIN_VALIDATION:
-            return Threshold(DEFAULT_THRESHOLD, "default")
-        return Threshold(fit_threshold(self.probability, self.right, self.matchable, config.aim), "fitted", config.aim)
+            evidence = (column[self.unseen] for column in (self.probability, self.right, self.entity))
+            found = bound_false_links(*evidence, max_false_links=most, risk=risk)
+            return found.judged(held_out=self.held_out, spent=int((~self.unseen).sum()))
+        moved = self._moved(config.aim)
+        source: Literal["default", "fitted"] = "default" if moved.pull is None else "fitted"
+        aim = config.aim if source == "fitted" else None
+        return Threshold(moved.value, source, aim, queries=len(self.right), pull=moved.pull)
 
     def review_threshold(self, config: LinkConfig, threshold: Threshold) -> float:
         """Given; or, under a bound on false links, the threshold of the best accuracy; else there is no review."""
@@ -95,14 +106,19 @@ class LabelledAnswers:
         value = np.inf if threshold.value is None else threshold.value
         if threshold.aim != "false-links":
             return value
+        return min(value, self._moved("accuracy").value)
+
+    def _moved(self, aim: Literal["accuracy", "f1"]) -> MovedThreshold:
+        """The default, moved as far as these labels are evidence for it."""
         if len(self.right) < MIN_VALIDATION:
-            return min(value, DEFAULT_THRESHOLD)
-        return min(value, fit_threshold(self.probability, self.right, self.matchable))
+            return MovedThreshold(DEFAULT_THRESHOLD, None)
+        columns = self.probability, self.right, self.matchable, self.entity
+        return move_threshold(*columns, aim, start=DEFAULT_THRESHOLD)
 
     def sets(self, config: LinkConfig) -> CandidateSets | None:
         """Which candidates make up a query's set, by the queries that have a match."""
         if config.coverage is None:
             return None
-        there = self.matchable
+        there = self.matchable & self.unseen
         found = conformal_cut(self.true_probability[there], self.entity[there], coverage=config.coverage)
-        return found.judged(held_out=self.held_out)
+        return found.judged(held_out=self.held_out, spent=int((self.matchable & ~self.unseen).sum()))

@@ -7,7 +7,7 @@ import logging
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from linkage.link.judge import LabelledAnswers
 from linkage.link.links import links_table, manifest_of, nearest_of
 from linkage.link.ranking import Ranking, settled
 from linkage.link.slices import SearchPlan
+from linkage.link.splits import check_splits
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.search.index import Index
@@ -53,6 +54,7 @@ class LinkResult:
         plan: what was found.
         left: what a constraint leaves of it; None: everything.
         mapped: what the map was that queries of a newer model went through, see `maps.mapped`; None: there was none.
+        encoder_saw: splits that the encoder was trained on, or its epoch chosen by.
     """
 
     threshold: Threshold
@@ -63,6 +65,7 @@ class LinkResult:
     plan: SearchPlan
     left: Assignment | None
     mapped: dict[str, Any] | None = None
+    encoder_saw: tuple[str, ...] = ()
 
     @cached_property
     def links(self) -> pd.DataFrame:
@@ -94,6 +97,7 @@ class LinkResult:
             "sets": asdict(self.sets) | {"sentence": self.sets.sentence} if self.sets else None,
             "scorer": self.scorer.as_dict(),
             "map": self.mapped,
+            "encoder_saw": list(self.encoder_saw),
         }
         with replacing(manifest_of(path)) as temporary:
             temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
@@ -140,13 +144,15 @@ def link(
     scorer: Scorer | None = None,
     work: Path | None = None,
     place: Pool | None = None,
+    encoder_saw: Sequence[str] = (),
 ) -> LinkResult:
     """Link every query to the entities of an index, or to none.
 
-    Queries with a non-empty `entity_id` are labelled. Those of split train (or none) fit the scorer, those of
-    split val the threshold (where there are fewer than MIN_VALIDATION of them, those of train help out, with the
-    probabilities of scorers that did not see their entity); rows of split test are never looked at. Neither the order
-    of queries nor that of exemplars changes the result (but for the last digits of fitted coefficients).
+    Queries with a non-empty `entity_id`, or of role `query_nomatch`, are labelled. Those of split train (or none) fit
+    the scorer, those of split val the threshold (where there are fewer than MIN_VALIDATION of them, those of train help
+    out, with the probabilities of scorers that did not see their entity), which starts from the default and moves as
+    far as they are evidence for it (see `shrinkage`); rows of split test are never looked at. Neither the order of
+    queries nor that of exemplars changes the result (but for the last digits of fitted coefficients).
 
     What is found is written to `work`, a slice of queries after another, so that memory does not grow with their
     number but for their records and, under a constraint, some 30 bytes per candidate.
@@ -162,25 +168,30 @@ def link(
             that goes with the result.
         place: where slices are searched (see `workers.engine`); then index and embeddings lie in folders that can be
             opened there, and so does `work`. Default: here.
+        encoder_saw: splits that the encoder was trained on, or its epoch chosen by, "" for none given; their labels
+            are no evidence for what is promised.
 
     Raises:
         ArtefactError: index and embeddings are of different models, or a query has no embedding.
         DependencyError: the device asked for is not there.
-        InputError: a column that the configuration names is missing.
+        InputError: a column that the configuration names is missing, or few false links are to be promised and
+            entities are in both train and val.
     """
+    check_splits(queries.frame, config.aim)
     ranking, plan = _planned(queries, embeddings, index, config, scorer, work)
     plan.search(place)
     labelled = (ranking.is_val | ranking.is_train)[ranking.order]
     found = plan.compact(labelled if config.constraint == "many-to-one" else None)
     found["query"] = ranking.order[found["query"].to_numpy()]
     left = ranking.assignment(found)
-    judged = LabelledAnswers.of(ranking, found, left)
+    judged = LabelledAnswers.of(ranking, found, left, encoder_saw)
     threshold, sets = judged.threshold(config), judged.sets(config)
     log.info("link: scorer %s. %s", plan.scorer.origin, threshold.sentence)
     if sets:
         log.info("link: %s", sets.sentence)
     review = judged.review_threshold(config, threshold)
-    return LinkResult(threshold, sets, plan.scorer, review, config.k, plan, left, embeddings.manifest.get("map"))
+    mapped, saw = embeddings.manifest.get("map"), tuple(encoder_saw)
+    return LinkResult(threshold, sets, plan.scorer, review, config.k, plan, left, mapped, saw)
 
 
 def link_share(

@@ -36,7 +36,8 @@ class Ranking:
         rows: row of each query in the embeddings, int64 (q,).
         order: the queries by record_id, int64 (q,).
         kept: candidates that are kept of a query.
-        labels: entity of each query, "" where unknown, object (q,).
+        labels: entity of each query, "" where unknown, object (q,); what is known to be of no exemplar's (role
+            `query_nomatch`) and has none has a name of its own.
         is_train, is_val: labelled queries that the scorer, and decisions, are fitted on, bool (q,).
         is_matchable: the index has the query's entity, bool (q,).
         left_out: candidates of train queries (see `ranked`), by scorers that were fitted without their entity;
@@ -57,7 +58,8 @@ class Ranking:
         self.entities = index.exemplars["entity_id"].to_numpy(dtype=object)
         wide = config.constraint != "many-to-one" or config.coverage is not None
         self.kept = max(config.k, config.rescored) if wide else max(config.k, 2)
-        self.labels = frame["entity_id"].to_numpy(dtype=object)
+        known, nobody = frame["entity_id"], (frame["role"] == "query_nomatch") & (frame["entity_id"] == "")
+        self.labels = known.where(~nobody, "\0" + frame["record_id"].astype(str)).to_numpy(dtype=object)
         labelled = (self.labels != "") & (frame["role"] != "exemplar").to_numpy()
         self.is_train = labelled & frame["split"].isin(["train", ""]).to_numpy()
         self.is_val = labelled & (frame["split"] == "val").to_numpy()

@@ -15,7 +15,7 @@ from linkage.report.pictures import Pictures
 from linkage.report.quality import Figures, calibration, picture_help, promises, sets_tried, tasks
 from linkage.tables import replacing
 
-ORIGINS = ("exemplar", "linked", "clustered", "singleton")
+ORIGINS = ("labelled", "exemplar", "linked", "clustered", "singleton")
 _FAILURES = 50
 _MADE = ("linkage", "model", "seed", "started", "python", "system", "versions")
 
