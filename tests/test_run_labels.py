@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from drawn import page
 from typer.testing import CliRunner
 
 from linkage.cli import app
 from linkage.config import load_config
 from linkage.evaluate.evaluate import evaluate
+from linkage.explain.evidence import explain_run
+from linkage.link.links import links_manifest
 from linkage.run import run
 from linkage.tables import read_table, write_table
 
@@ -77,6 +80,13 @@ def test_one_correction_decides_and_leaves_the_rest_as_it_was(records: Path, tmp
     assert links[(links["record_id"] == "q1") & (links["rank"] == 1)]["entity_id"].tolist() == ["durand"]
     own = result.metrics[(result.metrics["system"] == "linkage") & (result.metrics["measure"] == "link precision")]
     assert own["value"].tolist() == [0.0], "measured is the prediction, which knew neither"
+    said = explain_run(corrected, "q1").says
+    assert said[0] == "Its label decides: it is of petit; without it, it would be in durand (linked)."
+    assert "Linked to durand" in said[1]
+    assert "the same was found without it" in explain_run(corrected, "q0").says[0]
+    assert explain_run(corrected, "q3").group is not None
+    assert [member.record_id for member in explain_run(corrected, "lefebvre").members or []]
+    assert "placed by their label" in (corrected / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_figures_do_not_change_by_giving_the_truth_as_labels(records: Path, tmp_path: Path) -> None:
@@ -120,3 +130,26 @@ def test_clustering_lets_labels_decide_too(records: Path, tmp_path: Path) -> Non
     assert members.loc[labelled["record_id"], "entity_id"].tolist() == labelled["entity_id"].tolist()
     assert members.loc[labelled["record_id"], "origin"].eq("labelled").all()
     assert members.loc["q4", "predicted_entity_id"] == members.loc["q0", "predicted_entity_id"]
+
+
+@pytest.mark.slow
+def test_a_run_that_trains_marks_what_its_encoder_saw_and_promises_nothing_with_it(tmp_path: Path) -> None:
+    rows = []
+    for number, name in enumerate(["Moreau", "Durand", "Lefebvre", "Petit", "Caubert", "Martin", "Bernard", "Roux"]):
+        for view, role in enumerate(("exemplar", "query", "query")):
+            record = f"{number}_{view}"
+            page([f"{name} & Cie"], (300, 60)).save(tmp_path / f"{record}.png")
+            rows.append((record, f"{record}.png", f"{name} & Cie", name, ("train", "val")[number % 2], role))
+    table = pd.DataFrame(rows, columns=["record_id", "image", "text", "entity_id", "split", "role"])
+    write_table(table, tmp_path / "records.csv")
+    write_table(table.drop(columns=["image", "text"]), tmp_path / "labels.csv")
+    settings = ["train.enabled=true", "train.align_epochs=1", "train.supervised_epochs=1", "link.max_false_links=0.2"]
+    config = load_config(None, [*SETTINGS, *settings])
+    result = run(config, [tmp_path / "records.csv"], tmp_path / "run", labels=tmp_path / "labels.csv")
+    own = result.metrics[result.metrics["system"] == "linkage"]
+    for measure in ("matched accuracy", "B-cubed F1"):
+        notes = own[own["measure"] == measure].set_index("split")["note"]
+        assert "encoder trained on these rows" in notes["train"]
+        assert "these rows chose the encoder's epoch" in notes["val"]
+    sentence = links_manifest(tmp_path / "run" / "link" / "links.parquet")["threshold"]["sentence"]
+    assert "16 labelled queries are no evidence" in sentence
