@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from linkage.dictionary import MEMBER_COLUMNS
 from linkage.records import LABELS, PROVENANCE
 
-MEMBER_COLUMNS = ("record_id", "entity_id", "origin", "membership", "noise", "is_exemplar", "score")
 _LEFT_OUT = {"text_raw", "image", *LABELS}
 
 

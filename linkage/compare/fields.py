@@ -17,6 +17,7 @@ from dateutil.parser import parser, parserinfo  # type: ignore[import-untyped]
 from linkage.compare.scorer import PLACES
 from linkage.compare.terms import Frequencies, Grams, Terms, Views
 from linkage.errors import InputError
+from linkage.tables import plain
 from linkage.text import fold
 
 Kind = Literal["text", "number", "date", "exact"]
@@ -67,7 +68,7 @@ class FieldValues:
         self.texts: dict[str, list[str]] = {}
         for name, kind in fields.items():
             if kind == "text":
-                self.texts[name + SUFFIX] = [fold(_text(cell)) for cell in table[name]]
+                self.texts[name + SUFFIX] = [fold(plain(cell)) for cell in table[name]]
             else:
                 parse = _KINDS[kind][0]
                 self.values[name + SUFFIX] = _objects([parse(cell) for cell in table[name]])
@@ -174,7 +175,7 @@ class BlockingKeys:
 
 
 def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[Key]:
-    return list(zip(*([fold(_text(cell)) for cell in table[name]] for name in columns), strict=True))
+    return list(zip(*([fold(plain(cell)) for cell in table[name]] for name in columns), strict=True))
 
 
 def _rows_by(keys: Sequence[K]) -> dict[K, np.ndarray]:
@@ -234,7 +235,7 @@ class PairExclusions:
 
 def _place(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
     """Where each record stands as one value, None where its source is not known."""
-    cells = [[_text(cell) for cell in table[name]] if name in table else ["1"] * len(table) for name in columns]
+    cells = [[plain(cell) for cell in table[name]] if name in table else ["1"] * len(table) for name in columns]
     return _objects([key if key[0] else None for key in zip(*cells, strict=True)])
 
 
@@ -244,21 +245,13 @@ def _objects(values: Sequence[object]) -> np.ndarray:
     return array
 
 
-def _text(cell: Any) -> str:
-    """A cell as text; whole numbers without decimals, since a column with a missing one holds floats."""
-    if pd.isna(cell):
-        return ""
-    whole = isinstance(cell, float | np.floating | Decimal) and math.isfinite(cell) and cell == int(cell)
-    return str(int(cell) if whole else cell)
-
-
 def _folded(cell: Any) -> str | None:
-    return fold(_text(cell)) or None
+    return fold(plain(cell)) or None
 
 
 def _number(cell: Any) -> float | None:
     if not isinstance(cell, int | float | np.number | Decimal):
-        return number(_text(cell))
+        return number(plain(cell))
     value = float(cell)
     return value if math.isfinite(value) else None
 
@@ -331,7 +324,7 @@ def day(text: str) -> int | None:
 
 
 def _day(cell: Any) -> int | None:
-    return day(_text(cell))
+    return day(plain(cell))
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> np.ndarray:
