@@ -85,16 +85,14 @@ class FieldValues:
         return self._grams[name][1]
 
 
-class SharedCounts(NamedTuple):
-    """What hangs on all records of both tables, and is the same for every part of them that is compared.
+class TextCounts(NamedTuple):
+    """In how many records of one table each n-gram stands, for comparisons that must not hang on the other table.
 
     Attributes:
-        placed: both know the source of some record.
         words: the n-grams of texts and readings.
         fields: those of further columns, by name of the comparison.
     """
 
-    placed: bool
     words: Frequencies
     fields: dict[str, Frequencies]
 
@@ -102,19 +100,18 @@ class SharedCounts(NamedTuple):
 class FieldComparisons:
     """The further comparisons between two tables of records: fields by type, and where the records stand.
 
-    They are PLACES where both tables know their sources, then one per field: texts by the cosine of their n-grams,
-    weighed by rarity in both tables; numbers by their relative distance; dates by exp(-days / 30); others by equality.
+    They are PLACES where the right table knows its sources, then one per field: texts by the cosine of their n-grams,
+    weighed by rarity; numbers by their relative distance; dates by exp(-days / 30); others by equality.
     """
 
-    def __init__(self, left: FieldValues, right: FieldValues, whole: SharedCounts | None = None) -> None:
-        """Take two tables; `whole`: what is known of all records, where the left ones are a part of them."""
-        placed = left.placed and right.placed if whole is None else whole.placed
-        kept = [name for name in left.values if name not in PLACES or placed]
+    def __init__(self, left: FieldValues, right: FieldValues, counts: TextCounts | None = None) -> None:
+        """Take two tables; `counts`: by which n-grams are rare, default: how many records of both have them."""
+        kept = [name for name in left.values if name not in PLACES or right.placed]
         self._columns = {name: (left.values[name], right.values[name]) for name in kept}
         self._compare = {name + SUFFIX: _KINDS[kind][1] for name, kind in left.fields.items() if kind != "text"}
         self._terms: dict[str, Terms] = {}
         for name in left.texts:
-            counted = whole.fields[name] if whole else Frequencies().add(left.views(name), right.views(name))
+            counted = counts.fields[name] if counts else Frequencies().add(left.views(name), right.views(name))
             self._terms[name] = Terms(left.weighed(name, counted), right.weighed(name, counted))
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
