@@ -112,8 +112,9 @@ def figures(asked: Asked, model: str, found: dict[str, np.ndarray]) -> pd.DataFr
     for name, part in (("gw_words", words), ("sroie_crops", ~words)):
         entities = asked.entities[asked.queries[part]]
         for system, hit in found.items():
-            pair = (hit[part], (found["new on new"] - hit)[part])
-            best, loss = (ratio(v, np.ones(len(v)), entities, bootstrap=BOOTSTRAP, seed=SEED) for v in pair)
+            ones, draws = np.ones(part.sum()), {"bootstrap": BOOTSTRAP, "seed": SEED}
+            best = ratio(hit[part], ones, entities, **draws)
+            loss = ratio((found["new on new"] - hit)[part], ones, entities, within=(-1.0, 1.0), **draws)
             row = {"new model": model, "set": name, "system": system, "n": best.n, "hit@1": best.value}
             row |= {"low": best.low, "high": best.high, "loss": loss.value}
             rows.append(row | {"loss low": loss.low, "loss high": loss.high})
