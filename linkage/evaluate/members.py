@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from linkage.cluster.members import read_fitted
 from linkage.config import EvaluateConfig
 from linkage.errors import InputError
+from linkage.evaluate.answers import join_notes
 from linkage.evaluate.baselines import cluster_by_strings
 from linkage.evaluate.metrics import clustering
 from linkage.evaluate.scores import SYSTEM, Scores
@@ -22,7 +25,8 @@ def evaluate_members(
     """Add the clustering figures of a members table and of its string baselines.
 
     All records are clustered; only those that the truth gives an entity are scored. A split is scored by itself, so
-    what its records share with those of other splits shows under "all".
+    what its records share with those of other splits shows under "all". What labels
+    fitted, of the program or of a baseline, is said with the figures of the rows that may have done so.
 
     Raises:
         InputError: a column is missing, or the truth knows none of the records.
@@ -40,17 +44,18 @@ def evaluate_members(
     given = "origin" in members.columns and (members["origin"] == "exemplar").any()
     notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given else {}
 
-    def add(system: str, clusters: np.ndarray, fitted: bool) -> None:
+    def add(system: str, clusters: np.ndarray, fitted: Sequence[str]) -> None:
         for name, chosen in scores.splits(split):
             rows = chosen & known
-            note = "cut fitted on these rows" if fitted and (fitted_on & rows).any() else notes.get(system, "")
+            told = [f"{what} fitted on these rows" for what in fitted] if (fitted_on & rows).any() else []
+            note = join_notes(notes.get(system, ""), *told)
             figures = clustering(entity[rows], clusters[rows], bootstrap=scores.bootstrap, seed=scores.seed)
             for measure, figure in figures.items():
                 scores.add(measure, system, name, figure, note)
 
     fitted_on = known & np.isin(split.astype(str), ["", "train", "val"])
-    add(SYSTEM, members["entity_id"].to_numpy(dtype=object), fitted=False)
+    add(SYSTEM, members["entity_id"].to_numpy(dtype=object), read_fitted(path))
     if "text" in members.columns:
         labels = np.where(fitted_on, entity, "").tolist()
         for system, clusters, origin in cluster_by_strings(members["text"].fillna("").tolist(), labels):
-            add(system, clusters, fitted=origin == "fitted")
+            add(system, clusters, ["cut"] if origin == "fitted" else [])
