@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from linkage.evaluate.intervals import binomial_interval, effective, share_interval
+from linkage.evaluate.metrics import ratio
 
 MEASURE = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "measure_coverage.py"))
 
@@ -41,3 +42,14 @@ def test_entities_count_between_the_worst_case_and_all_their_rows(entities: list
     low, high = share_interval(hits, sizes)
     assert 0 <= low <= hits.sum() / n <= high <= 1
     assert low < high
+
+
+@pytest.mark.parametrize("kind", MEASURE["KINDS"])
+@pytest.mark.parametrize(("n", "share"), [(20, 0.97), (50, 0.9), (50, 0.99), (200, 0.97)])
+def test_resamples_with_one_entity_more_cover(kind: str, n: int, share: float) -> None:
+    """What is no share, here the mean of parts of right answers, has the interval of resampled entities."""
+    rng, sizes = np.random.default_rng(3), MEASURE["sizes_of"](kind, n)
+    entities = np.repeat(np.arange(len(sizes)), sizes)
+    part = rng.choice([0.0, 1.0], p=[1 - share, share], size=(200, len(sizes)))[:, entities]
+    figures = [ratio(row, np.ones(n), entities, bootstrap=200, seed=0) for row in part]
+    assert np.mean([figure.low <= share <= figure.high for figure in figures]) >= 0.93
