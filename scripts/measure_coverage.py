@@ -72,7 +72,7 @@ def covered(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--times", type=int, default=2000, help="samples of each case")
+    parser.add_argument("--times", type=int, default=500, help="samples of each case")
     times = parser.parse_args().times
     rows = []
     for case in cases():

@@ -22,6 +22,12 @@ def test_equal_probabilities_are_never_parted() -> None:
         assert figure.low <= figure.value < figure.high < 0.1
 
 
+def test_what_is_never_off_may_be_off_yet() -> None:
+    figure = calibration_error(np.ones(50), np.ones(50, dtype=bool), np.arange(50), **QUICK)
+    assert figure.low == figure.value == 0.0
+    assert 0.01 < figure.high < 0.15
+
+
 ROWS = st.lists(st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]), st.booleans()), min_size=1, max_size=60)
 
 

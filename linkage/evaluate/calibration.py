@@ -51,7 +51,8 @@ def calibration_error(
 
     The mean distance of probability and share right over the bins, weighted by their size (Naeini et al. 2015).
     Equal probabilities share a bin, so that the order of the rows does not matter. Resamples are further off than the
-    sample, as that is further off than what it was drawn from; the interval is theirs, moved by their mean excess.
+    sample, as that is further off than what it was drawn from; the interval is theirs, moved by their mean excess, and
+    its upper end leaves room for one entity more whose surest answers are wrong.
 
     Args:
         probability: (n,), 0..1.
@@ -70,8 +71,10 @@ def calibration_error(
         return np.asarray(np.abs(totals[..., :-1]).sum(-1) / totals[..., -1])
 
     value, found = float(error(sums.sum(axis=0))), error(resampled(sums, bootstrap, seed))
-    low, high = np.quantile(found, _TAILS) - found.mean() + value
-    low, high = np.clip([low, high], 0.0, 1.0)
+    wrong = np.append(np.zeros(gaps.shape[1]), np.full(2, sums[:, -1].mean()))  # an entity more, all of it surely wrong
+    worse = error(resampled(np.vstack([np.insert(sums, -1, 0.0, axis=1), wrong]), bootstrap, seed))
+    moved = value - found.mean()
+    low, high = np.clip([np.quantile(found, _TAILS[0]) + moved, np.quantile(worse, _TAILS[1]) + moved], 0.0, 1.0)
     return Figure(value, min(value, float(low)), max(value, float(high)), len(code))
 
 
