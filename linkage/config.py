@@ -295,7 +295,7 @@ class EvaluateConfig(Section):
     """Figures against a truth table."""
 
     recall_at: tuple[int, ...] = (1, 5, 10)
-    bootstrap: int = Field(1000, ge=100, description="resamples for the 95 % intervals")
+    bootstrap: int = Field(1000, ge=100, description="resamples for the 95 % intervals of what is no share")
     iou: float = Field(0.5, gt=0, le=1, description="overlap from which a region covers a truth box")
 
 

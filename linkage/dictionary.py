@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 SCHEMA_VERSION = 1
@@ -12,6 +13,17 @@ class Column(NamedTuple):
 
     dtype: str  # text, integer, number or flag
     meaning: str
+    measured: bool = True  # a number that Linkage works out, not one that records come with
+
+
+MEMBER_COLUMNS = ("record_id", "entity_id", "origin", "membership", "noise", "is_exemplar", "score")
+"""What a members table says of each record; its text, provenance and the user's own columns follow."""
+
+RECORD_COLUMNS = (
+    *("record_id", "source", "source_sha256", "page", "page_width", "page_height", "x0", "y0", "x1", "y1", "polygon"),
+    *("direction", "text", "text_raw", "ocr_engine", "ocr_confidence", "image", "entity_id", "split", "role"),
+)
+"""Columns of a records table that have a meaning of ours; all others are the user's own, whatever they are called."""
 
 
 COLUMNS: dict[str, Column] = {
@@ -21,10 +33,10 @@ COLUMNS: dict[str, Column] = {
     "page": Column("integer", "page of the source, counted from 1"),
     "page_width": Column("integer", "width of that page's picture in pixels"),
     "page_height": Column("integer", "height of that page's picture"),
-    "x0": Column("number", "left edge of the region, pixels of the page at native resolution"),
-    "y0": Column("number", "top edge of the region"),
-    "x1": Column("number", "right edge of the region (exclusive)"),
-    "y1": Column("number", "bottom edge of the region (exclusive)"),
+    "x0": Column("number", "left edge of the region, pixels of the page at native resolution", measured=False),
+    "y0": Column("number", "top edge of the region", measured=False),
+    "x1": Column("number", "right edge of the region (exclusive)", measured=False),
+    "y1": Column("number", "bottom edge of the region (exclusive)", measured=False),
     "unit": Column("text", "tables of boxes: px, % of the page's width and height, or pt of a PDF page"),
     "polygon": Column("text", "outline of a region that is no upright rectangle: x,y x,y ... in pixels of the page"),
     "direction": Column("text", "horizontal or vertical: how the text runs"),
@@ -119,3 +131,20 @@ COLUMNS: dict[str, Column] = {
     ),
     "since_run": Column("integer", "run of the ledger that brought the record to this entity"),
 }  # fmt: skip
+
+
+def column_of(name: str, columns: Collection[str]) -> Column:
+    """What a column is in a table with these columns: one of ours, or the user's own."""
+    known = COLUMNS.get(name)
+    if known and "origin" in columns and known.dtype != "text" and name not in {*MEMBER_COLUMNS, *RECORD_COLUMNS}:
+        known = None  # of a members table: a column `length` came with the records
+    if known:
+        return known
+    if name.endswith("_score") and "probability" in columns:
+        return Column("number", f"how alike `{name.removesuffix('_score')}` is, 0..1; empty: one of the two is missing")
+    if name in _FIGURE and set(_FIGURE) <= set(columns) and "origin" not in columns:
+        return Column("number", "a figure, or an end of its 95 % interval")
+    return Column("text", "the user's own column, untouched")
+
+
+_FIGURE = ("value", "low", "high")

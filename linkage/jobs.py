@@ -207,10 +207,12 @@ def cluster_records(
 ) -> dict[str, Any]:
     """Group records into entities; writes members.csv, entities.csv, their twins and columns.md; returns counts.
 
-    Records with an `entity_id` end in that entity (see `cluster.labels`). With a ledger, an entity has the id of that
-    which it shares most records with there, and the ledger takes it in.
+    Beside members.csv, `members.csv.manifest.json` says what labels fitted of that which made it. Records with an
+    `entity_id` end in that entity (see `cluster.labels`). With a ledger, an entity has the id of that which it shares
+    most records with there, and the ledger takes it in.
     """
     from linkage.cluster import entities_table
+    from linkage.cluster.members import save_made_by
     from linkage.ledger.naming import NamedMembers, name_clusters
 
     opened = Records.open(records)
@@ -222,6 +224,7 @@ def cluster_records(
         named = name_clusters(book, members, opened) if book else NamedMembers(members, {})
     tables = {"members": named.members, "entities": entities_table(named.members)}
     export(tables, out)
+    save_made_by(out / "members.csv", result.counts(), result.fitted)
     return {
         "records": len(opened),
         "entities": len(tables["entities"]),

@@ -18,9 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.dictionary import COLUMNS, RECORD_COLUMNS
 from linkage.errors import InputError
 from linkage.keys import file_state
-from linkage.tables import read_parquet, read_table, require_columns
+from linkage.tables import plain, read_parquet, read_table, require_columns
 from linkage.text import clean
 
 WORD = pa.struct(
@@ -107,7 +108,7 @@ class Records:
         if path.suffix == ".parquet":
             frame, failures = _open_parquet(path), []
         else:
-            frame = read_table(path)
+            frame = read_table(path, as_text=[name for name in COLUMNS if name not in RECORD_COLUMNS])
             require_columns(frame, ("record_id",), path)
             failures = _check_images(frame, path)
             frame["text_raw"] = frame.get("text", "")
@@ -248,7 +249,7 @@ def _complete(frame: pd.DataFrame) -> pd.DataFrame:
         if name not in frame.columns:
             frame[name] = ""
     for name in {*_TEXT_COLUMNS, "image"} & set(frame.columns):
-        frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
+        frame[name] = np.array([plain(cell) for cell in frame[name]], dtype=object)
     frame["text"] = [clean(str(text)) for text in frame["text"]]
     return frame.reset_index(drop=True)
 

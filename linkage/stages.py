@@ -261,9 +261,10 @@ def make_links(context: StageContext, folder: Path) -> dict[str, Any]:
 def make_entities(context: StageContext, folder: Path) -> dict[str, Any]:
     """The entity of every record: its label's, else its exemplar's where it was matched, else that of its cluster."""
     from linkage.cluster import entities_table, merge_members
+    from linkage.cluster.members import save_made_by
     from linkage.compare.scorer import SCORER_FILE
     from linkage.encode.embed import Embeddings
-    from linkage.link.links import link_scorer, read_answers
+    from linkage.link.links import link_scorer, links_manifest, read_answers
     from linkage.search.index import Index
 
     folder.mkdir(exist_ok=True)
@@ -280,6 +281,8 @@ def make_entities(context: StageContext, folder: Path) -> dict[str, Any]:
     write_table(members, folder / MEMBERS)
     write_table(entities, folder / ENTITIES)
     result.scorer.save(folder / SCORER_FILE)
+    called = links_manifest(linked / LINKS)["threshold"]["source"] if linked else ""
+    save_made_by(folder / MEMBERS, result.counts(), [*result.fitted, *(["threshold"] if called == "fitted" else [])])
     return {"records": len(members), "clustered": len(rest), "entities": len(entities)} | result.counts()
 
 

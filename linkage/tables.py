@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
+import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from decimal import Decimal
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from linkage.dictionary import COLUMNS, SCHEMA_VERSION, Column
+from linkage.dictionary import COLUMNS, SCHEMA_VERSION, column_of
 from linkage.errors import InputError, storage_error
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
 _ESCAPED = ("=", "+", "-", "@", "\t", "\r", "'")
+_NEGATIVE = re.compile(r"-\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 
 
 def escape_cell(text: str) -> str:
-    """Make a cell harmless for spreadsheets: a leading ' before = + - @ tab, CR and '. Undone by `unescape_cell`."""
-    return "'" + text if text.startswith(_ESCAPED) else text
+    """Make a cell harmless for spreadsheets: a leading ' before = + - @ tab, CR and '. Undone by `unescape_cell`.
+
+    A negative number is no formula and stays as it is.
+    """
+    return "'" + text if text.startswith(_ESCAPED) and not _NEGATIVE.fullmatch(text) else text
 
 
 def unescape_cell(text: str) -> str:
@@ -136,14 +144,44 @@ def _writing_csv(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
         lines = _Lines(file)
 
         def write(rows: pd.DataFrame) -> None:
-            cells = rows.copy()
-            for name in cells.columns:
-                if not pd.api.types.is_numeric_dtype(cells[name]):
-                    cells[name] = [None if pd.isna(v) else escape_cell(str(v)) for v in cells[name]]
+            cells = {name: _cells(rows[name], rows.columns) for name in rows.columns}
             begun = file.tell() > 0
-            cells.to_csv(lines, index=False, header=not begun, lineterminator=_Lines.END, float_format="%.6g")
+            table = pd.DataFrame(cells, index=rows.index, dtype=object)
+            table.to_csv(lines, index=False, header=not begun, lineterminator=_Lines.END)
 
         yield write
+
+
+def plain(cell: Any) -> str:
+    """A cell as text, "" where it is empty; whole numbers without decimals, as ids are written.
+
+    A column of integers with an empty one among them often holds fractions.
+    """
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
+        return ""
+    whole = isinstance(cell, float | np.floating | Decimal) and math.isfinite(cell) and cell == int(cell)
+    return str(int(cell) if whole else cell)
+
+
+def as_written(values: pd.Series) -> list[str | None]:
+    """The cells of a column as their owner would write them; None where one is empty.
+
+    A fraction has the fewest digits that give it back, at its own precision; a whole number that is kept as one has no
+    decimals.
+    """
+    cells = values.to_numpy() if isinstance(values.dtype, np.dtype) and values.dtype.kind == "f" else values
+    return [None if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell) for cell in cells]
+
+
+def _cells(values: pd.Series, columns: Collection[str]) -> list[str | None]:
+    """The cells of a column of a table with these columns: what Linkage measured is rounded, and nothing else is."""
+    if not pd.api.types.is_numeric_dtype(values):
+        return [None if cell is None else escape_cell(cell) for cell in as_written(values)]
+    column = column_of(str(values.name), columns)
+    if not pd.api.types.is_float_dtype(values) or column.dtype == "text":
+        return as_written(values)
+    write = "{:.6g}".format if column.dtype == "number" and column.measured else plain
+    return [None if pd.isna(cell) else write(cell) for cell in values]
 
 
 class _Lines(io.TextIOBase):
@@ -201,7 +239,31 @@ def read_parquet(path: Path, leave_out: Sequence[str] = (), columns: Sequence[st
         table.validate(full=True)  # texts that are no UTF-8 would come out later, anywhere
     except pa.ArrowException as error:
         raise ValueError(str(error)) from None
+    return _frame(table)
+
+
+def _frame(table: pa.Table | pa.RecordBatch, gaps: Collection[str] | None = None) -> pd.DataFrame:
+    """A table in pandas, where a column of integers with empty cells would come out as fractions.
+
+    That is what becomes of Linkage's own; the user's, and ids, stay integers (Int64 or UInt64).
+
+    Args:
+        table: of Arrow.
+        gaps: columns of integers that have empty cells, be it elsewhere; None: those that have one here.
+    """
+    import pyarrow as pa
+
     frame: pd.DataFrame = table.to_pandas()
+    if gaps is None:
+        integers = [field.name for field in table.schema if pa.types.is_integer(field.type)]
+        gaps = [name for name in integers if table[name].null_count]
+    for name in gaps:
+        kind = table.schema.field(name).type
+        if column_of(name, table.schema.names).dtype == "text":
+            whole = pd.UInt64Dtype() if pa.types.is_unsigned_integer(kind) else pd.Int64Dtype()
+            frame[name] = table[name].to_pandas(types_mapper={kind: whole}.get)
+        else:
+            frame[name] = frame[name].astype("float64")
     return frame
 
 
@@ -218,16 +280,16 @@ def table_parts(path: Path, rows: int = 65_536) -> Iterator[pd.DataFrame]:
         raise InputError(f"{path}: no such file")
     try:
         with pq.ParquetFile(path) as file:
-            gaps = dict.fromkeys(_integers_with_gaps(file), "float64")
+            gaps = _integers_with_gaps(file)
             for batch in file.iter_batches(rows) if file.metadata.num_rows else [file.read()]:
                 batch.validate(full=True)
-                yield batch.to_pandas().astype(gaps)
+                yield _frame(batch, gaps)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _unreadable(path, error) from None
 
 
 def _integers_with_gaps(file: pq.ParquetFile) -> set[str]:
-    """Columns of integers and empty cells: pandas reads them as fractions, where it sees an empty one."""
+    """Columns of integers and empty cells."""
     import pyarrow as pa
 
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
@@ -285,23 +347,17 @@ def write_dictionary(path: Path, tables: Mapping[str, tuple[Sequence[str], int]]
         "# Data dictionary",
         "",
         f"Table schema version {SCHEMA_VERSION}. In the CSV files a cell that begins with one of `= + - @ '`, tab or",
-        "carriage return has an extra `'` in front, so that no spreadsheet runs it: drop that one character to get",
-        "the text back. The Parquet twins hold the text as it is.",
+        "carriage return, and is no negative number, has an extra `'` in front, so that no spreadsheet runs it: drop",
+        "that one character to get the text back. Numbers that Linkage measured have six digits there, your own all",
+        "that they came with. The Parquet twins hold text and numbers as they are.",
     ]
     for name, (columns, rows) in tables.items():
         lines += ["", f"## {name} ({rows} rows)", "", "| column | type | meaning |", "|---|---|---|"]
         for column in columns:
-            known = COLUMNS.get(column) or _own_column(column, columns)
+            known = column_of(column, columns)
             lines.append(f"| `{column}` | {known.dtype} | {known.meaning} |")
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _own_column(name: str, columns: Sequence[str]) -> Column:
-    """What a column is that the user's table or settings brought."""
-    if name.endswith("_score") and "probability" in columns:
-        return Column("number", f"how alike `{name.removesuffix('_score')}` is, 0..1; empty: one of the two is missing")
-    return Column("text", "the user's own column, untouched")
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:

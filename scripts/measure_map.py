@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measure_model import BOOTSTRAP, SEED, Case, table_of
+from measure_model import SEED, Case, table_of
 
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.columns import Columns
@@ -31,6 +31,8 @@ SETS = {"gw_words": "none", "sroie_crops": "tesseract"}  # and where their texts
 SIZES = (200, 500, 1000, 2000)
 DRAWS = 5  # samples of each size, whose hits are averaged
 WEIGHT = 0.5  # of the picture
+
+BOOTSTRAP = 2000
 
 
 class Asked(NamedTuple):
@@ -112,8 +114,9 @@ def figures(asked: Asked, model: str, found: dict[str, np.ndarray]) -> pd.DataFr
     for name, part in (("gw_words", words), ("sroie_crops", ~words)):
         entities = asked.entities[asked.queries[part]]
         for system, hit in found.items():
-            pair = (hit[part], (found["new on new"] - hit)[part])
-            best, loss = (ratio(v, np.ones(len(v)), entities, bootstrap=BOOTSTRAP, seed=SEED) for v in pair)
+            ones, draws = np.ones(part.sum()), {"bootstrap": BOOTSTRAP, "seed": SEED}
+            best = ratio(hit[part], ones, entities, **draws)
+            loss = ratio((found["new on new"] - hit)[part], ones, entities, within=(-1.0, 1.0), **draws)
             row = {"new model": model, "set": name, "system": system, "n": best.n, "hit@1": best.value}
             row |= {"low": best.low, "high": best.high, "loss": loss.value}
             rows.append(row | {"loss low": loss.low, "loss high": loss.high})

@@ -30,7 +30,7 @@ from linkage.link.link import link
 from linkage.records import Records
 from linkage.search.index import build_index
 
-SEED, BOOTSTRAP = 0, 2000
+SEED = 0
 
 
 class Case(NamedTuple):
@@ -147,7 +147,7 @@ def _figures(case: Case, hits: dict[str, np.ndarray], entity: np.ndarray) -> pd.
     best = max(given or strings, key=lambda name: strings[name].mean()) if strings else ""
     table = []
     for name, hit in hits.items():
-        figure = share(hit, entity, bootstrap=BOOTSTRAP, seed=SEED)
+        figure = share(hit, entity)
         row = {"set": case.name, "system": name, "hit@1": figure.value, "low": figure.low, "high": figure.high}
         row |= {"n": figure.n, "errors": int((~hit).sum()), "beside": best if name != best else ""}
         if best and name != best:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.TiffImagePlugin import TiffImageFile
 
 
 def page(
@@ -40,6 +41,7 @@ def write_broken_tiff(path: Path) -> None:
     pages = [page([f"page {number}"]) for number in (1, 2, 3)]
     pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
     with Image.open(path) as image:
+        assert isinstance(image, TiffImageFile)
         image.seek(1)
         offset, length = image.tag_v2[273][0], image.tag_v2[279][0]
     data = bytearray(path.read_bytes())

@@ -13,7 +13,7 @@ from linkage.compare.scorer import DEFAULT_SCORER
 from linkage.compare.wording import MEASURES, Wording, likelihoods, written
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
-from linkage.link.candidates import Candidates, Exemplars, Survey, candidates
+from linkage.link.candidates import Candidates, Exemplars, candidates
 from linkage.records import Records
 from linkage.search.index import Index
 from linkage.text import Folding
@@ -101,7 +101,5 @@ def searched(
 ) -> list[Candidates]:
     """The candidates of queries by the default scorer: their records, and their rows in the embeddings."""
     exemplars, readings = Exemplars(index, config), embeddings.readings_of(rows)
-    survey = Survey(exemplars)
-    survey.add(embeddings, rows, frame, readings)
     asked = ComparedRecords(embeddings, rows, frame, Wording.of(frame, readings))
-    return list(candidates(asked, exemplars, survey.whole(), DEFAULT_SCORER))
+    return list(candidates(asked, exemplars, DEFAULT_SCORER))

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from linkdata import people, save
 
-from linkage.config import EvaluateConfig
+from linkage.config import Config, EvaluateConfig
 from linkage.errors import ArtefactError, InputError, QualityGateError, UsageError
 from linkage.evaluate.baselines import cluster_by_strings, rank_by_strings
 from linkage.evaluate.evaluate import Evaluation, check_gates, evaluate
+from linkage.jobs import cluster_records
 from linkage.tables import write_table
 
 CONFIG = EvaluateConfig(bootstrap=100)
@@ -385,3 +387,27 @@ def test_a_promise_is_tried_on_a_part_of_very_many_queries(
     assert found["n"].tolist() == [48, 48]  # 16 entities of three
     assert found["note"].str.contains("of 208 resamples").all()
     assert found["note"].str.contains("on 48 of 90 queries, drawn by entity").all()
+
+
+def test_it_is_said_where_labels_fitted_what_made_the_clusters(tmp_path: Path) -> None:
+    frame, image, text = people(0, 40, 4)
+    save(tmp_path, frame, image, text)
+    cluster_records(tmp_path / "records.parquet", tmp_path / "clusters", Config(), tmp_path / "embeddings")
+    frame[["record_id", "entity_id", "split"]].to_csv(tmp_path / "truth.csv", index=False)
+
+    def notes() -> dict[str, str]:
+        metrics = evaluate(tmp_path / "clusters" / "members.csv", tmp_path / "truth.csv", CONFIG).metrics
+        own = metrics[(metrics["system"] == "linkage") & (metrics["measure"] == "B-cubed F1")]
+        return dict(zip(own["split"], own["note"], strict=True))
+
+    said = "cut fitted on these rows; scorer fitted on these rows"
+    assert notes() == {"all": said, "val": said, "train": said, "test": ""}
+    cluster_records(tmp_path / "records.parquet", tmp_path / "clusters", given_cut(), tmp_path / "embeddings")
+    assert not any(notes().values())
+    (tmp_path / "clusters" / "members.csv.manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ArtefactError, match="not readable"):
+        notes()
+
+
+def given_cut() -> Config:
+    return Config.model_validate({"cluster": {"max_distance": 0.3}})

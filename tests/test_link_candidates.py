@@ -16,7 +16,7 @@ from linkage.compare.wording import MEASURES, Wording
 from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.link import candidates as module
-from linkage.link.candidates import Pairs
+from linkage.link.candidates import Exemplars, Pairs
 from linkage.link.link import link
 from linkage.records import Records
 from linkage.search.index import Index, build_index
@@ -69,8 +69,9 @@ def test_what_is_compared_in_two_steps_is_what_is_compared_in_one(tmp_path: Path
     pairs = found(queries, embeddings, index)
     left = pd.Index(embeddings.record_ids).get_indexer(queries.frame["record_id"])
     wording = Wording.of(queries.frame, embeddings.readings.iloc[left])
-    known = Wording.of(index.exemplars, index.exemplars)
-    said = alike(wording, pairs.query, known, pairs.exemplar)
+    exemplars = Exemplars(index, LinkConfig(device="cpu"))
+    wording.terms(exemplars.side.wording, exemplars.counts.words)
+    said = alike(wording, pairs.query, exemplars.side.wording, pairs.exemplar)
     np.testing.assert_array_equal(pairs.alike[list(MEASURES)].to_numpy(), said)
 
 

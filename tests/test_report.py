@@ -211,7 +211,7 @@ def test_probabilities_are_set_beside_what_came_true(tmp_path: Path, run: dict[s
     run["figures"] = run["figures"]._replace(reliability=bins)
     write_report(tmp_path / "report.html", **run)
     page = Page(tmp_path / "report.html")
-    assert "Each point stands for 7 or 8 of 15 labelled records" in " ".join(page.text.split())
+    assert "Each point stands for 7 to 8 of 15 labelled records" in " ".join(page.text.split())
     assert sum(tag == "svg" for tag, _ in page.tags) == 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,8 @@ CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 @given(CELL)
 def test_escaping_is_harmless_and_can_be_undone(text: str) -> None:
     escaped = escape_cell(text)
-    assert not escaped.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not escaped.startswith(("=", "+", "@", "\t", "\r"))
+    assert not escaped.startswith("-") or float(escaped) <= 0
     assert unescape_cell(escaped) == text
 
 
@@ -124,3 +126,34 @@ def test_a_column_with_gaps_is_known_behind_nested_ones_and_damage_is_one_line(t
     with pytest.raises(InputError, match=r"nested\.parquet: not a readable table \(") as caught:
         list(table_parts(path))
     assert "\n" not in str(caught.value)
+
+
+def test_only_what_was_measured_is_rounded(tmp_path: Path) -> None:
+    columns = {"record_id": ["a", "b"], "origin": ["clustered"] * 2, "membership": [0.123456789, 1.0]}
+    own = {"price": [1234567.89, 5.0], "length": [1234567.25, -0.5], "narrow": np.array([0.1, 2.5], np.float32)}
+    write_table(pd.DataFrame(columns | own | {"x0": [1234567.5, 3.0], "page": [1234567.0, np.nan]}), tmp_path / "t.csv")
+    _, first, second = (tmp_path / "t.csv").read_text().splitlines()
+    assert first == "a,clustered,0.123457,1234567.89,1234567.25,0.1,1234567.5,1234567"
+    assert second == "b,clustered,1,5.0,-0.5,2.5,3,"
+    scores = {"probability": [0.123456789], "colour_score": [0.123456789], "length": [0.123456789]}
+    write_table(pd.DataFrame(scores), tmp_path / "links.csv")
+    assert (tmp_path / "links.csv").read_text().splitlines()[1] == "0.123457,0.123457,0.123457"
+    write_table(pd.DataFrame({"value": [1 / 3], "low": [0.1 + 0.2], "high": [1.0]}), tmp_path / "figures.csv")
+    assert (tmp_path / "figures.csv").read_text().splitlines()[1] == "0.333333,0.3,1"
+
+
+def test_whole_numbers_with_gaps_stay_whole_numbers(tmp_path: Path) -> None:
+    large = 9_007_199_254_740_993  # no fraction of 64 bits is this number
+    own = {"account": [large, None, 3], "level": pa.array([1, None, 2], pa.uint8())}
+    pq.write_table(pa.table(own | {"page": [1, None, 2]}), tmp_path / "t.parquet", row_group_size=1)
+    export({"members": tmp_path / "t.parquet"}, tmp_path / "parts")
+    export({"members": read_table(tmp_path / "t.parquet")}, tmp_path / "whole")
+    for folder in ("parts", "whole"):
+        assert (tmp_path / folder / "members.csv").read_text() == f"account,level,page\n{large},1,1\n,,\n3,2,2\n"
+        assert pq.read_table(tmp_path / folder / "members.parquet")["account"].to_pylist() == own["account"]
+
+
+@pytest.mark.parametrize("cell", ["-5", "-1234567.89", "-1e-05"])
+def test_a_negative_number_is_no_formula(cell: str) -> None:
+    assert escape_cell(cell) == unescape_cell(cell) == cell
+    assert unescape_cell(escape_cell("'" + cell)) == "'" + cell

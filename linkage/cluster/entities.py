@@ -58,6 +58,12 @@ class ClusterResult:
     scorer: Scorer
     searched: NeighbourSearch
 
+    @property
+    def fitted(self) -> list[str]:
+        """What labels fitted: cut, scorer."""
+        told = {"cut": self.source, "scorer": self.scorer.origin}
+        return [name for name, origin in told.items() if origin == "fitted"]
+
     def counts(self) -> dict[str, Any]:
         """For manifests and summaries."""
         return {"max_distance": self.max_distance, "max_distance_source": self.source} | self.searched.counts()

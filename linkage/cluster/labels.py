@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from linkage.cluster.entities import Alike, pooled_alone
+from linkage.cluster.entities import pooled_alone
 from linkage.cluster.members import LABELLED, entity_id
 from linkage.cluster.tree import medoids
 from linkage.compare.fields import Kind
@@ -143,19 +144,17 @@ class _Comparisons:
 
     def of(self, a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
         """What the scorer weighs of pairs, (m,) rows twice."""
+        if not self._pooled:
+            return self._compared.of(a, b)[0].reset_index(drop=True)
         some, place = np.unique(np.concatenate([a, b]), return_inverse=True)
-        alike = self._alike(some)
-        return alike(place[: len(a)], place[len(a) :]).reset_index(drop=True)
+        return pooled_alone(self.vectors_of(some))(place[: len(a)], place[len(a) :]).reset_index(drop=True)
 
-    def _alike(self, some: np.ndarray) -> Alike:
-        if self._pooled:
-            return pooled_alone(self.vectors_of(some))
-        frame, rows = self._frame.iloc[some].reset_index(drop=True), self._rows[some]
-        wording = Wording.of(frame, self._embeddings.readings_of(rows))
-        side = ComparedRecords(self._embeddings, rows, frame, wording)
-        weight = float(self._embeddings.manifest["image_weight"])
-        likeness = RecordComparison(side, side, weight, self._fields)
-        return lambda left, right: likeness.of(left, right)[0]
+    @cached_property
+    def _compared(self) -> RecordComparison:
+        """All members: what is rare among them does not hang on which pairs are asked for."""
+        wording = Wording.of(self._frame, self._embeddings.readings_of(self._rows))
+        side = ComparedRecords(self._embeddings, self._rows, self._frame, wording)
+        return RecordComparison(side, side, float(self._embeddings.manifest["image_weight"]), self._fields)
 
     def likeliest(self, asked: np.ndarray, known: np.ndarray, scorer: Scorer) -> np.ndarray:
         """For each member asked about (m,) the likeliest to match of those known; of equals the first."""

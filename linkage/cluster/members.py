@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from linkage.dictionary import MEMBER_COLUMNS
+from linkage.errors import ArtefactError
 from linkage.records import LABELS, PROVENANCE
+from linkage.tables import replacing
 
-MEMBER_COLUMNS = ("record_id", "entity_id", "origin", "membership", "noise", "is_exemplar", "score")
 PREDICTED = ("predicted_entity_id", "predicted_origin")
 LABELLED = "labelled"
 """Origin of the records whose entity a label decided."""
 
 _LEFT_OUT = {"text_raw", "image", *LABELS}
+
+
+def made_by(members: Path) -> Path:
+    """Where a members table says how it was made."""
+    return members.with_name(f"{members.name}.manifest.json")
+
+
+def save_made_by(members: Path, counts: Mapping[str, Any], fitted: Sequence[str]) -> None:
+    """Write how a members table was made: counts, and which of `cut`, `scorer` and `threshold` labels fitted."""
+    with replacing(made_by(members)) as temporary:
+        temporary.write_text(json.dumps({**counts, "fitted": list(fitted)}, indent=1) + "\n", encoding="utf-8")
+
+
+def read_fitted(members: Path) -> list[str]:
+    """What labels fitted of that which made a members table; nothing where it does not say.
+
+    Raises:
+        ArtefactError: what stands beside it is not readable.
+    """
+    path = made_by(members)
+    if not path.is_file():
+        return []
+    try:
+        return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))["fitted"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise ArtefactError(f"{path}: not readable; make {members.name} again, or remove it") from None
 
 
 def member_columns(members: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

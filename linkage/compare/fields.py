@@ -17,6 +17,7 @@ from dateutil.parser import parser, parserinfo  # type: ignore[import-untyped]
 from linkage.compare.scorer import PLACES
 from linkage.compare.terms import Frequencies, Grams, Terms, Views
 from linkage.errors import InputError
+from linkage.tables import plain
 from linkage.text import fold
 
 Kind = Literal["text", "number", "date", "exact"]
@@ -67,7 +68,7 @@ class FieldValues:
         self.texts: dict[str, list[str]] = {}
         for name, kind in fields.items():
             if kind == "text":
-                self.texts[name + SUFFIX] = [fold(_text(cell)) for cell in table[name]]
+                self.texts[name + SUFFIX] = [fold(plain(cell)) for cell in table[name]]
             else:
                 parse = _KINDS[kind][0]
                 self.values[name + SUFFIX] = _objects([parse(cell) for cell in table[name]])
@@ -84,16 +85,14 @@ class FieldValues:
         return self._grams[name][1]
 
 
-class SharedCounts(NamedTuple):
-    """What hangs on all records of both tables, and is the same for every part of them that is compared.
+class TextCounts(NamedTuple):
+    """In how many records of one table each n-gram stands, for comparisons that must not hang on the other table.
 
     Attributes:
-        placed: both know the source of some record.
         words: the n-grams of texts and readings.
         fields: those of further columns, by name of the comparison.
     """
 
-    placed: bool
     words: Frequencies
     fields: dict[str, Frequencies]
 
@@ -101,19 +100,18 @@ class SharedCounts(NamedTuple):
 class FieldComparisons:
     """The further comparisons between two tables of records: fields by type, and where the records stand.
 
-    They are PLACES where both tables know their sources, then one per field: texts by the cosine of their n-grams,
-    weighed by rarity in both tables; numbers by their relative distance; dates by exp(-days / 30); others by equality.
+    They are PLACES where the right table knows its sources, then one per field: texts by the cosine of their n-grams,
+    weighed by rarity; numbers by their relative distance; dates by exp(-days / 30); others by equality.
     """
 
-    def __init__(self, left: FieldValues, right: FieldValues, whole: SharedCounts | None = None) -> None:
-        """Take two tables; `whole`: what is known of all records, where the left ones are a part of them."""
-        placed = left.placed and right.placed if whole is None else whole.placed
-        kept = [name for name in left.values if name not in PLACES or placed]
+    def __init__(self, left: FieldValues, right: FieldValues, counts: TextCounts | None = None) -> None:
+        """Take two tables; `counts`: by which n-grams are rare, default: how many records of both have them."""
+        kept = [name for name in left.values if name not in PLACES or right.placed]
         self._columns = {name: (left.values[name], right.values[name]) for name in kept}
         self._compare = {name + SUFFIX: _KINDS[kind][1] for name, kind in left.fields.items() if kind != "text"}
         self._terms: dict[str, Terms] = {}
         for name in left.texts:
-            counted = whole.fields[name] if whole else Frequencies().add(left.views(name), right.views(name))
+            counted = counts.fields[name] if counts else Frequencies().add(left.views(name), right.views(name))
             self._terms[name] = Terms(left.weighed(name, counted), right.weighed(name, counted))
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
@@ -174,7 +172,7 @@ class BlockingKeys:
 
 
 def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[Key]:
-    return list(zip(*([fold(_text(cell)) for cell in table[name]] for name in columns), strict=True))
+    return list(zip(*([fold(plain(cell)) for cell in table[name]] for name in columns), strict=True))
 
 
 def _rows_by(keys: Sequence[K]) -> dict[K, np.ndarray]:
@@ -234,7 +232,7 @@ class PairExclusions:
 
 def _place(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
     """Where each record stands as one value, None where its source is not known."""
-    cells = [[_text(cell) for cell in table[name]] if name in table else ["1"] * len(table) for name in columns]
+    cells = [[plain(cell) for cell in table[name]] if name in table else ["1"] * len(table) for name in columns]
     return _objects([key if key[0] else None for key in zip(*cells, strict=True)])
 
 
@@ -244,21 +242,13 @@ def _objects(values: Sequence[object]) -> np.ndarray:
     return array
 
 
-def _text(cell: Any) -> str:
-    """A cell as text; whole numbers without decimals, since a column with a missing one holds floats."""
-    if pd.isna(cell):
-        return ""
-    whole = isinstance(cell, float | np.floating | Decimal) and math.isfinite(cell) and cell == int(cell)
-    return str(int(cell) if whole else cell)
-
-
 def _folded(cell: Any) -> str | None:
-    return fold(_text(cell)) or None
+    return fold(plain(cell)) or None
 
 
 def _number(cell: Any) -> float | None:
     if not isinstance(cell, int | float | np.number | Decimal):
-        return number(_text(cell))
+        return number(plain(cell))
     value = float(cell)
     return value if math.isfinite(value) else None
 
@@ -331,7 +321,7 @@ def day(text: str) -> int | None:
 
 
 def _day(cell: Any) -> int | None:
-    return day(_text(cell))
+    return day(plain(cell))
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> np.ndarray:

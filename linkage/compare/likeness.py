@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from linkage.compare.fields import FieldComparisons, FieldValues, Kind, SharedCounts
+from linkage.compare.fields import FieldComparisons, FieldValues, Kind, TextCounts
 from linkage.compare.scorer import COSINES
 from linkage.compare.wording import MEASURES, Wording, likelihoods, written
 from linkage.encode.pooling import Vectors, coefficients
@@ -63,12 +63,13 @@ class RecordComparison:
         right: ComparedRecords,
         image_weight: float,
         fields: Mapping[str, Kind],
-        whole: SharedCounts | None = None,
+        counts: TextCounts | None = None,
     ) -> None:
-        """Take both sides; `whole`: what is known of all records, where the left ones are a part of them."""
+        """Take both sides; `counts`: by which n-grams are rare, default: how many records of both sides have them."""
         self._left, self._right = left, right
         self._shares = [side.shares(image_weight) for side in (left, right)]
-        self._comparisons = FieldComparisons(left.told(fields), right.told(fields), whole)
+        self._comparisons = FieldComparisons(left.told(fields), right.told(fields), counts)
+        left.wording.terms(right.wording, counts and counts.words)
 
     def of(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Compare rows a of the left records with rows b of the right, (m,) each.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-_SETTINGS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4), "lowercase": False}  # as the baseline's
-_COUNTED_AT_A_TIME = 8192  # texts
+_LENGTHS = (2, 3, 4)  # of n-grams: the baseline's
 _RAREST = (200, 1000, 0.02)  # n-grams that more records have do not find neighbours: least, most, share of all
 
 
@@ -18,55 +19,51 @@ Views = tuple[Sequence[str], Sequence[str]]
 """Folded texts and readings of n records, "" where there is none."""
 
 
+def ngrams(text: str) -> Iterator[str]:
+    """The n-grams of a text within its words, each with a space at either end: scikit-learn's `char_wb`."""
+    for word in text.split():
+        padded = f" {word} "
+        for n in _LENGTHS:
+            if n > len(padded):  # the word as a whole is counted already
+                break
+            for start in range(len(padded) - n + 1):
+                yield padded[start : start + n]
+
+
 class Frequencies:
-    """In how many texts each n-gram stands: counted a part at a time, in memory that grows with distinct n-grams alone.
+    """In how many texts each n-gram stands: counted in memory that grows with distinct n-grams alone.
 
     Attributes:
         texts: how many were counted.
     """
 
     def __init__(self, counts: dict[str, int] | None = None, texts: int = 0) -> None:
-        self._counts = counts or {}
+        self._counts = Counter(counts or {})
         self.texts = texts
 
     def add(self, *sides: Views) -> Frequencies:
         """Count the texts and readings of some records; returns itself."""
-        from sklearn.feature_extraction.text import CountVectorizer
-
-        texts = [text for side in sides for view in side for text in view if text]
-        for start in range(0, len(texts), _COUNTED_AT_A_TIME):
-            some = texts[start : start + _COUNTED_AT_A_TIME]
-            counter = CountVectorizer(**_SETTINGS, binary=True)
-            try:
-                held = counter.fit_transform(some)
-            except ValueError:  # no word in them
-                continue
-            each = np.bincount(held.indices, minlength=held.shape[1]).tolist()
-            for term, column in counter.vocabulary_.items():
-                self._counts[term] = self._counts.get(term, 0) + each[column]
-        self.texts += len(texts)
+        for text in (text for side in sides for view in side for text in view if text):
+            self._counts.update(set(ngrams(text)))
+            self.texts += 1
         return self
 
     @cached_property
-    def vectorizer(self) -> Any:
-        """What weighs n-grams by these counts (TF-IDF); None where there is no n-gram. No text is counted after it."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
+    def columns(self) -> dict[str, int]:
+        """A column for each n-gram, in their order. No text is counted after it."""
+        return {term: column for column, term in enumerate(sorted(self._counts))}
 
-        if not self._counts:
-            return None
-        terms = sorted(self._counts)
-        vocabulary = {term: column for column, term in enumerate(terms)}
-        weighing = TfidfVectorizer(**_SETTINGS, sublinear_tf=True, dtype=np.float32, vocabulary=vocabulary)
-        held = np.array([self._counts[term] for term in terms], dtype=np.float32)
-        weighing.idf_ = np.log(np.float32(self.texts + 1) / (held + 1)) + 1
-        return weighing
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """What n-grams weigh by their rarity (IDF), float64 (columns + 1,); the last: one that no text has."""
+        held = np.array([*(self._counts[term] for term in self.columns), 0], dtype=np.float64)
+        return np.asarray(np.log((self.texts + 1) / (held + 1)) + 1)
 
     def save(self, path: Path) -> None:
         """Write as `.npz`."""
-        terms = sorted(self._counts)
-        counts = np.array([self._counts[term] for term in terms], dtype=np.int64)
+        counts = np.array([self._counts[term] for term in self.columns], dtype=np.int64)
         with path.open("wb") as file:
-            np.savez(file, terms=np.array(terms, dtype=np.str_), counts=counts, texts=self.texts)
+            np.savez(file, terms=np.array(list(self.columns), dtype=np.str_), counts=counts, texts=self.texts)
 
     @classmethod
     def load(cls, path: Path) -> Frequencies:
@@ -76,25 +73,36 @@ class Frequencies:
             return cls(counts, int(parts["texts"]))
 
 
+class _Rows(NamedTuple):
+    """Weighed n-grams of n texts.
+
+    Attributes:
+        weights: sparse rows (n, columns), of length 1 with the n-grams that have no column.
+        there: whether a text has any n-gram, bool (n,).
+    """
+
+    weights: Any
+    there: np.ndarray
+
+
 class Grams:
     """The n-grams of the records of one table, weighed: what `Terms` compares."""
 
     def __init__(self, counted: Frequencies, side: Views) -> None:
-        self._vectorizer = counted.vectorizer
-        self.views = [_rows(self._vectorizer, view) if any(view) else None for view in side]
-        self.said = self._said(side[0])
+        self.views = [_rows(counted, view) if any(view) else None for view in side]
+        self.said = self._said(side[0], counted)
 
-    def _said(self, texts: Sequence[str]) -> Any:
+    def _said(self, texts: Sequence[str], counted: Frequencies) -> Any:
         """The rows of the texts; where there is none, of the readings: sparse (n, features)."""
         from scipy.sparse import vstack
 
         given, read = self.views
         silent = np.array([not text for text in texts], dtype=bool)
         if given is None or read is None or not silent.any():
-            found = given if given is not None else read
-            return _rows(self._vectorizer, texts) if found is None else found
+            found = given or read or _rows(counted, texts)
+            return found.weights
         rows = np.arange(len(texts))
-        return vstack([given, read], format="csr")[np.where(silent, len(texts) + rows, rows)]
+        return vstack([given.weights, read.weights], format="csr")[np.where(silent, len(texts) + rows, rows)]
 
     @cached_property
     def rare(self) -> Any:
@@ -113,7 +121,7 @@ class Grams:
 
 
 class Terms:
-    """The n-grams of the records of two tables, each weighing the more the fewer of both tables have it."""
+    """The n-grams of the records of two tables, each weighing the more the fewer of the texts counted have it."""
 
     def __init__(self, left: Grams, right: Grams) -> None:
         self._left, self._right = left, right
@@ -128,9 +136,9 @@ class Terms:
         for one in self._left.views:
             for other in self._right.views:
                 if one is not None and other is not None:
-                    here, there = one[a], other[b]
-                    cosine = np.asarray(here.multiply(there).sum(axis=1), dtype=np.float64).ravel().round(6)
-                    cosine[(np.diff(here.indptr) == 0) | (np.diff(there.indptr) == 0)] = np.nan
+                    shared = one.weights[a].multiply(other.weights[b])
+                    cosine = np.asarray(shared.sum(axis=1), dtype=np.float64).ravel().round(6)
+                    cosine[~(one.there[a] & other.there[b])] = np.nan
                     best = np.fmax(best, cosine)
         return best
 
@@ -140,7 +148,7 @@ class Terms:
         Texts are compared, or else readings, without the commonest n-grams.
 
         Returns:
-            Places in b, int64 (len(a), k), in no order; -1: fewer than k share any.
+            Places in b, int64 (len(a), k), best first; -1: fewer than k share any.
         """
         right = self._right
         postings = right.postings if len(b) == right.rare.shape[0] else right.rare[b].T
@@ -156,10 +164,28 @@ class Terms:
         return found
 
 
-def _rows(vectorizer: Any, texts: Sequence[str]) -> Any:
-    """Sparse unit rows (n, features)."""
+def _rows(counted: Frequencies, texts: Sequence[str]) -> _Rows:
+    """Weigh the n-grams of texts.
+
+    Those that were not counted are rare, and part of a row's length, but no column is theirs: no text compared has
+    them. Each row hangs on its text and the counts alone, to the last bit.
+    """
     from scipy.sparse import csr_matrix
 
-    if vectorizer is None or not texts:
-        return csr_matrix((len(texts), 1 if vectorizer is None else len(vectorizer.vocabulary_)), dtype=np.float32)
-    return vectorizer.transform(texts).tocsr()
+    columns, unknown = counted.columns, len(counted.columns)
+    places, times, sizes = array("q"), array("q"), array("q")
+    for text in texts:
+        held = Counter(ngrams(text))
+        places.extend(columns.get(term, unknown) for term in held)
+        times.extend(held.values())
+        sizes.append(len(held))
+    place, size = np.array(places, dtype=np.int64), np.array(sizes, dtype=np.int64)
+    row = np.repeat(np.arange(len(texts)), size)
+    weight = (1 + np.log(np.array(times, dtype=np.float64))) * counted.weights[place]
+    weight /= np.sqrt(np.bincount(row, weight**2, minlength=len(texts)))[row]
+    known = place < unknown
+    ends = np.append(0, np.cumsum(np.bincount(row[known], minlength=len(texts))))
+    shape = (len(texts), max(unknown, 1))
+    rows = csr_matrix((weight[known].astype(np.float32), place[known], ends), shape=shape)
+    rows.sort_indices()
+    return _Rows(rows, size > 0)

@@ -89,7 +89,7 @@ class Wording:
 
         Args:
             right: the other records.
-            counted: n-grams of all records that count; default: of these and those of `right`.
+            counted: by which n-grams are rare, at the first call; default: of these records and those of `right`.
         """
         if self._terms is None or self._terms[0] is not right:
             counted = counted or Frequencies().add(self.folded, right.folded)
@@ -131,7 +131,7 @@ def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.n
     The best of the given texts and the readings counts: normalised Levenshtein similarity of the whole; rapidfuzz's
     partial ratio, the shorter in the best part of the longer, which forgives what a region holds beside the name,
     times n / (n + 2) for a shorter one of n characters, since one or two are found anywhere; cosine of the character
-    n-grams, weighed by how rare they are among all these records; and, not of likeness, the lesser confidence and the
+    n-grams, weighed by how rare they are (see `Wording.terms`); and, not of likeness, the lesser confidence and the
     shorter length.
 
     Args:
@@ -166,11 +166,6 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     ways = [1.0 - np.log(np.maximum(chance, _LEAST)) / np.log(_LEAST) for chance in chances]
     there = np.sum([~np.isnan(way) for way in ways], axis=0)
     return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
-
-
-def folded_views(texts: Sequence[str], readings: Sequence[str]) -> Views:
-    """What `Wording.folded` is of texts and readings."""
-    return _cut([[fold(text) for text in view] for view in (texts, readings)])
 
 
 def _cut(folded: Sequence[Sequence[str]]) -> Views:

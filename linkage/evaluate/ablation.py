@@ -65,10 +65,10 @@ def _figures(
     right: dict[str, np.ndarray], best: str, places: np.ndarray, truth: np.ndarray, scores: Scores
 ) -> list[tuple[str, Figure]]:
     draws = {"bootstrap": scores.bootstrap, "seed": scores.seed}
-    found = [(name, share(column[places], truth[places], **draws)) for name, column in right.items()]
+    found = [(name, share(column[places], truth[places])) for name, column in right.items()]
     found.append((BEST_STRINGS, dict(found)[best]))
     gained = right[SYSTEM][places].astype(float) - right[best][places]
-    found.append((DIFFERENCE, ratio(gained, np.ones(len(places)), truth[places], **draws)))
+    found.append((DIFFERENCE, ratio(gained, np.ones(len(places)), truth[places], within=(-1.0, 1.0), **draws)))
     return found
 
 
@@ -89,23 +89,24 @@ def _groups(confidence: np.ndarray) -> list[tuple[str, np.ndarray]]:
     return [*groups, (UNKNOWN, unknown)] if len(known) and len(unknown) else groups
 
 
-def equal_bins(values: np.ndarray) -> list[np.ndarray]:
+def equal_bins(values: np.ndarray, least_in_bin: int = LEAST_IN_BIN) -> list[np.ndarray]:
     """Rows of each of the bins of equal size that values fall into, lowest first; equal values are never parted.
 
     Args:
         values: (n,), without NaN.
+        least_in_bin: rows of each bin, unless there are fewer altogether.
 
     Returns:
-        MOST_BINS bins at the most, each with LEAST_IN_BIN rows unless there are fewer altogether.
+        MOST_BINS bins at the most.
     """
     if not len(values):
         return []
     order = np.argsort(values, kind="stable")
-    least = len(values) / min(MOST_BINS, max(1, len(values) // LEAST_IN_BIN))
+    least = len(values) / min(MOST_BINS, max(1, len(values) // least_in_bin))
     ends = np.append(np.flatnonzero(np.diff(values[order])) + 1, len(values))
     cuts = [0]
     for end in ends:
-        if end >= least * len(cuts) and end - cuts[-1] >= LEAST_IN_BIN:
+        if end >= least * len(cuts) and end - cuts[-1] >= least_in_bin:
             cuts.append(int(end))
     cuts = [*cuts[:-1], len(values)] if len(cuts) > 1 else [0, len(values)]
     return [order[start:end] for start, end in pairwise(cuts)]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from linkage.config import EvaluateConfig
 from linkage.errors import InputError, QualityGateError, UsageError
+from linkage.evaluate.calibration import BRIER, ERROR, PERFECT
 from linkage.evaluate.links import evaluate_links
 from linkage.evaluate.members import evaluate_members
 from linkage.evaluate.promises import PROMISED, SET_SIZE
@@ -23,7 +24,7 @@ from linkage.evaluate.truth import UnknownRecordsError, read_truth
 from linkage.records import Records
 from linkage.tables import read_table
 
-LOWER_IS_BETTER = ("character error rate", "calibration error", "review rate", SET_SIZE, *PROMISED)
+LOWER_IS_BETTER = ("character error rate", ERROR, PERFECT, BRIER, "review rate", SET_SIZE, *PROMISED)
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def check_gates(evaluation: Evaluation, gates: Sequence[str]) -> None:
             wanted = np.nan
         if not equals or np.isnan(wanted):
             raise UsageError(f"--fail-under {gate}: write it as MEASURE=VALUE, e.g. matched_accuracy=0.9")
-        if measure in LOWER_IS_BETTER:
+        if measure in map(str.casefold, LOWER_IS_BETTER):
             raise UsageError(f"--fail-under {gate}: {measure} is better when lower, so it can be no gate of this kind")
         value = evaluation.value(measure)
         if not value >= wanted:

@@ -14,8 +14,8 @@ from linkage.errors import ArtefactError
 from linkage.evaluate.ablation import picture_table
 from linkage.evaluate.answers import SPACES, LabelledQueries, SystemAnswers, join_notes
 from linkage.evaluate.baselines import rank_by_strings
-from linkage.evaluate.calibration import calibration_error, reliability
-from linkage.evaluate.metrics import auroc, divide, f1, measure, precision_at, share, sum_by
+from linkage.evaluate.calibration import add_calibration, reliability
+from linkage.evaluate.metrics import NOTHING, Figure, auroc, divide, f1, measure, precision_at, share, sum_by
 from linkage.evaluate.promises import add_sets, add_violations
 from linkage.evaluate.scores import SYSTEM, Scores, encoder_notes
 from linkage.evaluate.truth import attach_truth
@@ -76,8 +76,7 @@ def evaluate_links(
     for split, chosen in scores.splits(asked.split):
         for name, answers in systems.items():
             _score(scores, asked, name, split, chosen, answers, config.recall_at)
-        error = calibration_error(own.score[chosen], right[chosen], asked.truth[chosen], scores)
-        scores.add("calibration error", SYSTEM, split, error, own.told(chosen))
+        add_calibration(scores, split, own.score[chosen], right[chosen], asked.truth[chosen], own.told(chosen))
     add_violations(scores, asked, own)
     add_sets(scores, asked, made.get("sets") or {})
     return {
@@ -151,9 +150,9 @@ def _score(
     hits = answers.entities == asked.truth[:, None]
     right, inside, truth = hits[:, 0], chosen & asked.is_matchable, asked.truth[chosen]
     note = answers.told(chosen)
-    scores.add("matched accuracy", system, split, share(right[inside], asked.truth[inside], **draws), note)
+    scores.add("matched accuracy", system, split, share(right[inside], asked.truth[inside]), note)
     for k in (k for k in recall_at if 1 < k <= answers.depth):
-        found = share(hits[inside, :k].any(axis=1), asked.truth[inside], **draws)
+        found = share(hits[inside, :k].any(axis=1), asked.truth[inside])
         scores.add(f"recall@{k}", system, split, found, note)
     matchable = asked.is_matchable[chosen]
     if matchable.any() and not matchable.all():
@@ -178,25 +177,27 @@ def _score_decisions(
     truth, n = asked.truth[chosen], int(chosen.sum())
     right = answers.entities[:, 0] == asked.truth
     answered = np.where(answers.decided, right, ~asked.is_matchable & ~answers.asked)
-    scores.add("no-match accuracy", system, split, share(answered[chosen], truth, **draws), note)
+    scores.add("no-match accuracy", system, split, share(answered[chosen], truth), note)
     if answers.asked.any():
-        scores.add("review rate", system, split, share(answers.asked[chosen], truth, **draws), note)
-    columns = (right & answers.decided, answers.decided, asked.is_matchable)
-    for name, figure in measure(sum_by(truth, *(part[chosen] for part in columns)), LINKING, n, **draws).items():
-        scores.add(name, system, split, figure, note)
+        scores.add("review rate", system, split, share(answers.asked[chosen], truth), note)
+    for name, of in (("link precision", answers.decided), ("link recall", asked.is_matchable)):
+        scores.add(name, system, split, _share_of(right & answers.decided, of & chosen, asked.truth, n), note)
+    parts = (right & answers.decided, answers.decided, asked.is_matchable)
+    sums = sum_by(truth, *(part[chosen] for part in parts))
+    called, there = sums[:, 1:].mean(axis=0) if n else (0.0, 0.0)
+    some = max(float(called), float(there)) or 1.0
+    extremes = np.array([0.0, called or some, there or some]), np.array([some, some, some])
+    scores.add("link F1", system, split, measure(sums, LINK_F1, n, extremes=extremes, **draws)["link F1"], note)
 
 
-def _precision(t: np.ndarray) -> np.ndarray:
-    return divide(t[..., 0], t[..., 1], 1.0)
+def _share_of(right: np.ndarray, of: np.ndarray, truth: np.ndarray, n: int) -> Figure:
+    """The share of some of n queries (bool, as `right`); of none it is 1, which says nothing: its interval is all."""
+    if not n:
+        return NOTHING
+    return share(right[of], truth[of])._replace(n=n) if of.any() else Figure(1.0, 0.0, 1.0, n)
 
 
-def _recall(t: np.ndarray) -> np.ndarray:
-    return divide(t[..., 0], t[..., 2], 1.0)
-
-
-LINKING = {
-    "link precision": _precision,
-    "link recall": _recall,
-    "link F1": lambda t: f1(_precision(t), _recall(t)),
+LINK_F1 = {
+    "link F1": lambda t: f1(divide(t[..., 0], t[..., 1], 1.0), divide(t[..., 0], t[..., 2], 1.0)),
 }
 """Of totals: right matches, matches called, queries that have a match."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from linkage.encode.pooling import Vectors, pool
 from linkage.errors import InputError, LinkageError, UsageError
-from linkage.evaluate.metrics import ratio
+from linkage.evaluate.metrics import Figure, ratio, share
 from linkage.search.maps import Interval, ModelMap, fit_map, products, solve, turned
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def measured(
     """Fit a map on exemplars, and measure it on FOLDS parts of them by maps fitted on the other parts.
 
     No entity is in two parts, and a query is mapped by the map that was fitted without its entity. Figures, each with
-    its 95 % interval from drawing entities:
+    its 95 % interval over entities:
 
     - `image_cosine`, `text_cosine`: mean cosine of a mapped exemplar with what the index holds of it.
     - `own`: share of exemplars whose mapped pooled vector is nearest to one of their entity among the whole index.
@@ -198,7 +198,7 @@ def measured(
     pooled = pool(*ours, index.image_weight)
     there = pooled.any(axis=1)
     nearest = index.search(pooled[there], 1)[1][:, 0]
-    figures["own"] = trial.figure(entities[nearest] == entities[rows[there]], entities[rows[there]])
+    figures["own"] = _interval(share(entities[nearest] == entities[rows[there]], entities[rows[there]]))
     figures |= trial.hits(asked)
     return ModelMap(fit_map(new, old), str(index.manifest["model_sha256"]), new_sha256, len(rows), figures)
 
@@ -237,19 +237,24 @@ class _Trial:
                 continue
             itself = rows if asked is None else np.full(len(rows), -1)
             nearest = _nearest(self._pooled(queries), self._pooled(exemplars), itself)
-            right[name] = (known.entities[nearest] == entities).astype(float)
+            right[name] = known.entities[nearest] == entities
         if not right:
             return {}
-        right["loss"] = right["new"] - right["mapped"]
-        return {name: self.figure(values, entities) for name, values in right.items()}
+        found: dict[str, Interval] = {name: _interval(share(hit, entities)) for name, hit in right.items()}
+        lost = right["new"].astype(float) - right["mapped"]
+        return found | {"loss": self.figure(lost, entities, (-1.0, 1.0))}
 
-    def figure(self, values: np.ndarray, entities: np.ndarray) -> Interval:
-        """Their mean and its interval."""
-        found = ratio(values, np.ones(len(values)), entities, bootstrap=self.bootstrap, seed=self.seed)
-        return found.value, found.low, found.high, found.n
+    def figure(self, values: np.ndarray, entities: np.ndarray, within: tuple[float, float] | None = None) -> Interval:
+        """Their mean and its interval; `within` as for `ratio`."""
+        ones = np.ones(len(values))
+        return _interval(ratio(values, ones, entities, bootstrap=self.bootstrap, seed=self.seed, within=within))
 
     def _pooled(self, vectors: Vectors) -> np.ndarray:
         return pool(vectors.image, vectors.text, self.image_weight)
+
+
+def _interval(figure: Figure) -> Interval:
+    return figure.value, figure.low, figure.high, figure.n
 
 
 def _nearest(queries: np.ndarray, exemplars: np.ndarray, itself: np.ndarray) -> np.ndarray:

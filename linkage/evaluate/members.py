@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from linkage.cluster.members import read_fitted
 from linkage.config import EvaluateConfig
+from linkage.evaluate.answers import join_notes
 from linkage.evaluate.baselines import cluster_by_strings
 from linkage.evaluate.metrics import clustering
 from linkage.evaluate.scores import SYSTEM, Scores, encoder_notes
@@ -28,7 +30,8 @@ def evaluate_members(
 
     All records are clustered; only those that the truth gives an entity are scored. A split is scored by itself, so
     what its records share with those of other splits shows under "all". Scored is the prediction, never what a label
-    decided: the figures do not change where the truth was among the labels.
+    decided: the figures do not change where the truth was among the labels. What labels fitted, of the program or of a
+    baseline, is said with the figures of the rows that may have done so.
 
     Raises:
         InputError: a column is missing, or the truth knows none of the records.
@@ -54,19 +57,20 @@ def evaluate_members(
     seen = encoder_notes(split, encoder_saw)
     notes = {SYSTEM: "knew the exemplars, the baselines did not"} if given.any() else {}
 
-    def add(system: str, clusters: np.ndarray, fitted: bool) -> None:
+    def add(system: str, clusters: np.ndarray, fitted: Sequence[str]) -> None:
         for name, chosen in scores.splits(split):
             rows = chosen & known
-            note = "cut fitted on these rows" if fitted and (fitted_on & rows).any() else notes.get(system, "")
+            told = [f"{what} fitted on these rows" for what in fitted] if (fitted_on & rows).any() else []
             if system == SYSTEM:
-                note = "; ".join(filter(None, [note, *(said for said, of in seen if (of & rows).any())]))
+                told += [said for said, of in seen if (of & rows).any()]
+            note = join_notes(notes.get(system, ""), *told)
             figures = clustering(entity[rows], clusters[rows], bootstrap=scores.bootstrap, seed=scores.seed)
             for measure, figure in figures.items():
                 scores.add(measure, system, name, figure, note)
 
     fitted_on = known & np.isin(split.astype(str), ["", "train", "val"])
-    add(SYSTEM, members[predicted].to_numpy(dtype=object), fitted=False)
+    add(SYSTEM, members[predicted].to_numpy(dtype=object), read_fitted(path))
     if "text" in members.columns:
         labels = np.where(fitted_on, entity, "").tolist()
         for system, clusters, origin in cluster_by_strings(members["text"].fillna("").tolist(), labels):
-            add(system, clusters, fitted=origin == "fitted")
+            add(system, clusters, ["cut"] if origin == "fitted" else [])

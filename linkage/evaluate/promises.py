@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from linkage.evaluate.answers import LabelledQueries, SystemAnswers, join_notes
-from linkage.evaluate.metrics import CONFIDENCE, Figure, ratio, share
+from linkage.evaluate.intervals import binomial_interval
+from linkage.evaluate.metrics import Figure, ratio, share
 from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.link.trial import resampled_violations
 
@@ -55,7 +56,7 @@ def add_violations(scores: Scores, asked: LabelledQueries, own: SystemAnswers) -
         )
         silent = round(found.unpromised * resamples)
         note = f"{silent} of {resamples} resamples of the entities could promise nothing at {100 * RISK:.0f} % risk"
-        figure = Figure(found.violations, *_interval(found.violations, resamples), len(population))
+        figure = Figure(found.violations, *binomial_interval(found.violations, resamples), len(population))
         scores.add(name, SYSTEM, split, figure, join_notes(note, part, own.told(chosen)))
 
 
@@ -92,17 +93,6 @@ def add_sets(scores: Scores, asked: LabelledQueries, promise: dict[str, Any]) ->
         fitted = "sets fitted on these rows" if (chosen & (asked.split != "test")).any() else ""
         inside = chosen & asked.is_matchable
         truth = asked.truth[inside]
-        scores.add(SET_COVERAGE, SYSTEM, split, share(held[inside], truth, **draws), join_notes(said, fitted))
-        mean = ratio(size[chosen], np.ones(int(chosen.sum())), asked.truth[chosen], **draws)
+        scores.add(SET_COVERAGE, SYSTEM, split, share(held[inside], truth), join_notes(said, fitted))
+        mean = ratio(size[chosen], np.ones(int(chosen.sum())), asked.truth[chosen], within=None, **draws)
         scores.add(SET_SIZE, SYSTEM, split, mean, fitted)
-
-
-def _interval(share: float, n: int) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share of n resamples."""
-    from scipy.special import betaincinv
-
-    tail = (1 - CONFIDENCE) / 2
-    hits = round(share * n)
-    low = betaincinv(hits, n - hits + 1, tail) if hits else 0.0
-    high = betaincinv(hits + 1, n - hits, 1 - tail) if hits < n else 1.0
-    return float(low), float(high)

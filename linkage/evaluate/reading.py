@@ -21,7 +21,7 @@ def evaluate_reading(
     """Add region recall and precision against the truth's boxes, and the character error rate of what was read.
 
     A box is found when a region overlaps it by `config.iou` or more, one region for one box. Regions count against
-    precision on the pages that have a true box. Intervals resample pages.
+    precision on the pages that have a true box. Intervals are over pages.
 
     Raises:
         InputError: the truth knows none of the records, or has neither boxes nor texts.
@@ -40,7 +40,7 @@ def evaluate_reading(
     for name, chosen in scores.splits(split):
         if boxed is not None:
             kept = boxed & chosen
-            figure = share(found[kept], page[kept], bootstrap=scores.bootstrap, seed=scores.seed)
+            figure = share(found[kept], page[kept])
             scores.add("region recall", SYSTEM, name, figure)
         if "text" in truth.columns:
             _characters(records, truth, rows, np.flatnonzero(chosen), scores, name)
@@ -54,7 +54,7 @@ def _precision(records: pd.DataFrame, rows: np.ndarray, pages: set[tuple[str, in
     at = list(zip(records["source"], number, strict=True))
     inside = np.array([place in pages for place in at], dtype=bool)
     names = np.array([str(place) for place in at], dtype=object)
-    figure = share(rows[inside] >= 0, names[inside], bootstrap=scores.bootstrap, seed=scores.seed)
+    figure = share(rows[inside] >= 0, names[inside])
     scores.add("region precision", SYSTEM, "all", figure)
 
 
@@ -75,6 +75,6 @@ def _characters(
     edits = np.array([Levenshtein.distance(read[row], right[rows[row]]) for row in kept])
     length = np.array([len(right[rows[row]]) for row in kept])
     by = records["source"].to_numpy(dtype=object)[kept] if (records["source"] != "").any() else np.array(kept)
-    options = {"bootstrap": scores.bootstrap, "seed": scores.seed}
-    scores.add("character error rate", SYSTEM, split, ratio(edits, length, by, **options))
-    scores.add("read without error", SYSTEM, split, share(edits == 0, by, **options))
+    errors = ratio(edits, length, by, bootstrap=scores.bootstrap, seed=scores.seed)
+    scores.add("character error rate", SYSTEM, split, errors)
+    scores.add("read without error", SYSTEM, split, share(edits == 0, by))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from linkage.errors import InputError
 from linkage.records import LABELS, check_labels
-from linkage.tables import read_table
+from linkage.tables import plain, read_table
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +262,7 @@ def _pairs(left: np.ndarray, right: np.ndarray, iou: float) -> list[tuple[int, i
 
 
 def _texts(cells: pd.Series) -> list[str]:
-    return [str(value) if pd.notna(value) else "" for value in cells]
+    return [plain(value) for value in cells]
 
 
 def _pages(table: pd.DataFrame) -> list[int]:

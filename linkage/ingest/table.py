@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from linkage.ocr.engines import Engines, make_engine, reading, surest
 from linkage.progress import progress
 from linkage.records import SCHEMA, Records
 from linkage.scans.images import open_image
-from linkage.tables import replacing, write_table
+from linkage.tables import as_written, replacing, write_table
 
 _ROWS = 256  # records read, and written as one row group, at a time
 
@@ -63,12 +64,14 @@ def import_records(path: Path, out: Path, config: IngestConfig) -> tuple[int, pd
     records = Records.open(path)
     engine = make_engine(config)
     own = [name for name in records.frame.columns if name not in {*SCHEMA.names, "image"}]
+    for name in own:
+        records.frame[name] = np.array(as_written(records.frame[name]), dtype=object)
     schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in own)])
     failures = [(record, "", reason) for record, reason in records.failures]
     with replacing(out) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for rows in _packed(records, engine, config, failures):
             try:
-                packed = pa.Table.from_pylist([{**row, **_own(row, own)} for row in rows], schema=schema)
+                packed = pa.Table.from_pylist(rows, schema=schema)
             except (pa.ArrowException, OverflowError) as error:
                 raise InputError(f"{path}: a value is none that a record can have ({error}); correct it") from None
             writer.write_table(packed)
@@ -129,7 +132,3 @@ def _read(unread: list[tuple[dict[str, Any], Any]], engines: Engines) -> None:
         row["readings"] = [reading_row(one) for one in readings] if len(readings) > 1 else []
         if best.confidence is not None:
             row["ocr_confidence"] = best.confidence
-
-
-def _own(row: dict[str, Any], names: list[str]) -> dict[str, str | None]:
-    return {name: None if row[name] is None else str(row[name]) for name in names}

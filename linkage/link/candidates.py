@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from linkage.compare.fields import BlockingKeys, ExclusionRule, FieldValues, PairExclusions, SharedCounts, blocks
+from linkage.compare.fields import BlockingKeys, ExclusionRule, PairExclusions, TextCounts, blocks
 from linkage.compare.likeness import ComparedRecords, RecordComparison
 from linkage.compare.scorer import Scorer
 from linkage.compare.terms import Frequencies, Terms
-from linkage.compare.wording import Wording, folded_views
+from linkage.compare.wording import Wording
 from linkage.config import LinkConfig
 from linkage.encode.pooling import Vectors, pool
 from linkage.search.exact import TIE, Modality
 from linkage.search.index import Index
-
-if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
 
 _SEARCHED_AT_A_TIME = 2048  # queries: FAISS takes six times as long for each of some hundred as for each of thousands
 _QUERIES_AT_A_TIME = 128  # some 15,000 pairs: their gathered vectors stay below 100 MB
@@ -28,6 +25,7 @@ _FEW = 1024  # exemplars of a block: for fewer, FAISS takes longer to be set up 
 _LOOKED_AT = 65_536  # rows of vectors at a time: 30 MB
 
 SPACES: tuple[Modality, ...] = ("pooled", "image", "text")
+_OTHER: dict[Modality, Modality] = {"image": "text", "text": "image"}
 _COSINES: dict[Modality, str] = {"pooled": "score", "image": "image_cosine", "text": "text_cosine"}
 
 
@@ -84,9 +82,13 @@ class Exemplars:
         entities: number of the entity of each, int64 (n,), in the order of their ids.
         keys: what they are blocked by.
         free, others: which of them a query may be linked to, and which are not the query itself.
+        counts: in how many of them each n-gram stands. They alone say what is rare: were queries counted, each one's
+            probability would move with those beside it, and those that fit a scorer would not be seen as in use.
+        alone: the modality that they have where none has the other; None: there are both, or neither.
     """
 
-    def __init__(self, index: Index, config: LinkConfig) -> None:
+    def __init__(self, index: Index, config: LinkConfig, counts: TextCounts | None = None) -> None:
+        """Take an index; `counts`: of its exemplars, where they were counted before."""
         self.index = index
         self.config = config
         wording = Wording.of(index.exemplars, index.exemplars)
@@ -94,57 +96,19 @@ class Exemplars:
         self.entities = pd.factorize(index.exemplars["entity_id"], sort=True)[0]
         self.keys = BlockingKeys(index.exemplars, config.blocking)
         self.free, self.others = ExclusionRule(index.exemplars, config.exclude), ExclusionRule(index.exemplars)
+        self.counts = counts or self._counted()
+        has = [by for by in _OTHER if _any(getattr(index, by))]
+        self.alone = has[0] if len(has) == 1 else None
 
-
-class QueryTotals(NamedTuple):
-    """What hangs on all queries at once, and is the same for every slice of them.
-
-    Attributes:
-        common: what their comparisons need to know.
-        overlap: some are exemplars of the index themselves.
-        alone: the modality that queries and exemplars have where none has the other: pooled vectors are its own.
-    """
-
-    common: SharedCounts
-    overlap: bool
-    alone: Modality | None
-
-
-class Survey:
-    """Looks at all queries, a slice at a time, for what hangs on all of them."""
-
-    def __init__(self, exemplars: Exemplars) -> None:
-        self._exemplars = exemplars
-        known, told = exemplars.side, exemplars.side.told(exemplars.config.fields)
-        self._placed, self._overlap = False, False
-        self._words = Frequencies().add(known.wording.folded)
-        self._fields = {name: Frequencies().add(told.views(name)) for name in told.texts}
-        self._has: dict[Modality, bool] = {"image": _any(known.source.image), "text": _any(known.source.text)}
-
-    def add(self, source: Embeddings, rows: np.ndarray, frame: pd.DataFrame, readings: pd.DataFrame) -> None:
-        """Look at some queries: their vectors at `rows` of `source`, their records and readings."""
-        self._words.add(folded_views(frame["text"].tolist(), readings["reading"].tolist()))
-        told = FieldValues(frame, self._exemplars.config.fields)
-        for name, counted in self._fields.items():
-            counted.add(told.views(name))
-        self._placed |= told.placed
-        self._overlap |= not self._exemplars.others.ids.isdisjoint(frame["record_id"])
-        self._has["image"] = self._has["image"] or bool(source.image[rows].any())
-        self._has["text"] = self._has["text"] or bool(source.text[rows].any())
-
-    def whole(self) -> QueryTotals:
-        """What was seen."""
-        placed = self._placed and self._exemplars.side.told(self._exemplars.config.fields).placed
-        alone: Modality | None = None if self._has["text"] else "image"
-        if not self._has["image"]:
-            alone = "text"
-        return QueryTotals(SharedCounts(placed, self._words, self._fields), self._overlap, alone)
+    def _counted(self) -> TextCounts:
+        told = self.side.told(self.config.fields)
+        fields = {name: Frequencies().add(told.views(name)) for name in told.texts}
+        return TextCounts(Frequencies().add(self.side.wording.folded), fields)
 
 
 def candidates(
     asked: ComparedRecords,
     exemplars: Exemplars,
-    whole: QueryTotals,
     scorer: Scorer,
     *,
     device: Literal["cpu", "cuda"] = "cpu",
@@ -153,12 +117,12 @@ def candidates(
 
     Lattices are compared last, and only with the exemplars that are likeliest without them: a query's other ones are
     left out. A query that is an exemplar of the index is not compared with itself. The exemplars' configuration says
-    how many neighbours there are, how many of them are compared with lattices, what is blocked and excluded.
+    how many neighbours there are, how many of them are compared with lattices, what is blocked and excluded. What is
+    found for a query does not hang on the others.
 
     Args:
         asked: queries: embeddings, records and wording.
         exemplars: what they are compared with.
-        whole: what is known of all queries of which these are a part.
         scorer: says which are the likeliest.
         device: where FAISS searches.
 
@@ -166,10 +130,9 @@ def candidates(
         Candidates; `query` is the row of the query in `asked`. Queries stand together, but not in order.
     """
     index, config, queries = exemplars.index, exemplars.config, asked.frame
-    terms = asked.wording.terms(exemplars.side.wording, whole.common.words)
-    likeness = RecordComparison(asked, exemplars.side, index.image_weight, config.fields, whole.common)
+    likeness = RecordComparison(asked, exemplars.side, index.image_weight, config.fields, exemplars.counts)
     free, other = exemplars.free.apart(queries), exemplars.others.apart(queries)
-    search = _Search(asked, index, terms, config.neighbours + whole.overlap, whole.alone, device)
+    search = _Search(asked, exemplars, device)
     for parts in _together(search.found(blocks(queries, exemplars.keys, config.blocking))):
         query, exemplar = zip(*(part.pairs(len(index)) for part in parts), strict=True)
         a, b = np.concatenate(query), np.concatenate(exemplar)
@@ -206,21 +169,22 @@ class _Neighbours(NamedTuple):
         return self.query[place], exemplar
 
 
-class _Search:
-    """The k nearest exemplars of queries within their blocks."""
+_Found = tuple[np.ndarray, np.ndarray]  # rows of the index and cosines, both (q, k)
+_SearchBy = Callable[[Modality, np.ndarray], _Found]
 
-    def __init__(
-        self,
-        asked: ComparedRecords,
-        index: Index,
-        terms: Terms,
-        k: int,
-        alone: Modality | None,
-        device: Literal["cpu", "cuda"],
-    ) -> None:
-        self._asking = asked
-        self._index, self._terms = index, terms
-        self._k, self._alone, self._device = k, alone, device
+
+class _Search:
+    """The nearest exemplars of queries within their blocks, other than the query itself.
+
+    One more than asked for is searched, and left out again where the query is no exemplar.
+    """
+
+    def __init__(self, asked: ComparedRecords, exemplars: Exemplars, device: Literal["cpu", "cuda"]) -> None:
+        self._asking, self._device = asked, device
+        self._index, self._alone = exemplars.index, exemplars.alone
+        self._terms: Terms = asked.wording.terms(exemplars.side.wording, exemplars.counts.words)
+        self._k = exemplars.config.neighbours
+        self._is_exemplar = asked.frame["record_id"].isin(exemplars.others.ids).to_numpy()
 
     def found(self, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[_Neighbours]:
         """What the queries of each block found, some hundred queries at a time; see `fields.blocks`."""
@@ -233,15 +197,20 @@ class _Search:
                 yield from self._found(query, known, inside)
 
     def _found(self, query: np.ndarray, known: np.ndarray, inside: Index | None) -> Iterator[_Neighbours]:
-        k, places = min(self._k, len(known)), np.append(known, -1)  # row -1 of the block is none of the index
-        near: dict[Modality, tuple[np.ndarray, np.ndarray]] = {}
-        for by, asked in self._asked(self._asking.rows[query]).items():
+        k, places = min(self._k + 1, len(known)), np.append(known, -1)  # row -1 of the block is none of the index
+        vectors = Vectors.of(self._asking.source, self._asking.rows[query])
+
+        def search(by: Modality, asked: np.ndarray) -> _Found:
             if inside:
                 cosines, rows = inside.search(asked, k, by=by, device=self._device)
             else:
                 cosines, rows = _nearest_of_few(asked, np.asarray(getattr(self._index, by)[known], np.float32), k)
-            near[by] = places[rows], cosines
-        near = {by: near[by if by in near else self._alone or by] for by in SPACES}
+            return places[rows], cosines
+
+        near = {by: search(by, getattr(vectors, by)) for by in _OTHER}
+        near["pooled"] = self._by_pooled(vectors, near, search)
+        for rows, _ in near.values():
+            self._leave_out(rows, query)
         for start in range(0, max(len(query), 1), _QUERIES_AT_A_TIME):
             part = slice(start, start + _QUERIES_AT_A_TIME)
             some = {by: (rows[part], cosines[part]) for by, (rows, cosines) in near.items()}
@@ -249,15 +218,22 @@ class _Search:
             written = np.empty((len(query[part]), 0), dtype=np.int64)
             if not all_found:
                 written = places[self._terms.nearest(query[part], known, k)]
+                self._leave_out(written, query[part])
             yield _Neighbours(query[part], some, written)
 
-    def _asked(self, rows: np.ndarray) -> dict[Modality, np.ndarray]:
-        source = self._asking.source
-        near = Vectors.of(source, rows)
-        asked: dict[Modality, np.ndarray] = {"image": near.image, "text": near.text}
-        if not self._alone:
-            asked["pooled"] = pool(*near, self._index.image_weight)
-        return asked
+    def _by_pooled(self, vectors: Vectors, near: dict[Modality, _Found], search: _SearchBy) -> _Found:
+        """The nearest by pooled vectors; a query that has but one modality, as all exemplars do, has them already."""
+        if self._alone is None:
+            return search("pooled", pool(*vectors, self._index.image_weight))
+        rows, cosines = (part.copy() for part in near[self._alone])
+        both = getattr(vectors, _OTHER[self._alone]).any(axis=1)
+        if both.any():
+            rows[both], cosines[both] = search("pooled", pool(*vectors, self._index.image_weight)[both])
+        return rows, cosines
+
+    def _leave_out(self, rows: np.ndarray, query: np.ndarray) -> None:
+        """Leave out the last of the neighbours (q, k + 1) of queries that are not among them themselves."""
+        rows[~self._is_exemplar[query], self._k :] = -1
 
 
 def _nearest_of_few(queries: np.ndarray, exemplars: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from linkage.compare.scorer import Scorer, shares
 from linkage.compare.wording import Wording
 from linkage.config import LinkConfig
 from linkage.link.assign import Assignment, assign, groups_of
-from linkage.link.candidates import Exemplars, Pairs, Survey, candidates
+from linkage.link.candidates import Exemplars, Pairs, candidates
 from linkage.link.decide import tied_counts
 from linkage.link.links import ranked
 from linkage.search.exact import choose_device
@@ -67,13 +67,11 @@ class Ranking:
         self.left_out: pd.DataFrame | None = None
 
     def candidates(self, queries: np.ndarray, scorer: Scorer) -> Iterator[Pairs]:
-        """Candidates of some queries, as if there were no others; `query` is the row of the frame."""
+        """Candidates of some queries; `query` is the row of the frame."""
         rows, frame = self.rows[queries], self.frame.iloc[queries]
-        readings = self.embeddings.readings_of(rows)
-        survey = Survey(self.exemplars)
-        survey.add(self.embeddings, rows, frame, readings)
-        asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, readings))
-        for part in candidates(asked, self.exemplars, survey.whole(), scorer, device=self.device):
+        wording = Wording.of(frame, self.embeddings.readings_of(rows))
+        asked = ComparedRecords(self.embeddings, rows, frame, wording)
+        for part in candidates(asked, self.exemplars, scorer, device=self.device):
             yield part.pairs._replace(query=queries[part.pairs.query])
 
     def fit(self, scorer: Scorer) -> Scorer:

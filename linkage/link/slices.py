@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.arrays import digest_file, read_array
-from linkage.compare.fields import SharedCounts
+from linkage.compare.fields import SUFFIX, TextCounts
 from linkage.compare.likeness import ComparedRecords
 from linkage.compare.scorer import Scorer, shares
 from linkage.compare.terms import Frequencies
@@ -30,7 +30,7 @@ from linkage.config import LinkConfig
 from linkage.encode.embed import Embeddings
 from linkage.errors import ArtefactError
 from linkage.keys import result_key
-from linkage.link.candidates import Exemplars, QueryTotals, Survey, candidates
+from linkage.link.candidates import Exemplars, candidates
 from linkage.link.links import ranked
 from linkage.link.ranking import Ranking, best_of_entities
 from linkage.progress import progress
@@ -87,7 +87,7 @@ class SearchPlan:
         exemplars: the index.
         embeddings: of the queries.
         rows: their rows in there, in the order of the slices, (n,).
-        scorer, whole, device: as for `candidates`.
+        scorer, device: as for `candidates`.
     """
 
     folder: Path
@@ -99,7 +99,6 @@ class SearchPlan:
     embeddings: Embeddings
     rows: np.ndarray
     scorer: Scorer
-    whole: QueryTotals
     device: Any
 
     @classmethod
@@ -110,26 +109,16 @@ class SearchPlan:
         order, rows = ranking.order, ranking.rows[ranking.order]
         with replacing(folder / _READINGS) as temporary:
             _write_readings(embeddings, temporary)
-        readings = _Readings(folder / _READINGS)
-        survey = Survey(ranking.exemplars)
         needed = dict.fromkeys([*_NEEDED, *config.blocking, *config.fields])
         names = [name for name in needed if name in ranking.frame]
         schema = pa.Schema.from_pandas(ranking.frame[names], preserve_index=False)
-        with (
-            replacing(folder / _QUERIES) as temporary,
-            pq.ParquetWriter(temporary, schema) as writer,
-            progress("survey", len(rows)) as advance,
-        ):
+        with replacing(folder / _QUERIES) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             for start in range(0, max(len(rows), 1), size):
-                part = slice(start, start + size)
-                frame = ranking.frame.iloc[order[part]][names]
+                frame = ranking.frame.iloc[order[start : start + size]][names]
                 writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
-                survey.add(embeddings, rows[part], frame, readings.of(rows[part], _SAID))
-                advance(len(frame))
-        whole = survey.whole()
         with replacing(folder / _ROWS) as temporary, temporary.open("wb") as file:
             np.save(file, rows)
-        for name, counted in _counted(whole).items():
+        for name, counted in _files(ranking.exemplars.counts).items():
             with replacing(folder / f"{name}.npz") as temporary:
                 counted.save(temporary)
         values: dict[str, Any] = {
@@ -141,7 +130,6 @@ class SearchPlan:
             "config": config.result_settings("decision"),
             "scorer": scorer.as_dict(),
             "folding": folding()._asdict(),
-            "whole": {"placed": whole.common.placed, "overlap": whole.overlap, "alone": whole.alone},
         }
         values["digest"] = _digest(values, folder, ranking)
         for stale in folder.glob("slice-*.parquet"):
@@ -150,7 +138,7 @@ class SearchPlan:
         with replacing(folder / _PLAN) as temporary:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         return cls(
-            folder, values["digest"], len(rows), size, ranking.kept, ranking.exemplars, embeddings, rows, scorer, whole,
+            folder, values["digest"], len(rows), size, ranking.kept, ranking.exemplars, embeddings, rows, scorer,
             ranking.device,
         )  # fmt: skip
 
@@ -167,19 +155,15 @@ class SearchPlan:
                 raise ValueError("another plan")
             fold_by(Folding(**values["folding"]))
             config = LinkConfig.model_validate(values["config"])
-            exemplars = Exemplars(Index.open(Path(values["index"])), config)
+            words, *fields = (Frequencies.load(folder / f"{name}.npz") for name in (_WORDS, *_text_fields(config)))
+            counts = TextCounts(words, dict(zip(_text_fields(config), fields, strict=True)))
+            exemplars = Exemplars(Index.open(Path(values["index"])), config, counts)
             embedded = Path(values["embeddings"])
             image, text = (read_array(embedded / f"{name}.npy") for name in ("image", "text"))
-            told = values["whole"]
-            fields = {
-                name: Frequencies.load(folder / f"{name}.npz") for name in exemplars.side.told(config.fields).texts
-            }
-            common = SharedCounts(told["placed"], Frequencies.load(folder / f"{_WORDS}.npz"), fields)
             return cls(
                 folder, digest, values["n"], values["size"], values["kept"], exemplars,
                 Embeddings(embedded, image, text, None, {}), read_array(folder / _ROWS),
-                Scorer.of_values(values["scorer"]),
-                QueryTotals(common, told["overlap"], told["alone"]), choose_device(config.device),
+                Scorer.of_values(values["scorer"]), choose_device(config.device),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"{folder}: no plan of these links ({error}); run `linkage link` again") from None
@@ -221,7 +205,7 @@ class SearchPlan:
         frame, rows = self.frame(number), self.rows[slice_of(self.queries(number))]
         asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, self.readings(number)))
         found, nearest = [], []
-        for part in candidates(asked, self.exemplars, self.whole, self.scorer, device=self.device):
+        for part in candidates(asked, self.exemplars, self.scorer, device=self.device):
             pairs, logit = best_of_entities(part.pairs, self.scorer, self.exemplars.entities)
             table = ranked(pairs, logit, shares(logit, pairs.query))
             found.append(table[table["rank"] <= self.kept])
@@ -271,7 +255,6 @@ class SearchPlan:
 
 
 _PLAN, _QUERIES, _ROWS, _READINGS, _WORDS = "plan.json", "queries.parquet", "rows.npy", "readings.arrow", "words"
-_SAID = ("reading", "reading_confidence")
 
 
 class _LocalPlace:
@@ -292,8 +275,14 @@ def slice_of(numbers: range) -> slice:
     return slice(numbers.start, numbers.stop)
 
 
-def _counted(whole: QueryTotals) -> dict[str, Frequencies]:
-    return {_WORDS: whole.common.words} | whole.common.fields
+def _files(counts: TextCounts) -> dict[str, Frequencies]:
+    """What is counted by the name of the file that it is kept in."""
+    return {_WORDS: counts.words} | counts.fields
+
+
+def _text_fields(config: LinkConfig) -> list[str]:
+    """Names of the comparisons of texts."""
+    return [name + SUFFIX for name, kind in config.fields.items() if kind == "text"]
 
 
 def _write_readings(embeddings: Embeddings, path: Path) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from linkage.evaluate.ablation import ALL, BEST_STRINGS, DIFFERENCE, UNKNOWN
 from linkage.evaluate.answers import SPACES
+from linkage.evaluate.calibration import BRIER, ERROR, PERFECT
 from linkage.evaluate.promises import PROMISED, SET_COVERAGE, SET_SIZE
 from linkage.evaluate.scores import SYSTEM
 from linkage.report.charts import by_confidence, diagram, intervals
@@ -77,20 +78,25 @@ def tasks(metrics: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def calibration(figures: Figures) -> dict[str, Any] | None:
-    """The reliability diagram and the calibration error; None where no probability was checked."""
+    """The reliability diagram, the calibration error, what chance makes of it, and the Brier score.
+
+    None where no probability was checked.
+    """
     if not len(figures.reliability):
         return None
     bins, split = _shown(figures.reliability)
     metrics = figures.metrics
     own = metrics[(metrics["system"] == SYSTEM) & (metrics["split"] == split)]
-    error = own[own["measure"] == "calibration error"]
+    figure = {str(row["measure"]): row for row in own.to_dict("records")}
     return {
         "chart": diagram(bins),
         "split": split,
         "n": int(bins["n"].sum()),
         "least": int(bins["n"].min()),
         "most": int(bins["n"].max()),
-        "error": error.to_dict("records")[0] if len(error) else None,
+        "error": figure.get(ERROR),
+        "perfect": figure.get(PERFECT),
+        "brier": figure.get(BRIER),
         "fitted": bool(own["note"].str.contains("fitted on these rows").any()),
     }
 
