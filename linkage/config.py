@@ -35,7 +35,8 @@ class IngestConfig(Section):
     tag: str = Field("", description="tagged: the blocks and lines that their transcript calls this")
     ocr: str = Field(
         "tesseract",
-        description="tesseract, recogniser, both joined by +, best, none; file: ALTO, PAGE or hOCR beside each source",
+        description=f"{', '.join(OCR_ENGINES)}, both joined by +, {either(OCR_ALONE)}; "
+        "file: ALTO, PAGE or hOCR beside each source",
     )
     languages: tuple[str, ...] = Field(("eng",), min_length=1, description="language codes as Tesseract has them")
     ocr_cache: Path | None = Field(

@@ -43,7 +43,7 @@ class Settings(NamedTuple):
 
     def origin(self, keys: Keys) -> str:
         """Where a value came from: the file, or the `--set` that gave it, a part of it, or the section it is in."""
-        for own, override in reversed(self.overrides.items()):
+        for own, override in reversed(list(self.overrides.items())):
             shorter = min(len(own), len(keys))
             if shorter and own[:shorter] == keys[:shorter]:
                 return override

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from linkage import __version__
+from linkage.choices import RegionKind, WorkEngine, either, names
 from linkage.errors import EXIT_CODES, ExitCode, LinkageError, UsageError, storage_error
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ app = typer.Typer(
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="SCANS...", help="Image and PDF files, folders or globs.")]
 RecordsFile = Annotated[Path, typer.Argument(metavar="RECORDS", help="Records table: CSV or Parquet.")]
-Regions = Annotated[
-    str | None, typer.Option(help="What becomes a record: page, lines, blocks, header, boxes or tagged.")
-]
+Regions = Annotated[str | None, typer.Option(help=f"What becomes a record: {either(names(RegionKind))}.")]
 Boxes = Annotated[
     Path | None,
     typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes; * and odd, even ... for templates."),
@@ -60,7 +59,8 @@ MaxFailures = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        help="Who does the work: local, or ray: the cluster at RAY_ADDRESS, on folders that every machine sees."
+        help=f"Who does the work: {either(names(WorkEngine))}; "
+        "ray: the cluster at RAY_ADDRESS, on folders that every machine sees."
     ),
 ]
 Shard = Annotated[

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.choices import either
 from linkage.config import EvaluateConfig
 from linkage.errors import InputError, QualityGateError, UsageError
 from linkage.evaluate.links import evaluate_links
@@ -87,7 +88,7 @@ def evaluate(
         UsageError: there is no such split.
     """
     if split is not None and split not in SPLITS:
-        raise UsageError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
+        raise UsageError(f"--split {split!r}: must be {either(SPLITS)}")
     task = _task(table)
     known = read_truth(truth, entities=task != "reading")
     if split is not None and not (known["split"] == split).any():
