@@ -16,6 +16,7 @@ from pydantic import ByteSize, Field, PositiveInt, ValidationError, field_valida
 from linkage.choices import OCR_ALONE, OCR_ENGINES, Constraint, IndexKind, RegionKind, Rotation, either
 from linkage.configfile import Settings, problems_of
 from linkage.errors import ConfigError
+from linkage.places import remote
 from linkage.sections import BY_CONTENT, BY_DECISION, BY_LIMIT, BY_THE_WAY, Section
 from linkage.text import Folding, fold_by
 
@@ -75,6 +76,13 @@ class IngestConfig(Section):
         description="share of pages set aside from which the run fails, e.g. 0.01 or 1%",
         json_schema_extra=BY_THE_WAY,
     )
+
+    @field_validator("boxes", "ocr_cache")
+    @classmethod
+    def _on_this_machine(cls, path: Path | None) -> Path | None:
+        if path and (away := remote(path)):
+            raise ValueError(away)
+        return path
 
     @field_validator("max_failures", mode="before")
     @classmethod
@@ -144,6 +152,13 @@ class EncodeConfig(Section):
         0, ge=0, description="threads that embed on a CPU; 0 = one per core", json_schema_extra=BY_THE_WAY
     )
     device: Device = "auto"
+
+    @field_validator("model")
+    @classmethod
+    def _on_this_machine(cls, name: str) -> str:
+        if away := remote(name):
+            raise ValueError(away)
+        return name
 
 
 class TrainConfig(Section):

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from linkage.errors import ConfigError
+from linkage.places import kind_of, remote
 
 Keys = tuple[int | str, ...]
 _SHOWN = 60  # characters of a wrong value
@@ -105,9 +106,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; ready ones are in configs/") from None
+        raise ConfigError(remote(path) or f"{path}: no such file; ready ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
+        kind = kind_of(path)
+        said = f"is {kind}, not a configuration" if kind else f"cannot be read ({error})"
+        raise ConfigError(f"{path}: {said}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that can be none
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if values is None:

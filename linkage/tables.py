@@ -18,6 +18,7 @@ import pandas as pd
 
 from linkage.dictionary import COLUMNS, SCHEMA_VERSION, Column
 from linkage.errors import InputError, storage_error
+from linkage.places import TABLE, no_table, unwanted
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -173,7 +174,7 @@ def read_table(path: Path, as_text: Sequence[str] = (), columns: Sequence[str] |
         InputError: missing, unreadable, or a typed column holds something else.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(no_table(path))
     try:
         if path.suffix == ".parquet":
             return read_parquet(path, columns=columns)
@@ -215,7 +216,7 @@ def table_parts(path: Path, rows: int = 65_536) -> Iterator[pd.DataFrame]:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(no_table(path))
     try:
         with pq.ParquetFile(path) as file:
             gaps = dict.fromkeys(_integers_with_gaps(file), "float64")
@@ -305,7 +306,7 @@ def _own_column(name: str, columns: Sequence[str]) -> Column:
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
-    return InputError(f"{path}: not a readable table ({_one_line(error)})")
+    return InputError(unwanted(path, TABLE) or f"{path}: not a readable table ({_one_line(error)})")
 
 
 def _one_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "linkage"
 LAYERS = """
     __main__ cli console run stages doctor forecast jobs explain rundir report evaluate ledger cluster link compare
     search encode synth ingest transcripts layout ocr scans records tables dictionary arrays workers config
-    configfile sections choices keys progress machine text locks distribution errors
+    configfile sections choices keys progress machine text locks distribution places errors
 """.split()
 
 

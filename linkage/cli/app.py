@@ -8,13 +8,15 @@ import sys
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from linkage import __version__
 from linkage.choices import RegionKind, WorkEngine, either, names
 from linkage.errors import EXIT_CODES, ExitCode, LinkageError, UsageError, storage_error
+from linkage.places import remote
 
 if TYPE_CHECKING:
     from linkage.config import Config
@@ -71,6 +73,18 @@ Shard = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+class LocalCommand(TyperCommand):
+    """A command that refuses places which are no files of this machine, whichever of its paths one is given for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Look at every path, then do what the command does."""
+        for name, given in ctx.params.items():
+            for one in given if isinstance(given, (list, tuple)) else [given]:
+                if (isinstance(one, Path) or name == "model") and one and (away := remote(one)):
+                    raise UsageError(away)
+        return super().invoke(ctx)
 
 
 _claims = ExitStack()

@@ -29,6 +29,7 @@ from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.ocr.lines import fit_line
 from linkage.ocr.reader import BATCH, USUAL
+from linkage.places import MODEL, remote, unwanted
 from linkage.text import fold
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,8 @@ class BiEncoder:
             ArtefactError: the folder or checkpoint is missing, damaged or of another architecture.
             DependencyError: the device is not there.
         """
+        if away := remote(name):
+            raise ArtefactError(away)
         keep_memory()
         folder = model_folder(name)
         if folder is not None:
@@ -259,6 +262,8 @@ class BiEncoder:
 def _known(architecture: str) -> dict[str, Any]:
     cfg = open_clip.get_model_config(architecture)
     if cfg is None:
+        if other := unwanted(Path(architecture), MODEL):
+            raise ArtefactError(other)
         if "/" in architecture or "\\" in architecture:
             raise ArtefactError(f"{architecture}: no such model folder; train one with `linkage train`")
         shipped = [path.name for path in SHIPPED.glob("*/")]
@@ -292,7 +297,8 @@ def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
         with _quiet_open_clip():
             model = towers.build(f"local-dir:{folder}")
     except FileNotFoundError:
-        raise ArtefactError(f"{folder}: no model here ({CONFIG_FILE} is missing); {remedy}") from None
+        said = f"{folder}: no model here ({CONFIG_FILE} is missing); {remedy}"
+        raise ArtefactError(unwanted(folder, MODEL) or said) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         raise ArtefactError(f"{path}: damaged ({_one_line(error)}); {remedy}") from None
     tokenize: CharTokenizer | OpenClipTokenizer

@@ -21,6 +21,7 @@ from linkage.evaluate.promises import PROMISED, SET_SIZE
 from linkage.evaluate.reading import evaluate_reading
 from linkage.evaluate.scores import SPLITS, SYSTEM, Scores
 from linkage.evaluate.truth import read_truth
+from linkage.places import TABLE, no_table, unwanted
 from linkage.records import Records
 from linkage.tables import read_table
 
@@ -138,9 +139,9 @@ def check_gates(evaluation: Evaluation, gates: Sequence[str]) -> None:
 
 def _task(table: Path) -> str:
     if not table.is_file():
-        raise InputError(f"{table}: no such file")
+        raise InputError(no_table(table))
     try:
         columns = pq.read_schema(table).names if table.suffix == ".parquet" else read_table(table).columns
     except (OSError, pa.ArrowException):
-        raise InputError(f"{table}: not a readable table") from None
+        raise InputError(unwanted(table, TABLE) or f"{table}: not a readable table") from None
     return "linking" if "rank" in columns else "clustering" if "origin" in columns else "reading"
