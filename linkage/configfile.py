@@ -15,7 +15,8 @@ from linkage.errors import ConfigError
 from linkage.places import kind_of, remote
 
 Keys = tuple[int | str, ...]
-_SHOWN = 60  # characters of a wrong value
+_SHOWN = 60  # characters of a wrong value; nothing is near to what is longer
+_NAMED = 20  # problems; a damaged file has thousands
 
 
 class Settings(NamedTuple):
@@ -59,9 +60,10 @@ def problems_of(error: ValidationError, model: type[BaseModel], origin: Callable
         model: the class that refused.
         origin: where the value of some keys came from.
     """
-    told = [(origin(one["loc"]), _problem(one, model)) for one in error.errors()]
+    told = [(origin(one["loc"]), _problem(one, model)) for one in error.errors()[:_NAMED]]
+    more = f"; and {error.error_count() - _NAMED} more" if error.error_count() > _NAMED else ""
     parts = groupby(sorted(told, key=lambda pair: pair[0].startswith("--set")), key=lambda pair: pair[0])
-    return "; ".join(f"{place}: {'; '.join(problem for _, problem in group)}" for place, group in parts)
+    return "; ".join(f"{place}: {'; '.join(problem for _, problem in group)}" for place, group in parts) + more
 
 
 def _problem(error: Any, model: type[BaseModel]) -> str:
@@ -73,11 +75,14 @@ def _problem(error: Any, model: type[BaseModel]) -> str:
         return f"{name}: there is no such key; {remedy}"
     if error["type"] == "value_error":  # our own sentence
         return f"{name}: {said.removeprefix('Value error, ')}"
-    if isinstance(value, (str, int, float)):
-        said += f", not {str(value)[:_SHOWN]!r}"
+    # Python refuses to print the longest numbers, and a damaged file may hold one.
+    long = isinstance(value, int) and value.bit_length() > 200
+    shown = "" if long or not isinstance(value, (str, int, float)) else str(value)[:_SHOWN]
+    if shown:
+        said += f", not {shown!r}"
     if error["type"] == "literal_error":
         allowed = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        said += "".join(f"; did you mean {one}?" for one in difflib.get_close_matches(str(value), allowed, 1))
+        said += "".join(f"; did you mean {one}?" for one in difflib.get_close_matches(shown, allowed, 1))
     return f"{name}: {said}"
 
 
@@ -89,7 +94,7 @@ def nearest_key(keys: Keys, model: type[BaseModel]) -> str:
     *parents, last = map(str, keys)
     section = ".".join(parents)
     there = [name.rpartition(".") for name in _keys(model)]
-    spelt = difflib.get_close_matches(last, [name for place, _, name in there if place == section], 1)
+    spelt = difflib.get_close_matches(last[:_SHOWN], [name for place, _, name in there if place == section], 1)
     named = [place for place, _, name in there if name == last]
     return ".".join([*parents, *spelt]) if spelt else f"{named[0]}.{last}".lstrip(".") if named else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,19 @@ def test_problems_of_a_file_and_of_options_are_told_apart(tmp_path: Path) -> Non
 def test_options_of_a_command_are_named_as_such() -> None:
     with pytest.raises(ConfigError, match=r"^options: constraint: .*, not 'one-per-pag'; did you mean one-per-page\?$"):
         update(LinkConfig(), constraint="one-per-pag")
+
+
+def test_a_number_beyond_all_printing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text(f"link: {{k: 0x{'f' * 9000}, constraint: 0x{'f' * 9000}}}\n")
+    with pytest.raises(ConfigError, match=r"link\.constraint: "):
+        load_config(path)
+
+
+def test_a_damaged_file_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text("".join(f"{'ab' * 400}{number}: 1\n" for number in range(2000)))
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"and 1980 more$"):
+        load_config(path)
+    assert time.monotonic() - started < 10
