@@ -169,14 +169,18 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
         if not found:
             raise InputError(f"{labels}: no row belongs to a record of this run; check its `source` column")
         counts = {"rows": len(truth), "labelled": found}
-    exemplars = _exemplars(frame, context.config.link.exemplars)
+    exemplars = choose_exemplars(frame, context.config.link.exemplars)
     folder.mkdir(exist_ok=True)
     write_table(frame[["record_id", *LABELS]].assign(is_exemplar=exemplars), folder / KNOWN)
     return counts | {"exemplars": int(exemplars.sum())}
 
 
-def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
-    """Which records form the index: those labelled `exemplar`, or whose source matches the glob."""
+def choose_exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
+    """Which records form the index: those labelled `exemplar`, or whose source matches the glob.
+
+    Raises:
+        InputError: no source does.
+    """
     chosen = frame["role"] == "exemplar"
     if pattern is not None:
         chosen |= frame["source"].map(lambda source: fnmatch.fnmatch(source, pattern))

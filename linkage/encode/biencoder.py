@@ -76,6 +76,22 @@ def choose_device(device: Device) -> torch.device:
     return torch.device(chosen)
 
 
+def check_model(name: str, device: Device = "auto") -> None:
+    """Refuse what `BiEncoder.load` would refuse; an architecture of open_clip, which may be large, is not built.
+
+    Raises:
+        ConfigError, ArtefactError, DependencyError: as `BiEncoder.load`.
+    """
+    if model_folder(name) is not None or remote(name):
+        BiEncoder.load(name, device)
+        return
+    architecture, _, checkpoint = name.partition(":")
+    _known(architecture)
+    if checkpoint:
+        _check_checkpoint(Path(checkpoint))
+    choose_device(device)
+
+
 class BiEncoder:
     """An open_clip model with its tokenizer and its way to see a crop.
 
@@ -339,12 +355,17 @@ def _check_vocabulary(model: Any, tokenize: CharTokenizer | OpenClipTokenizer, f
         raise ArtefactError(f"{folder / VOCABULARY_FILE}: not the vocabulary of this model; train it again")
 
 
-def _load_weights(model: Any, path: Path) -> None:
-    """Fill a model from a safetensors file: any other format may run code when it is opened."""
+def _check_checkpoint(path: Path) -> None:
+    """Refuse a file of weights that is not there or no safetensors: any other format may run code when it is opened."""
     if path.suffix != ".safetensors":
         raise ArtefactError(f"{path}: only .safetensors checkpoints are opened; convert it first")
     if not path.is_file():
         raise ArtefactError(f"{path}: no such checkpoint")
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    """Fill a model from a safetensors file."""
+    _check_checkpoint(path)
     try:
         with _quiet_open_clip():
             open_clip.load_checkpoint(model, str(path))

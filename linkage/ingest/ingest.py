@@ -216,6 +216,15 @@ def _check(out: Path, config: IngestConfig, existing: str) -> None:
         raise UsageError(f"--existing {existing}: must be {either(EXISTING)}")
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: records with their crops are written as .parquet")
+    check_settings(config)
+
+
+def check_settings(config: IngestConfig) -> None:
+    """Refuse settings that need an OCR engine where there is none.
+
+    Raises:
+        ConfigError: these do.
+    """
     if config.ocr == "none" and config.regions not in ("page", "boxes", "entries"):
         raise ConfigError(
             f"ingest.regions: {config.regions} need an OCR engine; set ingest.ocr: tesseract, or regions: page"

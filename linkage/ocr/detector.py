@@ -56,6 +56,15 @@ def _line(corners: np.ndarray, size: tuple[int, int]) -> Line | None:
     return Line(left, top, right, bottom, slope if abs(slope) <= _STEEPEST else 0.0)
 
 
+def check_detector() -> None:
+    """See that pages can be read.
+
+    Raises:
+        DependencyError: rapidocr is not installed.
+    """
+    _model_path()
+
+
 def _model_path() -> Path:
     spec = find_spec("rapidocr")
     path = Path(spec.origin).parent / _MODEL if spec and spec.origin else None
