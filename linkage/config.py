@@ -13,14 +13,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import ByteSize, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from linkage.choices import OCR_ALONE, OCR_ENGINES, Constraint, IndexKind, RegionKind, Rotation, either
+from linkage.configfile import Settings, problems_of
 from linkage.errors import ConfigError
+from linkage.places import remote
 from linkage.sections import BY_CONTENT, BY_DECISION, BY_LIMIT, BY_THE_WAY, Section
 from linkage.text import Folding, fold_by
 
-RegionKind = Literal["page", "lines", "blocks", "entries", "rows", "header", "boxes", "tagged"]
 Device = Literal["auto", "cpu", "cuda"]
-OCR_ENGINES = ("tesseract", "recogniser")
-_ALONE = ("best", "file", "none")
 OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
 """What the scorer compares by itself: each has a column `<name>_score` of the links table."""
 
@@ -36,7 +36,8 @@ class IngestConfig(Section):
     tag: str = Field("", description="tagged: the blocks and lines that their transcript calls this")
     ocr: str = Field(
         "tesseract",
-        description="tesseract, recogniser, both joined by +, best, none; file: ALTO, PAGE or hOCR beside each source",
+        description=f"{', '.join(OCR_ENGINES)}, both joined by +, {either(OCR_ALONE)}; "
+        "file: ALTO, PAGE or hOCR beside each source",
     )
     languages: tuple[str, ...] = Field(("eng",), min_length=1, description="language codes as Tesseract has them")
     ocr_cache: Path | None = Field(
@@ -47,7 +48,7 @@ class IngestConfig(Section):
     max_megapixels: float = Field(
         200.0, gt=0, description="larger pages are set aside unread", json_schema_extra=BY_LIMIT
     )
-    rotate: Literal["auto", 0, 90, 180, 270] = Field(0, description="degrees, clockwise, by which pages are turned")
+    rotate: Rotation = Field(0, description="degrees, clockwise, by which pages are turned")
     deskew: bool = Field(False, description="take off the tilt of a page's lines, up to 15 degrees")
     frame: bool = Field(False, description="crop pages to the sheet and to what is on it")
     contrast: bool = Field(False, description="even out the light of a page and stretch its contrast")
@@ -76,6 +77,13 @@ class IngestConfig(Section):
         json_schema_extra=BY_THE_WAY,
     )
 
+    @field_validator("boxes", "ocr_cache")
+    @classmethod
+    def _on_this_machine(cls, path: Path | None) -> Path | None:
+        if path and (away := remote(path)):
+            raise ValueError(away)
+        return path
+
     @field_validator("max_failures", mode="before")
     @classmethod
     def _percent(cls, value: Any) -> Any:
@@ -101,9 +109,9 @@ class IngestConfig(Section):
     def _engines(cls, value: Any) -> Any:
         """Take a list as well, and refuse engines that are not there."""
         names = list(map(str, value)) if isinstance(value, (list, tuple)) else str(value).split("+")
-        allowed = {*OCR_ENGINES, *_ALONE} if len(names) == 1 else set(OCR_ENGINES)
+        allowed = {*OCR_ENGINES, *OCR_ALONE} if len(names) == 1 else set(OCR_ENGINES)
         if not names or len(set(names)) < len(names) or not set(names) <= allowed:
-            raise ValueError(f"{', '.join(OCR_ENGINES)}, both joined by +, or {' or '.join(_ALONE)}")
+            raise ValueError(f"must be {', '.join(OCR_ENGINES)}, both joined by +, or {either(OCR_ALONE)}")
         return "+".join(names)
 
     @model_validator(mode="after")
@@ -145,6 +153,13 @@ class EncodeConfig(Section):
     )
     device: Device = "auto"
 
+    @field_validator("model")
+    @classmethod
+    def _on_this_machine(cls, name: str) -> str:
+        if away := remote(name):
+            raise ValueError(away)
+        return name
+
 
 class TrainConfig(Section):
     """Fine-tuning on the records at hand: alignment first, then, with labels, SupCon."""
@@ -185,7 +200,7 @@ class TrainConfig(Section):
 class IndexConfig(Section):
     """How exemplars are searched."""
 
-    kind: Literal["auto", "exact", "float16", "sq8", "hnsw", "ivf", "nested", "binary"] = Field(
+    kind: IndexKind = Field(
         "auto",
         description="how they are searched; auto: exactly up to 100,000, then the fastest with the recall that fits",
     )
@@ -209,7 +224,7 @@ class LinkConfig(Section):
     fields: dict[str, Literal["text", "number", "date", "exact"]] = Field(
         {}, description="further columns that the scorer compares, each with its type"
     )
-    constraint: Literal["many-to-one", "one-to-one", "one-per-page", "one-per-source"] = Field(
+    constraint: Constraint = Field(
         "many-to-one", description="how many queries an entity may take", json_schema_extra=BY_DECISION
     )
     threshold: float | None = Field(
@@ -327,16 +342,13 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     Relative paths inside the file are taken from the file's own folder. The section `text` is in force from here on.
 
     Raises:
-        ConfigError: unreadable or invalid; one line per problem.
+        ConfigError: unreadable or invalid; every problem is named, with where the value came from.
     """
-    name = str(path) if path else "configuration"
-    values = _read_yaml(path) if path else {}
-    for override in overrides:
-        _apply(values, override)
+    settings = Settings.read(path, overrides)
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(settings.values)
     except ValidationError as error:
-        raise ConfigError(f"{name}: " + "; ".join(_problems(error))) from None
+        raise ConfigError(problems_of(error, Config, settings.origin)) from None
     if path:
         named = {"boxes": config.ingest.boxes, "ocr_cache": config.ingest.ocr_cache}
         beside = {key: path.parent / name for key, name in named.items() if name and not name.is_absolute()}
@@ -355,45 +367,9 @@ def update(section: Section, **changes: Any) -> Any:
     try:
         return type(section).model_validate(values)
     except ValidationError as error:
-        raise ConfigError("options: " + "; ".join(_problems(error))) from None
+        raise ConfigError(problems_of(error, type(section), lambda keys: "options")) from None
 
 
 def dump_config(config: Config) -> str:
     """The configuration as YAML that `load_config` reads back to an equal one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; ready ones are in configs/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that can be none
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: must hold `key: value` lines, not a {type(values).__name__}")
-    return values
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {override}: write it as key.sub=value")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise ConfigError(f"--set {override}: the value is not valid YAML; quote it") from None
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {override}: `{parent}` has no keys of its own")
-    values[last] = value
-
-
-def _problems(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, p['loc'])) or 'value'}: {p['msg']}" for p in error.errors()]

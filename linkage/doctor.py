@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from linkage.config import Config
+from linkage.distribution import install, requirements
 from linkage.errors import LinkageError
 from linkage.machine import cores, free_disk, free_memory
 
@@ -21,8 +22,8 @@ State = Literal["ok", "missing", "warning"]
 _DRAWN = "Linkage & Sons 1898"
 _LITTLE_DISK, _LITTLE_MEMORY = 2e9, 4.5e9  # bytes; embedding 64 crops of headers at a time takes some 4 GB
 _OPTIONAL = {
-    "onnxruntime": "pip install onnxruntime",
-    "rapidocr": "pip install rapidocr onnxruntime",
+    "onnxruntime": install("onnxruntime"),
+    "rapidocr": install("rapidocr", "onnxruntime"),
     "tesserocr": "pip install tesserocr",
 }
 
@@ -70,7 +71,7 @@ def _packages(config: Config) -> Iterator[Finding]:
 
     wrong, mended, fine = [], [], 0
     extra = "ocr" if config.ingest.ocr == "tesseract" else ""
-    for line in importlib.metadata.requires("linkage") or []:
+    for line in requirements():
         wanted = Requirement(line)
         if wanted.marker and not wanted.marker.evaluate({"extra": extra}):
             continue
@@ -87,6 +88,9 @@ def _packages(config: Config) -> Iterator[Finding]:
     if wrong:
         fix = f"pip install {' '.join(mended)}"
         yield Finding("packages", "missing", "; ".join(wrong), fix, needed=True)
+    elif not fine:
+        said = f"Python {python}; nothing here says which packages are required"
+        yield Finding("packages", "warning", said, "pip install .  # in a checkout")
     else:
         yield Finding("packages", "ok", f"Python {python}, {fine} packages within their bounds", needed=True)
 

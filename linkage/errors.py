@@ -7,9 +7,42 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from enum import IntEnum
 from pathlib import Path
 
 _LONGEST, _END = 1500, 300  # characters of a message, and of its end where it is cut: there stands the fix
+
+
+class ExitCode(IntEnum):
+    """How a command can end; help, README and errors take number and meaning from here.
+
+    Attributes:
+        meaning: what a caller is told of it, in a few words.
+    """
+
+    meaning: str
+
+    def __new__(cls, number: int, meaning: str) -> ExitCode:
+        """Take a number and its meaning."""
+        code = int.__new__(cls, number)
+        code._value_ = number
+        code.meaning = meaning
+        return code
+
+    DONE = 0, "done"
+    BUG = 1, "a bug"
+    USAGE = 2, "wrong usage"
+    CONFIG = 3, "configuration invalid"
+    INPUT = 4, "input invalid, or more set aside than allowed"
+    DEPENDENCY = 5, "a program or device is missing"
+    ARTEFACT = 6, "a model, index or run is missing or stale"
+    QUALITY = 7, "a quality gate failed"
+    STORAGE = 8, "a disk is full or must not be written to"
+    INTERRUPTED = 130, "interrupted"
+
+
+EXIT_CODES = "Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + "."
+"""All of them as one sentence."""
 
 
 class LinkageError(Exception):
@@ -19,7 +52,7 @@ class LinkageError(Exception):
     cannot be printed is written as an escape, and the middle of a long one is left out.
     """
 
-    exit_code = 1
+    exit_code = ExitCode.BUG
 
     def __init__(self, message: str) -> None:
         line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
@@ -28,45 +61,45 @@ class LinkageError(Exception):
 
 
 class UsageError(LinkageError):
-    """The command was called in a way that cannot mean anything (exit code 2)."""
+    """The command was called in a way that cannot mean anything."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class ConfigError(LinkageError):
-    """The configuration is invalid; the message lists every problem at once (exit code 3)."""
+    """The configuration is invalid; the message lists every problem at once."""
 
-    exit_code = 3
+    exit_code = ExitCode.CONFIG
 
 
 class InputError(LinkageError):
-    """An input is invalid, or more inputs were set aside than is allowed (exit code 4)."""
+    """An input is invalid, or more inputs were set aside than is allowed."""
 
-    exit_code = 4
+    exit_code = ExitCode.INPUT
 
 
 class DependencyError(LinkageError):
-    """A program, a language pack or a device that was asked for is not there (exit code 5)."""
+    """A program, a language pack or a device that was asked for is not there."""
 
-    exit_code = 5
+    exit_code = ExitCode.DEPENDENCY
 
 
 class ArtefactError(LinkageError):
-    """A model, index or table is missing, stale or made by another model (exit code 6)."""
+    """A model, index or table is missing, stale or made by another model."""
 
-    exit_code = 6
+    exit_code = ExitCode.ARTEFACT
 
 
 class QualityGateError(LinkageError):
-    """A measured figure is below the one given with `--fail-under` (exit code 7)."""
+    """A measured figure is below the one given with `--fail-under`."""
 
-    exit_code = 7
+    exit_code = ExitCode.QUALITY
 
 
 class StorageError(LinkageError):
-    """A disk is full, a quota used up, or a place must not be written to (exit code 8)."""
+    """A disk is full, a quota used up, or a place must not be written to."""
 
-    exit_code = 8
+    exit_code = ExitCode.STORAGE
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

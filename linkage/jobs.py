@@ -14,6 +14,7 @@ import pandas as pd
 
 from linkage.config import Config, EncodeConfig
 from linkage.errors import ArtefactError, InputError
+from linkage.places import EMBEDDINGS, unwanted
 from linkage.records import Records
 from linkage.tables import read_table, table_parts, write_dictionary, write_table, writing_table
 
@@ -123,13 +124,12 @@ def link_queries_share(
     Raises:
         UsageError: this share, or the whole, is being worked on.
     """
-    from linkage.encode.embed import Embeddings
     from linkage.link.link import link_share
     from linkage.locks import among
     from linkage.search.index import Index
     from linkage.search.maps import mapped
 
-    opened, records, vectors = Index.open(index), Records.open(queries), Embeddings.open(embeddings)
+    opened, records, vectors = Index.open(index), Records.open(queries), _open_embeddings(embeddings)
     _check_embedded(records, vectors)
     work = _found_for(out)
     with among(out, str(share)), mapped(vectors, opened, index, work) as seen:
@@ -339,15 +339,23 @@ def _embedded(
     records: Records, config: EncodeConfig, folder: Path | None, encoder: BiEncoder | None = None
 ) -> Iterator[Embeddings]:
     """Embeddings of the records: those in `folder`, or made now (by `encoder`, if given) and gone after the block."""
-    from linkage.encode.embed import Embeddings, embed_records
+    from linkage.encode.embed import embed_records
 
     if folder is not None:
-        embeddings = Embeddings.open(folder)
+        embeddings = _open_embeddings(folder)
         _check_embedded(records, embeddings)
         yield embeddings
         return
     with tempfile.TemporaryDirectory(prefix="linkage-") as temporary:
         yield embed_records(records, encoder or load_encoder(config), Path(temporary) / "embeddings", config)
+
+
+def _open_embeddings(folder: Path) -> Embeddings:
+    from linkage.encode.embed import Embeddings
+
+    if other := unwanted(folder, EMBEDDINGS):
+        raise ArtefactError(other)
+    return Embeddings.open(folder)
 
 
 def _check_embedded(records: Records, embeddings: Embeddings) -> None:

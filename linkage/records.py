@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from linkage.dictionary import COLUMNS, RECORD_COLUMNS
 from linkage.errors import InputError
 from linkage.keys import file_state
+from linkage.places import TABLE, no_table, remote, unwanted
 from linkage.tables import plain, read_parquet, read_table, require_columns
 from linkage.text import clean
 
@@ -235,11 +236,12 @@ def _read_file(table: Path, name: str) -> bytes | None:
 
 def _open_parquet(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(no_table(path))
     try:
         frame = read_parquet(path, leave_out=("crop", "words", "readings"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:200]})") from None
+        said = f"{path}: not a readable Parquet file ({' '.join(str(error).split())[:200]})"
+        raise InputError(unwanted(path, TABLE) or said) from None
     require_columns(frame, ("record_id",), path)
     return frame
 
@@ -303,6 +305,7 @@ def _check_images(frame: pd.DataFrame, path: Path) -> list[tuple[str, str]]:
                 f"{path}: image {name!r} of record {frame['record_id'][row]!r} leaves the folder of the CSV"
             )
         if not there:
-            failures.append((str(frame["record_id"][row]), f"image {name} is missing or must not be read"))
+            reason = f"image {remote(name) or f'{name} is missing or must not be read'}"
+            failures.append((str(frame["record_id"][row]), reason))
             frame.loc[row, "image"] = ""
     return failures

@@ -23,6 +23,7 @@ from linkage import __version__
 from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError, storage_error
 from linkage.keys import digest, result_key
+from linkage.places import RUN, kind_of, unwanted
 from linkage.tables import read_table, replacing, table_parts
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ class RunDirectory:
             raise InputError(f"{self.path}: is a file; give a folder for the run")
         foreign = self.path.is_dir() and any(self.path.iterdir()) and not (self.path / ".lock").exists()
         if foreign:
-            raise InputError(f"{self.path}: holds files but is no run directory; choose a new or empty folder")
+            kind = kind_of(self.path)
+            said = f"is {kind}, no run directory" if kind else "holds files but is no run directory"
+            raise InputError(f"{self.path}: {said}; choose a new or empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = (self.path / ".lock").open("a")
         try:
@@ -144,6 +147,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: there is none, or it is damaged.
     """
+    if other := unwanted(run, RUN):
+        raise ArtefactError(other)
     try:
         manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(manifest, dict) or not isinstance(manifest.get("stages"), dict):

@@ -182,7 +182,7 @@ def make_known(context: StageContext, folder: Path) -> dict[str, Any]:
         if not found:
             raise InputError(f"{labels}: no row belongs to a record of this run; check its `source` column")
         counts = {"rows": len(truth), "labelled": found}
-    exemplars = _exemplars(frame, context.config.link.exemplars)
+    exemplars = choose_exemplars(frame, context.config.link.exemplars)
     check_splits(frame[~exemplars], context.config.link.aim if exemplars.any() else "")
     folder.mkdir(exist_ok=True)
     write_table(frame[["record_id", *LABELS]].assign(is_exemplar=exemplars), folder / KNOWN)
@@ -198,8 +198,12 @@ def _without_records(ingested: Path) -> str:
     return f"{listed}: no record was found on any page; see the reasons there; first: {first}"
 
 
-def _exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
-    """Which records form the index: those labelled `exemplar`, or whose source matches the glob."""
+def choose_exemplars(frame: pd.DataFrame, pattern: str | None) -> pd.Series:
+    """Which records form the index: those labelled `exemplar`, or whose source matches the glob.
+
+    Raises:
+        InputError: no source does.
+    """
     chosen = frame["role"] == "exemplar"
     if pattern is not None:
         chosen |= frame["source"].map(lambda source: fnmatch.fnmatch(source, pattern))

@@ -21,6 +21,7 @@ import pandas as pd
 
 from linkage.dictionary import COLUMNS, SCHEMA_VERSION, column_of
 from linkage.errors import InputError, storage_error
+from linkage.places import TABLE, no_table, unwanted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -211,7 +212,7 @@ def read_table(path: Path, as_text: Sequence[str] = (), columns: Sequence[str] |
         InputError: missing, unreadable, or a typed column holds something else.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(no_table(path))
     try:
         if path.suffix == ".parquet":
             return read_parquet(path, columns=columns)
@@ -277,7 +278,7 @@ def table_parts(path: Path, rows: int = 65_536) -> Iterator[pd.DataFrame]:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(no_table(path))
     try:
         with pq.ParquetFile(path) as file:
             gaps = _integers_with_gaps(file)
@@ -361,7 +362,7 @@ def write_dictionary(path: Path, tables: Mapping[str, tuple[Sequence[str], int]]
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
-    return InputError(f"{path}: not a readable table ({_one_line(error)})")
+    return InputError(unwanted(path, TABLE) or f"{path}: not a readable table ({_one_line(error)})")
 
 
 def _one_line(error: BaseException) -> str:

@@ -27,7 +27,7 @@ def published_model() -> Path:
     """The ONNX file inside the installed wheel; the package itself is not imported."""
     spec = find_spec("rapidocr")
     if spec is None or spec.origin is None:
-        raise SystemExit("the package rapidocr is not installed: pip install 'linkage[dev]'")
+        raise SystemExit("the package rapidocr is not installed: make setup")
     return Path(spec.origin).parent / MODEL
 
 

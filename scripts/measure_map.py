@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -114,7 +114,8 @@ def figures(asked: Asked, model: str, found: dict[str, np.ndarray]) -> pd.DataFr
     for name, part in (("gw_words", words), ("sroie_crops", ~words)):
         entities = asked.entities[asked.queries[part]]
         for system, hit in found.items():
-            ones, draws = np.ones(part.sum()), {"bootstrap": BOOTSTRAP, "seed": SEED}
+            ones: np.ndarray = np.ones(part.sum())
+            draws: dict[str, Any] = {"bootstrap": BOOTSTRAP, "seed": SEED}
             best = ratio(hit[part], ones, entities, **draws)
             loss = ratio((found["new on new"] - hit)[part], ones, entities, within=(-1.0, 1.0), **draws)
             row = {"new model": model, "set": name, "system": system, "n": best.n, "hit@1": best.value}

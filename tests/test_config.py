@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,65 @@ def test_no_yaml_text_gets_past_as_anything_but_a_config_or_an_error(
         assert isinstance(load_config(path), Config)
     except ConfigError as error:
         assert "\n" not in str(error)
+
+
+NEAREST = [
+    ("ingest.region=lines", "ingest.region", "ingest.regions"),
+    ("ingest.dpii=300", "ingest.dpii", "ingest.dpi"),
+    ("links.k=3", "links", "link"),
+    ("dpi=300", "dpi", "ingest.dpi"),
+    ("ingest.blocking=[county]", "ingest.blocking", "link.blocking"),
+    ("sed=1", "sed", "seed"),
+]
+
+
+@pytest.mark.parametrize(("override", "unknown", "near"), NEAREST)
+def test_an_unknown_key_brings_the_nearest_one_and_where_it_came_from(
+    tmp_path: Path, override: str, unknown: str, near: str
+) -> None:
+    key, _, value = override.partition("=")
+    *parents, last = key.split(".")
+    path = tmp_path / "given.yaml"
+    path.write_text(f"{parents[0]}: {{{last}: {value}}}\n" if parents else f"{last}: {value}\n")
+    with pytest.raises(ConfigError) as in_file:
+        load_config(path)
+    assert str(in_file.value) == f"{path}: {unknown}: there is no such key; did you mean {near}?"
+    path.write_text("seed: 1\n")
+    with pytest.raises(ConfigError) as on_line:
+        load_config(path, [override])
+    assert str(on_line.value) == f"--set {override}: {unknown}: there is no such key; did you mean {near}?"
+
+
+def test_problems_of_a_file_and_of_options_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text("ingest: {dpii: 300, psm: 99}\nzzz: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, ["ingest.regions=line", "link.k=0"])
+    in_file, _, of_regions = str(caught.value).partition("; --set ingest.regions=line: ")
+    of_regions, _, of_k = of_regions.partition("; --set link.k=0: ")
+    assert in_file.startswith(f"{path}: ") and in_file.count(str(path)) == 1
+    for part in ("ingest.dpii: there is no such key; did you mean ingest.dpi?", "ingest.psm: ", "not '99'", "zzz: "):
+        assert part in in_file
+    assert "not 'line'; did you mean lines?" in of_regions
+    assert "link.k: " in of_k and "not '0'" in of_k
+
+
+def test_options_of_a_command_are_named_as_such() -> None:
+    with pytest.raises(ConfigError, match=r"^options: constraint: .*, not 'one-per-pag'; did you mean one-per-page\?$"):
+        update(LinkConfig(), constraint="one-per-pag")
+
+
+def test_a_number_beyond_all_printing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text(f"link: {{k: 0x{'f' * 9000}, constraint: 0x{'f' * 9000}}}\n")
+    with pytest.raises(ConfigError, match=r"link\.constraint: "):
+        load_config(path)
+
+
+def test_a_damaged_file_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "given.yaml"
+    path.write_text("".join(f"{'ab' * 400}{number}: 1\n" for number in range(2000)))
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match=r"and 1980 more$"):
+        load_config(path)
+    assert time.monotonic() - started < 10

@@ -266,7 +266,7 @@ def test_a_missing_index_is_named(linked: Path) -> None:
 def test_rows_and_splits_that_are_not_there_are_refused(linked: Path) -> None:
     with pytest.raises(InputError, match="no row has split 'train'"):
         evaluate(linked / "links.csv", linked / "truth.csv", CONFIG, split="train")
-    with pytest.raises(UsageError, match="choose one of"):
+    with pytest.raises(UsageError, match="must be test, val or train"):
         evaluate(linked / "links.csv", linked / "truth.csv", CONFIG, split="dev")
     (linked / "truth.csv").write_text("record_id,entity_id\nother,A\n")
     with pytest.raises(InputError, match="knows none"):

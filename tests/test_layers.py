@@ -9,9 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "linkage"
 LAYERS = """
-    __main__ cli console run stages doctor forecast jobs explain rundir report evaluate ledger cluster link compare
-    search encode synth ingest transcripts layout ocr scans records tables dictionary arrays workers config sections
-    keys progress machine text locks errors
+    __main__ cli console run check stages doctor forecast jobs explain rundir report evaluate ledger cluster link
+    compare search encode synth ingest transcripts layout ocr scans records tables dictionary arrays workers config
+    configfile sections choices keys progress machine text locks distribution places errors
 """.split()
 
 

@@ -127,7 +127,7 @@ def test_pages_need_rapidocr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("linkage.ocr.detector._detector", lambda: pytest.fail("loaded"))
     from linkage.ocr.detector import _model_path
 
-    with pytest.raises(DependencyError, match=r"pip install linkage\[ocr\]"):
+    with pytest.raises(DependencyError, match=r"run `pip install 'rapidocr>=3.10,<3.11' 'onnxruntime>=1.20'`"):
         _model_path()
 
 

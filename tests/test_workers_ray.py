@@ -18,7 +18,7 @@ from linkage.link import slices
 from linkage.run import run
 from linkage.workers.pool import Limits, LostItem
 
-pytest.importorskip("ray", reason="Ray is not installed: pip install 'linkage[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed")
 
 from linkage.workers.ray import RayWorkers
 

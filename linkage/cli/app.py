@@ -8,30 +8,28 @@ import sys
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from linkage import __version__
-from linkage.errors import LinkageError, UsageError, storage_error
+from linkage.choices import RegionKind, WorkEngine, either, names
+from linkage.errors import EXIT_CODES, ExitCode, LinkageError, UsageError, storage_error
+from linkage.places import remote
 
 if TYPE_CHECKING:
     from linkage.config import Config
 
 log = logging.getLogger("linkage")
 
-INTERRUPTED = 130
-EXIT_CODES = """
-Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 configuration invalid; 4 input invalid, or more set aside than
-allowed; 5 a program or device is missing; 6 a model, index or run is missing or stale; 7 a quality gate failed;
-8 a disk is full or must not be written to; 130 interrupted. After 8 and 130 the same command goes on where it was.
-"""
+EPILOG = f"{EXIT_CODES} After {ExitCode.STORAGE:d} and {ExitCode.INTERRUPTED:d} the same command goes on where it was."
 
 app = typer.Typer(
     name="linkage",
     help="Link the records that scanned documents hold to the entities they name, with picture and text together.\n\n"
     "Example: linkage run configs/receipts.yaml --input scans/ --out runs/receipts",
-    epilog=EXIT_CODES,
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,9 +38,7 @@ app = typer.Typer(
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="SCANS...", help="Image and PDF files, folders or globs.")]
 RecordsFile = Annotated[Path, typer.Argument(metavar="RECORDS", help="Records table: CSV or Parquet.")]
-Regions = Annotated[
-    str | None, typer.Option(help="What becomes a record: page, lines, blocks, header, boxes or tagged.")
-]
+Regions = Annotated[str | None, typer.Option(help=f"What becomes a record: {either(names(RegionKind))}.")]
 Boxes = Annotated[
     Path | None,
     typer.Option(help="CSV of source,page,x0,y0,x1,y1[,unit] for --regions boxes; * and odd, even ... for templates."),
@@ -65,7 +61,8 @@ MaxFailures = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        help="Who does the work: local, or ray: the cluster at RAY_ADDRESS, on folders that every machine sees."
+        help=f"Who does the work: {either(names(WorkEngine))}; "
+        "ray: the cluster at RAY_ADDRESS, on folders that every machine sees."
     ),
 ]
 Shard = Annotated[
@@ -78,9 +75,27 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
+class LocalCommand(TyperCommand):
+    """A command that refuses places which are no files of this machine, whichever of its paths one is given for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Look at every path, then do what the command does."""
+        for name, given in ctx.params.items():
+            for one in given if isinstance(given, (list, tuple)) else [given]:
+                if (isinstance(one, Path) or name == "model") and one and (away := remote(one)):
+                    raise UsageError(away)
+        return super().invoke(ctx)
+
+
 _claims = ExitStack()
 _claimed: list[Path] = []
 """The places that this command writes its results to, and their locks, let go when it ends."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:  # before anything else is looked at: no command is needed
+        typer.echo(f"linkage {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -88,11 +103,10 @@ def _options(
     context: typer.Context,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more; tracebacks for errors.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say only what went wrong.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and stop.")
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"linkage {__version__}")
-        raise typer.Exit
     context.with_resource(_claims)
     if limit := os.environ.get("OMP_THREAD_LIMIT"):  # FAISS waits for ever for a thread that the limit forbids
         os.environ.setdefault("OMP_NUM_THREADS", limit)
@@ -129,14 +143,14 @@ def main() -> None:
     try:
         app()
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+        if stop.code == ExitCode.INTERRUPTED:
             typer.echo("linkage: interrupted; the same command goes on where it was", err=True)
         raise
     except Exception as error:
         told = storage_error(error, within=_claimed[-1] if _claimed else None) or error
         if isinstance(told, LinkageError):
             _fail(error, str(told), told.exit_code)
-        _fail(error, f"bug: {type(error).__name__}: {error} (run with -v for the traceback)", 1)
+        _fail(error, f"bug: {type(error).__name__}: {error} (run with -v for the traceback)", ExitCode.BUG)
 
 
 def _fail(error: BaseException, message: str, code: int) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from linkage.choices import Constraint, IndexKind, Split, either, names
 from linkage.cli.app import (
     AsJson,
     ConfigFile,
@@ -32,9 +33,7 @@ def index(
     embeddings: Embedded = None,
     ledger: LedgerFile = None,
     model: Model = None,
-    kind: Annotated[
-        str | None, typer.Option(help="auto, exact, float16, ivf, nested, binary, hnsw or sq8: how it is searched.")
-    ] = None,
+    kind: Annotated[str | None, typer.Option(help=f"How it is searched: {either(names(IndexKind))}.")] = None,
     memory: Annotated[
         str | None, typer.Option(help="Memory that searching it may take, e.g. 8G; default: half of what is free.")
     ] = None,
@@ -108,7 +107,7 @@ def link(
         float | None, typer.Option(help="List for each query a set that holds the true entity at this rate; e.g. 0.95.")
     ] = None,
     constraint: Annotated[
-        str | None, typer.Option(help="many-to-one, one-to-one, one-per-page or one-per-source.")
+        str | None, typer.Option(help=f"How many queries an entity may take: {either(names(Constraint))}.")
     ] = None,
     k: Annotated[int | None, typer.Option("-k", help="Candidates reported per query.")] = None,
     config: ConfigFile = None,
@@ -182,7 +181,9 @@ def evaluate(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="links, members or records table.")],
     truth: Annotated[Path, typer.Option(help="Known entities by record_id or source; or boxes with their text.")],
     index: Annotated[Path | None, typer.Option(help="links: the index folder, if it was moved.")] = None,
-    split: Annotated[str | None, typer.Option(help="Score only this split of the truth.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help=f"Score only this split of the truth: {either(names(Split))}.")
+    ] = None,
     fail_under: Annotated[
         list[str] | None, typer.Option(metavar="MEASURE=VALUE", help="Exit with 7 if Linkage's figure is lower.")
     ] = None,

@@ -64,20 +64,34 @@ def report(
 def check(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
     input: Annotated[list[Path] | None, typer.Option("--input", help="Scans: file, folder or glob.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Table of known entities that the run will be given.")] = None,
     settings: Settings = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Validate a configuration and its inputs, and run nothing.
+    """Find everything that `linkage run` would refuse, and run nothing; print the configuration with its defaults.
 
-    Example: linkage check configs/receipts.yaml --input scans/
+    Example: linkage check configs/receipts.yaml --input scans/ --labels labels.csv
     """
+    from linkage.check import Findings
+    from linkage.check import check as look
     from linkage.config import dump_config, load_config
 
-    loaded = load_config(config, settings or ())
-    typer.echo(dump_config(loaded), nl=False)
-    if input:
-        from linkage.scans.pages import find_sources
-
-        typer.echo(f"# {len(find_sources(input))} sources")
+    found = Findings()
+    loaded = found.attempt("configuration", lambda: load_config(config, settings or ()))
+    if loaded:
+        found = look(loaded, input or (), labels)
+    if as_json:
+        print_json(found.as_dict() | {"config": loaded.model_dump(mode="json") if loaded else None})
+    elif loaded and not found.problems:
+        typer.echo(dump_config(loaded), nl=False)
+        counts = {"sources": found.sources, "records": found.records, "labels": found.labels}
+        for what, count in counts.items():
+            if count is not None:
+                typer.echo(f"# {count} {what}")
+    for problem in found.problems:
+        typer.echo(f"linkage: {problem.message}", err=True)
+    if found.problems:
+        raise typer.Exit(min(problem.exit_code for problem in found.problems))
 
 
 @app.command()

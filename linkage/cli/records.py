@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from linkage.choices import OCR_ALONE, OCR_ENGINES, Existing, Rotation, either, names
 from linkage.cli.app import (
     AsJson,
     Boxes,
@@ -36,13 +37,16 @@ def ingest(
     ocr: Annotated[
         str | None,
         typer.Option(
-            help="tesseract, recogniser, both joined by +, best, none, or file: ALTO, PAGE or hOCR beside the scan."
+            help=f"Who reads: {', '.join(OCR_ENGINES)}, both joined by +, {either(OCR_ALONE)}; "
+            "file: ALTO, PAGE or hOCR beside the scan."
         ),
     ] = None,
     lang: Languages = None,
     psm: Annotated[int | None, typer.Option(help="Tesseract page segmentation mode.")] = None,
     dpi: Annotated[int | None, typer.Option(help="Resolution at which PDF pages are rendered.")] = None,
-    rotate: Annotated[str | None, typer.Option(help="Turn pages clockwise by 0, 90, 180, 270 or auto.")] = None,
+    rotate: Annotated[
+        str | None, typer.Option(help=f"Degrees clockwise to turn pages: {either(names(Rotation))}.")
+    ] = None,
     deskew: Annotated[bool | None, typer.Option("--deskew", help="Take off the tilt of a page's lines.")] = None,
     frame: Annotated[bool | None, typer.Option("--frame", help="Crop pages to the sheet and its ink.")] = None,
     contrast: Annotated[bool | None, typer.Option("--contrast", help="Even out light and contrast.")] = None,
@@ -52,7 +56,10 @@ def ingest(
     settings: Settings = None,
     max_failures: MaxFailures = None,
     existing: Annotated[
-        str, typer.Option(help="An earlier --out: skip what is done, retry what was set aside, overwrite, or abort.")
+        str,
+        typer.Option(
+            help=f"An earlier --out: {either(names(Existing))}; skip what is done, retry what was set aside, or refuse."
+        ),
     ] = "skip",
     engine: Engine = "local",
     shard: Shard = None,

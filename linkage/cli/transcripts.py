@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from linkage.choices import TranscriptFormat, either, names
 from linkage.cli.app import AsJson, ConfigFile, Overwrite, RecordsFile, Settings, app
 from linkage.console import print_json, print_summary, print_table
 from linkage.errors import UsageError
@@ -50,7 +51,7 @@ def fetch(
 @app.command()
 def export(
     records: RecordsFile,
-    form: Annotated[str, typer.Option("--format", help="alto, page or hocr.")],
+    form: Annotated[str, typer.Option("--format", help=f"What to write: {either(names(TranscriptFormat))}.")],
     out: Annotated[Path, typer.Option(help="Folder to write into: one file per page, called as its scan.")],
     overwrite: Overwrite = False,
     as_json: AsJson = False,

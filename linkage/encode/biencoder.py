@@ -29,6 +29,7 @@ from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.ocr.lines import fit_line
 from linkage.ocr.reader import BATCH, USUAL
+from linkage.places import MODEL, remote, unwanted
 from linkage.text import fold
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,22 @@ def choose_device(device: Device) -> torch.device:
     return torch.device(chosen)
 
 
+def check_model(name: str, device: Device = "auto") -> None:
+    """Refuse what `BiEncoder.load` would refuse; an architecture of open_clip, which may be large, is not built.
+
+    Raises:
+        ConfigError, ArtefactError, DependencyError: as `BiEncoder.load`.
+    """
+    if model_folder(name) is not None or remote(name):
+        BiEncoder.load(name, device)
+        return
+    architecture, _, checkpoint = name.partition(":")
+    _known(architecture)
+    if checkpoint:
+        _check_checkpoint(Path(checkpoint))
+    choose_device(device)
+
+
 class BiEncoder:
     """An open_clip model with its tokenizer and its way to see a crop.
 
@@ -118,6 +135,8 @@ class BiEncoder:
             ArtefactError: the folder or checkpoint is missing, damaged or of another architecture.
             DependencyError: the device is not there.
         """
+        if away := remote(name):
+            raise ArtefactError(away)
         keep_memory()
         folder = model_folder(name)
         if folder is not None:
@@ -259,6 +278,8 @@ class BiEncoder:
 def _known(architecture: str) -> dict[str, Any]:
     cfg = open_clip.get_model_config(architecture)
     if cfg is None:
+        if other := unwanted(Path(architecture), MODEL):
+            raise ArtefactError(other)
         if "/" in architecture or "\\" in architecture:
             raise ArtefactError(f"{architecture}: no such model folder; train one with `linkage train`")
         shipped = [path.name for path in SHIPPED.glob("*/")]
@@ -292,7 +313,8 @@ def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
         with _quiet_open_clip():
             model = towers.build(f"local-dir:{folder}")
     except FileNotFoundError:
-        raise ArtefactError(f"{folder}: no model here ({CONFIG_FILE} is missing); {remedy}") from None
+        said = f"{folder}: no model here ({CONFIG_FILE} is missing); {remedy}"
+        raise ArtefactError(unwanted(folder, MODEL) or said) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
         raise ArtefactError(f"{path}: damaged ({_one_line(error)}); {remedy}") from None
     tokenize: CharTokenizer | OpenClipTokenizer
@@ -333,12 +355,17 @@ def _check_vocabulary(model: Any, tokenize: CharTokenizer | OpenClipTokenizer, f
         raise ArtefactError(f"{folder / VOCABULARY_FILE}: not the vocabulary of this model; train it again")
 
 
-def _load_weights(model: Any, path: Path) -> None:
-    """Fill a model from a safetensors file: any other format may run code when it is opened."""
+def _check_checkpoint(path: Path) -> None:
+    """Refuse a file of weights that is not there or no safetensors: any other format may run code when it is opened."""
     if path.suffix != ".safetensors":
         raise ArtefactError(f"{path}: only .safetensors checkpoints are opened; convert it first")
     if not path.is_file():
         raise ArtefactError(f"{path}: no such checkpoint")
+
+
+def _load_weights(model: Any, path: Path) -> None:
+    """Fill a model from a safetensors file."""
+    _check_checkpoint(path)
     try:
         with _quiet_open_clip():
             open_clip.load_checkpoint(model, str(path))

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.choices import either
 from linkage.config import EvaluateConfig
 from linkage.errors import InputError, QualityGateError, UsageError
 from linkage.evaluate.calibration import BRIER, ERROR, PERFECT
@@ -21,6 +22,7 @@ from linkage.evaluate.promises import PROMISED, SET_SIZE
 from linkage.evaluate.reading import evaluate_reading
 from linkage.evaluate.scores import SPLITS, SYSTEM, Scores
 from linkage.evaluate.truth import UnknownRecordsError, read_truth
+from linkage.places import TABLE, no_table, unwanted
 from linkage.records import Records
 from linkage.tables import read_table
 
@@ -91,7 +93,7 @@ def evaluate(
         UsageError: there is no such split.
     """
     if split is not None and split not in SPLITS:
-        raise UsageError(f"split {split!r}: choose one of {', '.join(SPLITS)}")
+        raise UsageError(f"--split {split!r}: must be {either(SPLITS)}")
     task = _task(table)
     known = read_truth(truth, entities=task != "reading")
     if split is not None and not (known["split"] == split).any():
@@ -176,9 +178,9 @@ def check_gates(evaluation: Evaluation, gates: Sequence[str]) -> None:
 
 def _task(table: Path) -> str:
     if not table.is_file():
-        raise InputError(f"{table}: no such file")
+        raise InputError(no_table(table))
     try:
         columns = pq.read_schema(table).names if table.suffix == ".parquet" else read_table(table).columns
     except (OSError, pa.ArrowException):
-        raise InputError(f"{table}: not a readable table") from None
+        raise InputError(unwanted(table, TABLE) or f"{table}: not a readable table") from None
     return "linking" if "rank" in columns else "clustering" if "origin" in columns else "reading"

@@ -20,6 +20,7 @@ from linkage.evaluate.promises import add_sets, add_violations
 from linkage.evaluate.scores import SYSTEM, Scores, encoder_notes
 from linkage.evaluate.truth import attach_truth
 from linkage.link.links import links_manifest, manifest_of, nearest_of
+from linkage.places import INDEX, unwanted
 from linkage.tables import read_table, require_columns
 
 NEEDED = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "score", "text")
@@ -100,6 +101,8 @@ def read_exemplars(links: Path, index: Path | None) -> pd.DataFrame:
                 f"{links}: no readable {manifest.name} beside it; name the index with --index"
             ) from None
         index = named if named.is_absolute() or named.exists() else links.parent / named
+    if other := unwanted(index, INDEX):
+        raise ArtefactError(other)
     if not (index / "exemplars.parquet").is_file():
         raise ArtefactError(f"{index}: no index here; name the one that {links} was made with (--index)")
     return read_table(index / "exemplars.parquet")

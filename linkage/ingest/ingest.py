@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from linkage.choices import Existing, either, names
 from linkage.config import IngestConfig
 from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.job import IngestJob
@@ -31,7 +32,7 @@ from linkage.workers.share import Share
 
 log = logging.getLogger(__name__)
 
-EXISTING = ("skip", "retry", "overwrite", "abort")
+EXISTING = names(Existing)
 
 
 @dataclass(frozen=True)
@@ -214,9 +215,18 @@ def _summary(finished: FinishedTable, out: Path, *, reused: bool = False) -> Ing
 
 def _check(out: Path, config: IngestConfig, existing: str) -> None:
     if existing not in EXISTING:
-        raise UsageError(f"--existing {existing}: must be {', '.join(EXISTING[:-1])} or {EXISTING[-1]}")
+        raise UsageError(f"--existing {existing}: must be {either(EXISTING)}")
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: records with their crops are written as .parquet")
+    check_settings(config)
+
+
+def check_settings(config: IngestConfig) -> None:
+    """Refuse settings that need an OCR engine where there is none.
+
+    Raises:
+        ConfigError: these do.
+    """
     if config.ocr == "none" and config.regions not in ("page", "boxes", "entries"):
         raise ConfigError(
             f"ingest.regions: {config.regions} need an OCR engine; set ingest.ocr: tesseract, or regions: page"

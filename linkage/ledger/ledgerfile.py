@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from linkage.errors import ArtefactError, storage_error
+from linkage.places import kind_of, remote
 
 FORMAT = 1
 _APPLICATION = 0x4C4B4C47  # "LKLG": what tells a ledger from any other SQLite file
@@ -67,7 +68,9 @@ class LedgerFile:
             ArtefactError: missing, another kind of file, of another version, or damaged.
         """
         if path.is_dir() or (not path.exists() and not create):
-            raise ArtefactError(f"{path}: no ledger here; `linkage cluster --ledger` makes one")
+            kind = kind_of(path)
+            said = f"is {kind}, not a ledger" if kind else "no ledger here"
+            raise ArtefactError(remote(path) or f"{path}: {said}; `linkage cluster --ledger` makes one")
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -110,7 +113,7 @@ class LedgerFile:
 
     def _check(self) -> None:
         if self._rows("PRAGMA application_id") != [(_APPLICATION,)]:
-            raise ArtefactError(f"{self.path}: is no ledger of entities; name another file")
+            raise ArtefactError(f"{self.path}: is {kind_of(self.path) or 'no ledger'}, not a ledger of entities")
         ((version,),) = self._rows("PRAGMA user_version")
         if version != FORMAT:
             raise ArtefactError(f"{self.path}: a ledger of format {version}, this version reads format {FORMAT}")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from linkage.distribution import install
 from linkage.errors import DependencyError
 
 _MODEL = "models/PP-OCRv6_det_small.onnx"
@@ -55,12 +56,22 @@ def _line(corners: np.ndarray, size: tuple[int, int]) -> Line | None:
     return Line(left, top, right, bottom, slope if abs(slope) <= _STEEPEST else 0.0)
 
 
+def check_detector() -> None:
+    """See that pages can be read.
+
+    Raises:
+        DependencyError: rapidocr is not installed.
+    """
+    _model_path()
+
+
 def _model_path() -> Path:
     spec = find_spec("rapidocr")
     path = Path(spec.origin).parent / _MODEL if spec and spec.origin else None
     if path is None or not path.is_file() or find_spec("onnxruntime") is None:
         raise DependencyError(
-            "the recogniser needs rapidocr to find lines on pages; run `pip install linkage[ocr]`, or give the boxes"
+            "the recogniser needs rapidocr to find lines on pages; "
+            f"run `{install('rapidocr', 'onnxruntime')}`, or give the boxes"
         )
     return path
 

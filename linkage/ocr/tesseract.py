@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from linkage.distribution import install
 from linkage.errors import DependencyError, InputError
 from linkage.ocr.engine import Word
 
@@ -157,7 +158,7 @@ def _program(*arguments: str) -> str:
     try:
         import pytesseract
     except ImportError:
-        raise DependencyError("pytesseract is not installed; run `pip install linkage[ocr]`") from None
+        raise DependencyError(f"pytesseract is not installed; run `{install('pytesseract')}`") from None
     command = [pytesseract.pytesseract.tesseract_cmd, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=60, stdin=subprocess.DEVNULL)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from linkage.errors import InputError
+from linkage.places import remote
 from linkage.scans.markup import MAX_BYTES
 
 _MAX_CANVASES = 100_000
@@ -71,7 +72,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"{path}: no such file; save the manifest first")
+        raise InputError(remote(path) or f"{path}: no such file; save the manifest first")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -14,6 +14,7 @@ from typing import Any, Self
 from PIL import Image
 
 from linkage.errors import InputError
+from linkage.places import TABLES, kind_of, remote
 from linkage.scans.images import FORMATS, IMAGE_SUFFIXES, check_size, decode, guarded
 from linkage.scans.mets import read_mets
 
@@ -66,6 +67,11 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
     named = [match for entry in inputs for match in _matches(entry)]
     if not named:
         raise InputError("no input was given; name files or folders with scans")
+    for entry in named:
+        if entry.suffix.lower() in TABLES and (kind := kind_of(entry)):
+            raise InputError(
+                f"{entry}: is {kind}, not a scan; `linkage run` and `linkage embed` take records as they are"
+            )
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in named]))
     found: dict[tuple[Path, str], Source] = {}
     for entry in named:
@@ -77,7 +83,9 @@ def find_sources(inputs: Sequence[Path]) -> list[Source]:
             found.pop((entry, ""), None)
             found |= listed
     if not found:
-        raise InputError(f"{', '.join(map(str, inputs))}: no scan found; looked for {' '.join(sorted(SUFFIXES))}")
+        kinds = [f"; {entry} is {kind}" for entry in inputs if (kind := kind_of(entry))]
+        sought = f"looked for {' '.join(sorted(SUFFIXES))}"
+        raise InputError(f"{', '.join(map(str, inputs))}: no scan found; {sought}{''.join(kinds)}")
     return sorted(found.values())
 
 
@@ -164,7 +172,7 @@ def _matches(entry: Path) -> list[Path]:
     if entry.exists():
         return [_absolute(entry)]
     if not glob.has_magic(str(entry)):
-        raise InputError(f"{entry}: no such file or folder")
+        raise InputError(remote(entry) or f"{entry}: no such file or folder")
     matches = sorted(glob.glob(str(entry), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     if not matches:
         raise InputError(f"{entry}: nothing matches this pattern")

@@ -15,6 +15,7 @@ from linkage.arrays import digest_file, read_array, writing_array
 from linkage.config import IndexConfig
 from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, InputError
+from linkage.places import INDEX, unwanted
 from linkage.records import LABELS, Records
 from linkage.search.approximate import KINDS, Effort, RerankedSearch, Search
 from linkage.search.choice import EXACT_UP_TO, HELD_OUT, choose
@@ -105,6 +106,8 @@ class Index:
         Raises:
             ArtefactError: missing, incomplete or damaged; the message says what to run.
         """
+        if other := unwanted(folder, INDEX):
+            raise ArtefactError(other)
         if not (folder / "manifest.json").is_file():
             raise ArtefactError(f"{folder}: no index here; make one with `linkage index`")
         try:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from linkage import __version__
+from linkage.choices import either
 from linkage.errors import UsageError
 from linkage.layout.regions import joined
 from linkage.records import Records
@@ -60,7 +61,7 @@ def export_records(records: Path, out: Path, form: str, *, overwrite: bool = Fal
     from lxml import etree
 
     if form not in FORMATS:
-        raise UsageError(f"--format {form}: must be {', '.join(FORMATS)}")
+        raise UsageError(f"--format {form}: must be {either(list(FORMATS))}")
     suffix, write = FORMATS[form]
     opened = Records.open(records)
     require_columns(opened.frame, ("page", *_EDGES), records)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from linkage.choices import WorkEngine, either, names
 from linkage.errors import UsageError
 from linkage.machine import cores
 from linkage.workers.pool import UNLIMITED, Limits, LostItem, Workers
@@ -14,7 +15,7 @@ from linkage.workers.pool import UNLIMITED, Limits, LostItem, Workers
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-ENGINES = ("local", "ray")
+ENGINES = names(WorkEngine)
 
 
 class Pool(Protocol):
@@ -51,7 +52,7 @@ def open_workers(
         from linkage.workers.ray import RayWorkers
 
         return RayWorkers(scratch, limits, preload)
-    raise UsageError(f"--engine {engine}: must be {' or '.join(ENGINES)}")
+    raise UsageError(f"--engine {engine}: must be {either(ENGINES)}")
 
 
 @contextmanager

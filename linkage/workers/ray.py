@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from linkage import __version__
+from linkage.distribution import install
 from linkage.errors import DependencyError
 from linkage.workers.pool import KILLED, Limits, LostItem, Workers
 
@@ -150,5 +151,5 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise DependencyError("--engine ray: Ray is not installed; pip install 'linkage[ray]'") from None
+        raise DependencyError(f"--engine ray: Ray is not installed; run `{install('ray')}`") from None
     return ray
