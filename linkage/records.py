@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linkage.choices import Split, names
 from linkage.dictionary import COLUMNS, RECORD_COLUMNS
 from linkage.errors import InputError
 from linkage.keys import file_state
@@ -56,7 +57,7 @@ PROVENANCE = (
     "ocr_confidence",
 )
 LABELS = ("entity_id", "split", "role")
-SPLITS = ("train", "val", "test")
+SPLITS = names(Split)
 ROLES = ("exemplar", "query", "query_nomatch")
 _BYTES_KEPT = 256_000_000  # of crops: a small table is read once, however often its records are looked at
 _TEXT_COLUMNS = (
