@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from linkage.cluster import ClusterResult
     from linkage.compare.scorer import Scorer
     from linkage.encode.biencoder import BiEncoder
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.ledger.ledger import Ledger
     from linkage.search.index import Index
     from linkage.workers.share import Share
@@ -123,7 +123,7 @@ def link_queries_share(
     Raises:
         UsageError: this share, or the whole, is being worked on.
     """
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.link.link import link_share
     from linkage.locks import among
     from linkage.search.index import Index
@@ -299,7 +299,7 @@ def export(tables: Mapping[str, pd.DataFrame | Path], folder: Path) -> None:
 def model_scorer(model: str) -> Scorer:
     """The scorer that came with a model, or the default one."""
     from linkage.compare.scorer import DEFAULT_SCORER, Scorer
-    from linkage.encode.biencoder import model_folder
+    from linkage.encode.folder import model_folder
 
     folder = model_folder(model)
     return Scorer.of_model(folder) if folder else DEFAULT_SCORER
@@ -324,7 +324,8 @@ def _embedded(
     records: Records, config: EncodeConfig, folder: Path | None, encoder: BiEncoder | None = None
 ) -> Iterator[Embeddings]:
     """Embeddings of the records: those in `folder`, or made now (by `encoder`, if given) and gone after the block."""
-    from linkage.encode.embed import Embeddings, embed_records
+    from linkage.encode.embed import embed_records
+    from linkage.encode.embeddings import Embeddings
 
     if folder is not None:
         embeddings = Embeddings.open(folder)
