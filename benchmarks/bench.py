@@ -6,11 +6,12 @@ Read the ratios, not the seconds: machines differ, and the peer ran on the same 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from pathlib import Path
 
 from results import Row, shown, write
+
+from linkage.machine import cores
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             tell(ocr.rows(arguments.crops, arguments.firms, arguments.crops_from, Path(folder)))
     if arguments.embed:
-        tell(embedding.rows(arguments.embed, sorted({1, os.cpu_count() or 1})))
+        tell(embedding.rows(arguments.embed, sorted({1, cores()})))
     tell(linking.rows(arguments.link))
     for n in arguments.records:
         tell(clustering.rows([n]))

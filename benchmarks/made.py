@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.encode.lattice import BEST, Lattice
 from linkage.records import Records
 from linkage.synth.names import make_entities

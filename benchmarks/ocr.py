@@ -21,6 +21,7 @@ from results import Row, measured
 
 from linkage.config import IngestConfig
 from linkage.layout.regions import joined
+from linkage.machine import cores
 from linkage.ocr.engine import Word
 from linkage.ocr.engines import Engines, make_engine, reading, surest
 from linkage.records import Records
@@ -61,7 +62,7 @@ def _crop_rows(images: Sequence[Image.Image], truth: Sequence[str]) -> list[Row]
             return [pytesseract.image_to_string(image, config="--psm 7") for image in some]
 
     ways: dict[str, Reader] = {"pytesseract per crop, default threads": plain}
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
         for name in ("tesseract", "recogniser", "best"):
             engines = make_engine(_config(name))
             ways[f"--ocr {name}"] = partial(_read, engines)
@@ -85,13 +86,12 @@ def _page_rows(images: Sequence[Image.Image], truth: Sequence[Sequence[str]]) ->
         with _default_threads():
             return [pytesseract.image_to_string(image) for image in some]
 
-    cores = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
         ways: dict[str, Reader] = {"pytesseract, default threads": plain}
         for name in ("tesseract", "recogniser"):
             engine = make_engine(_config(name))
             ways[f"--ocr {name}, a worker per core"] = partial(_pages_parallel, pool, engine)
-        return _measured("reading pages", ways, images, cores, partial(_entry_error_rate, truth=truth))
+        return _measured("reading pages", ways, images, cores(), partial(_entry_error_rate, truth=truth))
 
 
 def _measured(
@@ -128,7 +128,7 @@ def _read(engines: Engines, images: Sequence[Image.Image]) -> list[str]:
 
 
 def _read_parallel(pool: ProcessPoolExecutor, engines: Engines, images: Sequence[Image.Image]) -> list[str]:
-    step = -(-len(images) // len(os.sched_getaffinity(0)))
+    step = -(-len(images) // cores())
     parts = [images[start : start + step] for start in range(0, len(images), step)]
     return [text for texts in pool.map(partial(_read, engines), parts) for text in texts]
 

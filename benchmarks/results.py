@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -76,7 +75,7 @@ def write(rows: list[Row], path: Path) -> None:
     head = (
         "# Measured\n\nWritten by `make bench`. Read the ratios, not the seconds: within a table and an n, all was "
         "measured in one run, and the first way is what the others are compared with.\n\n"
-        f"{time.strftime('%Y-%m-%d')}, {cores()} of {os.cpu_count()} cores, {platform.machine()}, "
+        f"{time.strftime('%Y-%m-%d')}, {cores()} cores, {platform.machine()}, "
         f"Python {platform.python_version()}.\n"
     )
     path.write_text(f"{head}\n{shown(rows)}", encoding="utf-8")

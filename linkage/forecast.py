@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,8 @@ from linkage.evaluate.truth import read_truth
 from linkage.ingest.job import IngestJob
 from linkage.ingest.parts import read_part
 from linkage.ingest.table import is_table
-from linkage.ingest.work import Task, make_part, survey
-from linkage.machine import free_disk, free_memory
+from linkage.ingest.work import Task, make_part, modules_for, survey
+from linkage.machine import cores, free_disk, free_memory
 from linkage.records import SCHEMA, Records
 from linkage.rundir import peak_memory
 from linkage.scans.pages import Source, count_pages, find_sources
@@ -182,8 +181,8 @@ def _read_sample(config: Config, inputs: Sequence[Path], scratch: Path, sample: 
     job = IngestJob(find_sources(inputs), scratch / "records.parquet", config.ingest)
     settings = config.ingest
     limits = Limits(settings.page_seconds, settings.page_memory, settings.recycle)
-    count = settings.workers or len(os.sched_getaffinity(0))
-    with peak_memory() as memory, Workers(count, scratch, limits) as workers:
+    count = settings.workers or cores()
+    with peak_memory() as memory, Workers(count, scratch, limits, modules_for(settings)) as workers:
         counted = dict(workers.run(_count, (source.path for source in job.sources)))
         pages = {source: _whole(counted[source.path]) for source in job.sources}
         tasks = list(_drawn(job, pages, sample, Random(config.seed)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from linkage.cluster import ClusterResult
     from linkage.compare.scorer import Scorer
     from linkage.encode.biencoder import BiEncoder
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.ledger.ledger import Ledger
     from linkage.search.index import Index
     from linkage.workers.share import Share
@@ -314,7 +314,7 @@ def export(tables: Mapping[str, pd.DataFrame | Path], folder: Path) -> None:
 def model_scorer(model: str) -> Scorer:
     """The scorer that came with a model, or the default one."""
     from linkage.compare.scorer import DEFAULT_SCORER, Scorer
-    from linkage.encode.biencoder import model_folder
+    from linkage.encode.folder import model_folder
 
     folder = model_folder(model)
     return Scorer.of_model(folder) if folder else DEFAULT_SCORER
@@ -351,7 +351,7 @@ def _embedded(
 
 
 def _open_embeddings(folder: Path) -> Embeddings:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
 
     if other := unwanted(folder, EMBEDDINGS):
         raise ArtefactError(other)

@@ -6,7 +6,6 @@ import fcntl
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import shutil
 import threading
@@ -23,6 +22,7 @@ from linkage import __version__
 from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError, storage_error
 from linkage.keys import digest, result_key
+from linkage.machine import cores
 from linkage.places import RUN, kind_of, unwanted
 from linkage.tables import read_table, replacing, table_parts
 
@@ -247,7 +247,7 @@ def _environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "versions": versions,
     }
 

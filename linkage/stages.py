@@ -233,7 +233,7 @@ def make_embeddings(context: StageContext, folder: Path) -> dict[str, Any]:
 
 def make_index(context: StageContext, folder: Path) -> dict[str, Any]:
     """The index of the exemplars."""
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.search.index import build_index
 
     exemplars = context.records().take(np.flatnonzero(context.exemplars()))
@@ -243,7 +243,7 @@ def make_index(context: StageContext, folder: Path) -> dict[str, Any]:
 
 def make_links(context: StageContext, folder: Path) -> dict[str, Any]:
     """Links of every record that is no exemplar to the exemplars."""
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.link.link import link
     from linkage.search.index import Index
     from linkage.workers.engine import elsewhere
@@ -267,7 +267,7 @@ def make_entities(context: StageContext, folder: Path) -> dict[str, Any]:
     from linkage.cluster import entities_table, merge_members
     from linkage.cluster.members import save_made_by
     from linkage.compare.scorer import SCORER_FILE
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.link.links import link_scorer, links_manifest, read_answers
     from linkage.search.index import Index
 
@@ -363,7 +363,7 @@ def _scans(config: Config, inputs: RunInputs) -> Any:
 
 def _model(config: Config, inputs: RunInputs) -> Any:
     """The files of a model folder; of an open_clip architecture its name and its checkpoint."""
-    from linkage.encode.biencoder import model_folder
+    from linkage.encode.folder import model_folder
 
     name = config.encode.model
     folder = model_folder(name)

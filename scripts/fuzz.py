@@ -33,6 +33,7 @@ from fuzzing.cases import case, write
 from fuzzing.readers import READERS, scan, sharing
 from fuzzing.watch import Seen, work
 
+from linkage.machine import cores
 from linkage.progress import progress
 
 OUTCOMES = ("accepted", "refused", "stopped", "crash", "hang", "memory", "escape")
@@ -228,7 +229,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=sorted(READERS), help="kinds of file")
     parser.add_argument("--case", type=int, help="this case of one kind alone; its files are kept")
-    parser.add_argument("--workers", type=int, default=min(len(os.sched_getaffinity(0)), 8))
+    parser.add_argument("--workers", type=int, default=min(cores(), 8))
     parser.add_argument("--report", type=Path, help="also write the table as CSV")
     parser.add_argument("--keep", type=Path, default=Path("runs/fuzz"), help="folder for the files that did harm")
     options = parser.parse_args()

@@ -20,7 +20,8 @@ from measure_model import Case, table_of
 
 from linkage.config import EncodeConfig, EvaluateConfig, LinkConfig
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.embed import Embeddings, embed_records
+from linkage.encode.embed import embed_records
+from linkage.encode.embeddings import Embeddings
 from linkage.evaluate.evaluate import evaluate
 from linkage.jobs import model_scorer
 from linkage.link.link import link

@@ -21,7 +21,8 @@ from scipy.stats import binomtest
 
 from linkage.config import EncodeConfig, LinkConfig, TrainConfig, update
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.embed import Embeddings, embed_records
+from linkage.encode.embed import embed_records
+from linkage.encode.embeddings import Embeddings
 from linkage.encode.train import train
 from linkage.evaluate.baselines import rank_by_strings
 from linkage.evaluate.metrics import share

@@ -27,8 +27,9 @@ from linkage.compare.fit import fit_scorer
 from linkage.compare.scorer import DEFAULT_SCORER, FEATURES, SCORER_FILE, Scorer
 from linkage.config import EncodeConfig, LinkConfig, TrainConfig
 from linkage.encode import towers
-from linkage.encode.biencoder import SHIPPED, BiEncoder
+from linkage.encode.biencoder import BiEncoder
 from linkage.encode.embed import embed_records
+from linkage.encode.folder import SHIPPED
 from linkage.encode.tokenizer import FIRST, CharTokenizer
 from linkage.encode.train import train
 from linkage.errors import DependencyError

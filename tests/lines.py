@@ -13,7 +13,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from linkage.encode import towers
-from linkage.encode.biencoder import CONFIG_FILE, BiEncoder
+from linkage.encode.biencoder import BiEncoder
+from linkage.encode.folder import CONFIG_FILE
 from linkage.encode.lattice import Lattice
 from linkage.encode.tokenizer import CharTokenizer
 

@@ -12,7 +12,7 @@ from linkage.compare.likeness import ComparedRecords
 from linkage.compare.scorer import DEFAULT_SCORER
 from linkage.compare.wording import MEASURES, Wording, likelihoods, written
 from linkage.config import LinkConfig
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.link.candidates import Candidates, Exemplars, candidates
 from linkage.records import Records
 from linkage.search.index import Index

@@ -12,7 +12,7 @@ from linkdata import people, save, unit
 from linkage.cluster import decide_by_labels, entities_table, merge_members
 from linkage.cluster.members import MEMBER_COLUMNS, as_predicted
 from linkage.compare.scorer import DEFAULT_SCORER
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.records import Records
 
 ENTITIES, VIEWS = 5, 4

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as arrays
 from lines import NAMES, draw, tiny_model
 from PIL import Image
 
-from linkage.encode.biencoder import BiEncoder, model_folder
+from linkage.encode.biencoder import BiEncoder
+from linkage.encode.folder import model_folder
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 

@@ -9,9 +9,10 @@ import pytest
 from lines import NAMES, crop, write_records
 
 from linkage.config import EncodeConfig, TrainConfig
-from linkage.encode.biencoder import SHIPPED, BiEncoder
+from linkage.encode.biencoder import BiEncoder
 from linkage.encode.columns import Columns
 from linkage.encode.crops import read_crop
+from linkage.encode.folder import SHIPPED
 from linkage.encode.train import train
 from linkage.records import Records
 

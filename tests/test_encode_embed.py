@@ -10,7 +10,8 @@ from lines import NAMES, tiny_model, write_records
 
 from linkage.config import EncodeConfig
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.embed import Embeddings, embed_records
+from linkage.encode.embed import embed_records
+from linkage.encode.embeddings import Embeddings
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError
 from linkage.records import Records

@@ -19,8 +19,9 @@ from linkdata import people, save
 
 from linkage.arrays import read_array
 from linkage.config import Config, IngestConfig, load_config
-from linkage.encode.biencoder import SHIPPED, BiEncoder
-from linkage.encode.embed import Embeddings
+from linkage.encode.biencoder import BiEncoder
+from linkage.encode.embeddings import Embeddings
+from linkage.encode.folder import SHIPPED
 from linkage.errors import ArtefactError, ConfigError, InputError, LinkageError
 from linkage.evaluate.truth import read_truth
 from linkage.ingest.ingest import ingest

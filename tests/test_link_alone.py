@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from linkage.compare.terms import Frequencies, Grams, Terms, ngrams
 from linkage.config import LinkConfig
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.link.link import link
 from linkage.records import Records
 from linkage.search.index import Index, build_index

@@ -14,7 +14,7 @@ from linkdata import alike, people, save, searched
 from linkage.compare.scorer import DEFAULT_SCORER
 from linkage.compare.wording import MEASURES, Wording
 from linkage.config import LinkConfig
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.link import candidates as module
 from linkage.link.candidates import Exemplars, Pairs
 from linkage.link.link import link

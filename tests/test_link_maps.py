@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from linkage.compare.likeness import Vectors
 from linkage.config import LinkConfig
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError
 from linkage.link.link import link

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from linkage.cli import app
 from linkage.config import LinkConfig
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.errors import UsageError
 from linkage.link import slices
 from linkage.link.link import LinkResult, link, link_share

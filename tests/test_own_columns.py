@@ -17,7 +17,7 @@ from linkdata import people, save
 
 from linkage.cluster.members import merge_members
 from linkage.config import Config, IngestConfig
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.ingest.table import import_records
 from linkage.jobs import build_exemplar_index, cluster_records, export, link_queries
 from linkage.records import Records

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from lines import draw
 
-from linkage.encode.biencoder import SHIPPED, BiEncoder
+from linkage.encode.biencoder import BiEncoder
+from linkage.encode.folder import SHIPPED
 
 MODEL = SHIPPED / "linkage-line"
 

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from linkage.config import EncodeConfig, TrainConfig
 from linkage.encode import towers
-from linkage.encode.biencoder import CONFIG_FILE, BiEncoder
+from linkage.encode.biencoder import BiEncoder
+from linkage.encode.folder import CONFIG_FILE
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.encode.train import train
 from linkage.records import Records

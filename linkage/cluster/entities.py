@@ -27,7 +27,7 @@ from linkage.search.graph import Edges, NeighbourSearch, graph_edges, knn_graph
 from linkage.search.index import rows_of
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
 
 log = logging.getLogger(__name__)
 

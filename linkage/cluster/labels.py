@@ -19,7 +19,7 @@ from linkage.compare.wording import Wording
 from linkage.search.index import rows_of
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
 
 _NEAREST = 8  # labelled records of a cluster, by cosine, that the scorer weighs for each one without a label
 _ROWS_AT_A_TIME = 4096

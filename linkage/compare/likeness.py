@@ -14,7 +14,7 @@ from linkage.compare.wording import MEASURES, Wording, likelihoods, written
 from linkage.encode.pooling import Vectors, coefficients
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.search.index import Index
 
 PARTS = ("image_score", "text_score", "cross_score")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import pandas as pd
 from linkage.compare.likelihood import CHARACTERS, FoldedLattices, Letters, likelihood
 from linkage.compare.terms import Frequencies, Grams, Terms, Views
 from linkage.errors import ArtefactError
+from linkage.machine import cores
 from linkage.text import fold, is_core
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
@@ -196,7 +196,7 @@ def _compared(left: Words, a: np.ndarray, right: Words, b: np.ndarray) -> np.nda
     if not len(a):
         return np.empty((0, 2))
     pairs = left.texts[a], right.texts[b]
-    workers = len(os.sched_getaffinity(0))
+    workers = cores()
     whole = cpdist(*pairs, scorer=Levenshtein.normalized_similarity, dtype=np.float64, workers=workers)
     part = cpdist(*pairs, scorer=partial_ratio, dtype=np.float64, workers=workers) / 100.0
     shorter = np.minimum(left.lengths[a], right.lengths[b])

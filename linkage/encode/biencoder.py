@@ -22,21 +22,20 @@ from safetensors.torch import save_file
 from linkage.config import Device
 from linkage.encode import towers
 from linkage.encode.crops import fit_photo
+from linkage.encode.folder import CONFIG_FILE, SHIPPED, VOCABULARY_FILE, WEIGHTS_FILE, model_folder
 from linkage.encode.memory import keep_memory
 from linkage.encode.pooling import pool
 from linkage.encode.sight import Sight, look
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.ocr.lines import fit_line
-from linkage.ocr.reader import BATCH, USUAL
+from linkage.ocr.measures import BATCH, USUAL
 from linkage.places import MODEL, remote, unwanted
 from linkage.text import fold
 
 log = logging.getLogger(__name__)
 
-SHIPPED = Path(__file__).parents[1] / "models"
 _LARGEST = 10**6  # no model of this field has a vocabulary, a width or a picture beyond
-CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "open_clip_config.json", "model.safetensors", "vocab.txt"
 _AT_A_TIME = 64
 
 
@@ -54,13 +53,6 @@ class OpenClipTokenizer:
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Ids of texts, int64 (n, context length)."""
         return np.asarray(self._tokenize([fold(text) for text in texts]), dtype=np.int64)
-
-
-def model_folder(name: str) -> Path | None:
-    """The folder of a model given by name or path, or None where the name is an open_clip architecture's."""
-    if (SHIPPED / name / CONFIG_FILE).is_file() and Path(name).name == name:
-        return SHIPPED / name
-    return Path(name) if Path(name).is_dir() else None
 
 
 def choose_device(device: Device) -> torch.device:

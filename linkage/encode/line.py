@@ -11,7 +11,8 @@ from timm.models import register_model
 from torch import nn
 
 from linkage.encode.lattice import BEST
-from linkage.ocr.reader import COLUMN, HEIGHT, WIDEST, LineReader
+from linkage.ocr.measures import COLUMN, HEIGHT, WIDEST
+from linkage.ocr.reader import LineReader
 
 CLASSES = 18_710
 """Of the recogniser: none (0), its characters, the space (last)."""

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import torch
 
 from linkage.config import Device, EncodeConfig
-from linkage.encode.biencoder import BiEncoder, model_folder
+from linkage.encode.biencoder import BiEncoder
 from linkage.encode.crops import read_crop
+from linkage.encode.folder import model_folder
 from linkage.encode.lattice import READINGS
 from linkage.encode.pooling import pool
 from linkage.encode.sight import Sight

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from linkage.encode.line import InkColumns, LineTower
-from linkage.ocr.reader import BATCH, COLUMN, USUAL, batches_of_lines
+from linkage.ocr.measures import BATCH, COLUMN, USUAL
+from linkage.ocr.reader import batches_of_lines
 
 ARCHITECTURE = "linkage_line"  # also the name of its image tower at timm
 PHOTO_ARCHITECTURE = "linkage_photo"  # no weights are shipped: small enough to be trained from nothing in minutes

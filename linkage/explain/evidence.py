@@ -42,7 +42,7 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
 def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     """What a run directory holds to explain from, and where its records are."""
     from linkage.compare.scorer import SCORER_FILE, Scorer
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.explain.explanation import Evidence
     from linkage.explain.grouping import ClusterEvidence
     from linkage.link.links import link_scorer, links_manifest

@@ -17,7 +17,7 @@ from linkage.explain.comparison import Comparison, Record, compare, difference, 
 from linkage.search.index import rows_of
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
 
 CLUSTERED = ("clustered", "singleton")
 """Origins of the records that clustering saw."""

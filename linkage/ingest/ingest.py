@@ -24,6 +24,7 @@ from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.job import IngestJob
 from linkage.ingest.merge import NO_RECORD, FinishedTable, failures_path, merge_parts, read_finished
 from linkage.ingest.passes import read_pages, survey_sources
+from linkage.ingest.work import modules_for
 from linkage.locks import alone, among
 from linkage.scans.pages import find_sources
 from linkage.workers.engine import Pool, open_workers
@@ -165,7 +166,7 @@ def _workers(job: IngestJob, scratch: Path, engine: str) -> AbstractContextManag
     scratch.mkdir(parents=True)
     config = job.config
     limits = Limits(config.page_seconds, config.page_memory, config.recycle)
-    return open_workers(engine, config.workers, scratch, limits)
+    return open_workers(engine, config.workers, scratch, limits, modules_for(config))
 
 
 def _read(job: IngestJob, before: FinishedTable | None, signature: str, retry: bool, engine: str) -> IngestSummary:

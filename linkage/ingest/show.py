@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -17,9 +16,10 @@ import pandas as pd
 from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.job import IngestJob
-from linkage.ingest.work import SourceSurvey, Task, cut, survey
+from linkage.ingest.work import SourceSurvey, Task, cut, modules_for, survey
 from linkage.layout.preview import RegionOutline, draw_regions
 from linkage.layout.regions import Region
+from linkage.machine import cores
 from linkage.ocr.engines import Engines
 from linkage.progress import progress
 from linkage.scans.pages import find_sources, read_page
@@ -76,7 +76,7 @@ def show_regions(
     work = partial(_look_at, config=config, engine=job.engine, folder=preview, texts=texts)
     with (
         tempfile.TemporaryDirectory(prefix="linkage-regions-") as scratch,
-        Workers(config.workers or len(os.sched_getaffinity(0)), Path(scratch), limits) as workers,
+        Workers(config.workers or cores(), Path(scratch), limits, modules_for(config)) as workers,
         progress("looking", len(chosen), "pages") as advance,
     ):
         for task, result in workers.run(work, chosen):

@@ -20,7 +20,7 @@ from linkage.ingest.readings import with_readings
 from linkage.ingest.rows import rows_of
 from linkage.layout.boxes import GivenBox
 from linkage.layout.regions import Region, find_regions, given_regions
-from linkage.ocr.engines import Engines
+from linkage.ocr.engines import Engines, engine_names
 from linkage.ocr.turn import find_rotation
 from linkage.scans.pages import OpenSource, Page, count_pages
 from linkage.scans.rescans import hash_of, look_at
@@ -30,6 +30,12 @@ from linkage.transcripts.regions import transcribed_regions
 log = logging.getLogger(__name__)
 
 _ROOM = 2**20  # bytes: what an engine writes about a page is less
+
+
+def modules_for(config: IngestConfig) -> tuple[str, ...]:
+    """The modules that reading a page needs, for workers to share: torch is among them for the recogniser alone."""
+    torch = ("linkage.ocr.reader",) if "recogniser" in engine_names(config) else ()
+    return ("linkage.ingest.work", *torch)
 
 
 @dataclass(frozen=True)

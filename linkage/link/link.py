@@ -36,7 +36,7 @@ from linkage.workers.engine import Pool
 from linkage.workers.share import Share
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
 
 log = logging.getLogger(__name__)
 

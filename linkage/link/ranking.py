@@ -22,7 +22,7 @@ from linkage.search.exact import choose_device
 from linkage.search.index import Index, rows_of
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
 
 _FIT_QUERIES = 5_000  # more labelled queries do not move a dozen coefficients
 

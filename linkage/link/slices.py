@@ -27,7 +27,7 @@ from linkage.compare.scorer import Scorer, shares
 from linkage.compare.terms import Frequencies
 from linkage.compare.wording import Wording
 from linkage.config import LinkConfig
-from linkage.encode.embed import Embeddings
+from linkage.encode.embeddings import Embeddings
 from linkage.errors import ArtefactError
 from linkage.keys import result_key
 from linkage.link.candidates import Exemplars, candidates

@@ -77,8 +77,12 @@ def make_engine(config: IngestConfig) -> Engines:
         DependencyError: one is not installed.
         ConfigError: the cache's folder cannot be made.
     """
-    names = BEST if config.ocr == "best" else config.ocr.split("+")
-    return Engines([_one(name, config) for name in names])
+    return Engines([_one(name, config) for name in engine_names(config)])
+
+
+def engine_names(config: IngestConfig) -> Sequence[str]:
+    """The engines that a configuration names, each on its own."""
+    return BEST if config.ocr == "best" else config.ocr.split("+")
 
 
 def _one(name: str, config: IngestConfig) -> Engine:

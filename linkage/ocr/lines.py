@@ -11,7 +11,7 @@ from PIL import Image
 
 from linkage.ocr.ctc import Piece
 from linkage.ocr.engine import Box, Word
-from linkage.ocr.reader import HEIGHT, STEP, WIDEST
+from linkage.ocr.measures import HEIGHT, STEP, WIDEST
 
 _GAP = 16  # pixels of paper between lines that are put side by side
 _LEAST_LINE = 7  # rows of pixels below which nothing is legible

@@ -15,18 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-HEIGHT = 48
-STEP = 8
-"""Pixels of width per column of features; the width of a crop is a multiple of it."""
-COLUMN = 120
-"""Numbers per column of features."""
-WIDEST = 2048
-"""Pixels; a longer line is squeezed to it."""
+from linkage.ocr.measures import BATCH, COLUMN, STEP, USUAL
 
-USUAL = 320
-"""Pixels of width of a usual line, by which the size of a batch is reckoned."""
-BATCH = 32
-"""Usual lines of a batch, unless the settings say otherwise."""
 _SLACK = 16  # pixels that lines of a batch may differ by, or an eighth of their width
 
 # Channels, whether the height is halved, whether channels are reweighed (squeeze and excitation).

@@ -23,7 +23,7 @@ from linkage.search.exact import ExactSearch, Modality
 from linkage.tables import read_table, replacing_folder
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from linkage.errors import ArtefactError
 from linkage.tables import replacing
 
 if TYPE_CHECKING:
-    from linkage.encode.embed import Embeddings
+    from linkage.encode.embeddings import Embeddings
     from linkage.search.index import Index
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linkage.errors import InputError
+from linkage.machine import cores
 from linkage.progress import progress
 from linkage.records import SCHEMA
 from linkage.synth.names import Entity, make_entities
@@ -78,7 +78,7 @@ def synth_records(out: Path, *, entities: int, views: int, seed: int, workers: i
 
 @contextmanager
 def _mapped(tasks: list[_Task], workers: int) -> Iterator[Iterable[list[dict[str, Any]]]]:
-    workers = min(workers or os.cpu_count() or 1, len(tasks))
+    workers = min(workers or cores(), len(tasks))
     if workers == 1:
         yield map(_draw_task, tasks)
         return

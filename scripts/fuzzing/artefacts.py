@@ -52,7 +52,7 @@ def parquet() -> list[Sample]:
 
 def model() -> list[Sample]:
     """The shipped model's folder; not its licence and history."""
-    from linkage.encode.biencoder import SHIPPED
+    from linkage.encode.folder import SHIPPED
 
     wanted = ("open_clip_config.json", "model.safetensors", "vocab.txt", "scorer.json")
     files = {name: (SHIPPED / MODEL / name).read_bytes() for name in wanted}
