@@ -136,7 +136,8 @@ def test_it_says_what_was_decided_and_why(links: tuple[Path, LinkResult]) -> Non
     matched = result.links[result.links["decision"] == "match"].iloc[0]
     printed = " ".join(explained(path, matched["record_id"]).split())
     assert f"Linked to {matched['entity_id']}: match probability {matched['probability']:.3f}, at or above" in printed
-    assert f"the threshold {matched['threshold']:.3f} (fitted on labelled rows)" in printed
+    assert matched["threshold_source"] == "default", "its labels are too little evidence to move it"
+    assert f"the threshold {matched['threshold']:.3f} (the default: no labels moved it)" in printed
     assert "What tells it from the runner-up, entity " in printed
     refused = result.links[(result.links["rank"] == 1) & (result.links["decision"] == "no-match")].iloc[0]
     printed = " ".join(explained(path, refused["record_id"]).split())

@@ -31,7 +31,7 @@ from linkage.link.links import features_of
 SOURCES = {
     "fitted": "fitted on labelled rows",
     "given": "given",
-    "default": "the default: no labels to fit it on",
+    "default": "the default: no labels moved it",
 }
 _ROUNDED = 1e-5  # CSV tables keep 6 digits: what is left of a probability below this is rounding
 _FARTHEST = 700.0  # exp of more overflows
