@@ -15,7 +15,7 @@ from pydantic import ByteSize, Field, PositiveInt, ValidationError, field_valida
 
 from linkage.errors import ConfigError
 from linkage.sections import BY_CONTENT, BY_DECISION, BY_LIMIT, BY_THE_WAY, Section
-from linkage.text import Folding, fold_by
+from linkage.text import Folding
 
 RegionKind = Literal["page", "lines", "blocks", "entries", "rows", "header", "boxes", "tagged"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -320,11 +320,16 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
+    @property
+    def folding(self) -> Folding:
+        """What makes two texts equal: the section `text`."""
+        return Folding(**self.text.model_dump())
+
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read `path` (None: all defaults) and apply overrides like `ingest.dpi=200`.
 
-    Relative paths inside the file are taken from the file's own folder. The section `text` is in force from here on.
+    Relative paths inside the file are taken from the file's own folder.
 
     Raises:
         ConfigError: unreadable or invalid; one line per problem.
@@ -341,7 +346,6 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         named = {"boxes": config.ingest.boxes, "ocr_cache": config.ingest.ocr_cache}
         beside = {key: path.parent / name for key, name in named.items() if name and not name.is_absolute()}
         config = config.model_copy(update={"ingest": config.ingest.model_copy(update=beside)})
-    fold_by(Folding(**config.text.model_dump()))
     return config
 
 

@@ -190,7 +190,7 @@ def make_model(context: StageContext, folder: Path) -> dict[str, Any]:
     from linkage.encode.train import train
 
     config = context.config
-    return train(context.records(), folder, config.train, config.encode, seed=config.seed)
+    return train(context.records(), folder, config.train, config.encode, seed=config.seed, folding=config.folding)
 
 
 def make_embeddings(context: StageContext, folder: Path) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def make_embeddings(context: StageContext, folder: Path) -> dict[str, Any]:
     from linkage.encode.embed import embed_records
 
     config = context.config.encode
-    encoder = BiEncoder.load(context.model, config.device)
+    encoder = BiEncoder.load(context.model, config.device, context.config.folding)
     embeddings = embed_records(context.records(), encoder, folder, config, engine=context.inputs.engine)
     return {name: embeddings.manifest[name] for name in ("n", "dim", "n_without_image", "n_without_text")}
 
@@ -276,7 +276,7 @@ def make_figures(context: StageContext, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     tables = [upstream["link"] / LINKS] if "link" in upstream else []
     tables.append(upstream["cluster"] / MEMBERS)
-    parts = [evaluate(table, labels, config.evaluate, seed=config.seed) for table in tables]
+    parts = [evaluate(table, labels, config.evaluate, seed=config.seed, folding=config.folding) for table in tables]
     metrics = pd.concat([part.metrics for part in parts], ignore_index=True)
     write_table(metrics, folder / "metrics.csv", twin=True)
     for name, extra in (pair for part in parts for pair in part.tables.items()):

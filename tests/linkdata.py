@@ -103,5 +103,5 @@ def searched(
     exemplars, readings = Exemplars(index, config), embeddings.readings_of(rows)
     survey = Survey(exemplars)
     survey.add(embeddings, rows, frame, readings)
-    asked = ComparedRecords(embeddings, rows, frame, Wording.of(frame, readings))
+    asked = ComparedRecords(embeddings, rows, frame, Wording.of(frame, readings, index.folding))
     return list(candidates(asked, exemplars, survey.whole(), DEFAULT_SCORER))

@@ -68,8 +68,9 @@ def test_what_is_compared_in_two_steps_is_what_is_compared_in_one(tmp_path: Path
     queries, embeddings, index = seen(tmp_path, 8, 2)
     pairs = found(queries, embeddings, index)
     left = pd.Index(embeddings.record_ids).get_indexer(queries.frame["record_id"])
-    wording = Wording.of(queries.frame, embeddings.readings.iloc[left])
-    said = alike(wording, pairs.query, index.wording, pairs.exemplar)
+    wording = Wording.of(queries.frame, embeddings.readings.iloc[left], embeddings.folding)
+    known = Wording.of(index.exemplars, index.exemplars, index.folding)
+    said = alike(wording, pairs.query, known, pairs.exemplar)
     np.testing.assert_array_equal(pairs.alike[list(MEASURES)].to_numpy(), said)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linkage.encode.lattice import BEST, Lattice, column_counts
-from linkage.text import core, is_core
+from linkage.text import FOLDING, Folding, is_core
 
 _UNSEEN = 1e-3  # chance of a character that a column's lattice does not list: a misreading, not an impossibility
 _MISSED = 1e-3  # least chance that a column which seems to hold a character holds none
@@ -23,7 +23,7 @@ _CODE_POINTS = 0x110000
 
 
 class Letters(NamedTuple):
-    """Letters of what engines agree on in n texts (see `text.core`), one text after another.
+    """Letters of what engines agree on in n texts (see `Folding.core`), one text after another.
 
     Attributes:
         ends: int64 (n + 1,): text i is `letters[ends[i] : ends[i + 1]]`.
@@ -38,9 +38,9 @@ class Letters(NamedTuple):
     distinct: int
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Letters:
+    def of(cls, texts: Sequence[str], folding: Folding = FOLDING) -> Letters:
         """Take them from texts."""
-        kept = [core(text)[:CHARACTERS] for text in texts]
+        kept = [folding.core(text)[:CHARACTERS] for text in texts]
         points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype="<u4")
         here = np.zeros(_CODE_POINTS, dtype=bool)
         here[points] = True
@@ -74,18 +74,19 @@ class FoldedLattices(NamedTuple):
     length: np.ndarray
 
     @classmethod
-    def of(cls, packed: Sequence[object]) -> FoldedLattices:
+    def of(cls, packed: Sequence[object], folding: Folding = FOLDING) -> FoldedLattices:
         """Unpack and fold lattices, some thousand at a time.
 
         Args:
             packed: bytes of `Lattice.pack`, or None: there is no crop.
+            folding: what makes two characters equal.
 
         Raises:
             ValueError: bytes that are none.
         """
         names = np.full(_CODE_POINTS, _CODE_POINTS, dtype=np.uint32)  # what a character folds to, where known
         starts = range(0, max(len(packed), 1), _RECORDS_AT_A_TIME)
-        parts = [_fold(packed[start : start + _RECORDS_AT_A_TIME], names) for start in starts]
+        parts = [_fold(packed[start : start + _RECORDS_AT_A_TIME], names, folding) for start in starts]
         columns, none, entries, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
         return cls(_ends(columns), none, _ends(entries), *rest)
 
@@ -94,13 +95,13 @@ def _ends(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def _fold(packed: Sequence[object], names: np.ndarray) -> tuple[np.ndarray, ...]:
+def _fold(packed: Sequence[object], names: np.ndarray, folding: Folding) -> tuple[np.ndarray, ...]:
     """The attributes of `FoldedLattices` for some records, with counts in place of where they begin."""
     lattices = [data for data in packed if data]
     counts = np.zeros(len(packed), dtype=np.int64)
     counts[[bool(data) for data in packed]] = column_counts(lattices)
     lattice = Lattice.unpack(*lattices)
-    letters, chances, mute = _named(lattice, names)
+    letters, chances, mute = _named(lattice, names, folding)
     weight = np.maximum(lattice.weight.astype(np.float32) - mute, chances.sum(axis=0)).clip(0, 1)
     none = np.maximum(1 - weight, np.float32(_MISSED))
 
@@ -122,12 +123,12 @@ def _fold(packed: Sequence[object], names: np.ndarray) -> tuple[np.ndarray, ...]
     return sizes, spread, entries, *found, best, length
 
 
-def _named(lattice: Lattice, names: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _named(lattice: Lattice, names: np.ndarray, folding: Folding) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Folded letters and their chances (8, C), and the chance (C,) of what does not count; fills `names` where new."""
     here = np.zeros(_CODE_POINTS, dtype=bool)
     here[lattice.letters] = True
     new = np.flatnonzero(here & (names == _CODE_POINTS))
-    names[new] = [_letter(chr(point)) for point in new.tolist()]
+    names[new] = [_letter(chr(point), folding) for point in new.tolist()]
     letters = names[lattice.letters.T]
     chances = np.ascontiguousarray(lattice.chances.T, dtype=np.float32)
     mute = np.where(letters == 0, chances, 0).sum(axis=0)
@@ -135,9 +136,9 @@ def _named(lattice: Lattice, names: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return letters, chances, mute
 
 
-def _letter(character: str) -> int:
+def _letter(character: str, folding: Folding) -> int:
     """Code point of the first letter that a character folds to; 0: it does not count."""
-    kept = core(character) if is_core(character) else ""
+    kept = folding.core(character) if is_core(character) else ""
     return ord(kept[0]) if kept else 0
 
 

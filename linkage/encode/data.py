@@ -16,7 +16,7 @@ from linkage.encode.columns import Columns
 from linkage.encode.crops import read_crop
 from linkage.errors import InputError
 from linkage.records import Records
-from linkage.text import fold
+from linkage.text import FOLDING, Folding
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class TrainingSet:
         paired: bool (n,), crop and text are both there.
     """
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, folding: Folding = FOLDING) -> None:
         self.records = records
         frame = records.frame
         self.rows = np.flatnonzero(frame["split"].isin(("", "train")))
@@ -75,7 +75,7 @@ class TrainingSet:
         self.texts = part["text"].tolist()
         self.directions = part["direction"].tolist() if "direction" in part else [""] * len(part)
         self.entities = part["entity_id"].tolist()
-        folded = [fold(text) for text in self.texts]
+        folded = [folding.fold(text) for text in self.texts]
         self.content = _codes([entity or "\0" + text for entity, text in zip(self.entities, folded, strict=True)])
         self.readings = np.where(np.array(folded, dtype=object) == "", -1, _codes(folded))
         confidence = part["ocr_confidence"] if "ocr_confidence" in part else pd.Series(np.nan, index=part.index)

@@ -29,7 +29,7 @@ from linkage.ocr.reader import one_thread
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import read_table, replacing_folder, table_parts, write_table
-from linkage.text import folding
+from linkage.text import Folding
 from linkage.workers.engine import Pool, elsewhere
 from linkage.workers.pool import LostItem
 from linkage.workers.share import Share
@@ -102,6 +102,11 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.image)
 
+    @property
+    def folding(self) -> Folding:
+        """What made two texts equal when they were embedded, and does so where they are compared."""
+        return Folding(**self.manifest["folding"])
+
     @classmethod
     def open(cls, folder: Path) -> Embeddings:
         """Open an embeddings folder and check that its parts belong together.
@@ -115,6 +120,7 @@ class Embeddings:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             n, dim = int(manifest["n"]), int(manifest["dim"])
             missing = [key for key in _KEYS if key not in manifest]
+            Folding(**manifest.get("folding", {}))
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
             read = 0
@@ -152,7 +158,8 @@ def embed_records(
 
     Args:
         records: their crops are read from their file, a shard at a time.
-        encoder: the model. An engine that is not local needs one that can be loaded by its name, unchanged.
+        encoder: the model, with what makes two texts equal. An engine that is not local needs one that can be loaded
+            by its name, unchanged.
         out: folder to write.
         config: batch size, threads and image weight.
         engine: who embeds; see `workers.engine.open_workers`. The vectors are the same on machines of one kind.
@@ -174,7 +181,7 @@ def embed_records(
             "n": len(records),
             "image_weight": config.image_weight,
             "reading": config.reading,
-            "folding": folding()._asdict(),
+            "folding": encoder.folding._asdict(),
             "records_sha256": _digest(records),
         }
         manifest |= _join(made, records, encoder.dim, temporary)

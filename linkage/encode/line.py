@@ -63,7 +63,7 @@ class LineTower(nn.Module):
 
     Attributes:
         rows: float32 (classes, 120), the character table by class of the recogniser.
-        counts: bool (classes,), the class is a character that counts (see `text.core`).
+        counts: bool (classes,), the class is a character that counts (see `Folding.core`).
     """
 
     rows: torch.Tensor

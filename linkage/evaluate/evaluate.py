@@ -22,6 +22,7 @@ from linkage.evaluate.scores import SPLITS, SYSTEM, Scores
 from linkage.evaluate.truth import read_truth
 from linkage.records import Records
 from linkage.tables import read_table
+from linkage.text import FOLDING, Folding
 
 LOWER_IS_BETTER = ("character error rate", "calibration error", "review rate", SET_SIZE, *PROMISED)
 
@@ -70,6 +71,7 @@ def evaluate(
     index: Path | None = None,
     split: str | None = None,
     seed: int = 0,
+    folding: Folding = FOLDING,
 ) -> Evaluation:
     """Measure a links, members or records table; which of them it is shows in its columns.
 
@@ -80,6 +82,7 @@ def evaluate(
         index: links: folder of the index; default: the one named in the links' manifest.
         split: score only this split; default: all labelled rows, and each split that the truth names.
         seed: of the bootstrap.
+        folding: what makes two texts equal to the string baselines.
 
     Raises:
         InputError: a table is unreadable, lacks a column, or the two have no record in common.
@@ -95,9 +98,9 @@ def evaluate(
     scores = Scores(task, config, seed, split)
     tables: dict[str, pd.DataFrame] = {}
     if task == "linking":
-        tables = evaluate_links(read_table(table), table, known, config, scores, index)
+        tables = evaluate_links(read_table(table), table, known, config, scores, index, folding)
     elif task == "clustering":
-        evaluate_members(read_table(table), table, known, config, scores)
+        evaluate_members(read_table(table), table, known, config, scores, folding)
     else:
         evaluate_reading(Records.open(table).frame, table, known, config, scores)
     return Evaluation(task, scores.table(), scores.notes, tables)

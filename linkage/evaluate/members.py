@@ -14,10 +14,11 @@ from linkage.evaluate.metrics import clustering
 from linkage.evaluate.scores import SYSTEM, Scores
 from linkage.evaluate.truth import attach_truth
 from linkage.tables import require_columns
+from linkage.text import Folding
 
 
 def evaluate_members(
-    members: pd.DataFrame, path: Path, truth: pd.DataFrame, config: EvaluateConfig, scores: Scores
+    members: pd.DataFrame, path: Path, truth: pd.DataFrame, config: EvaluateConfig, scores: Scores, folding: Folding
 ) -> None:
     """Add the clustering figures of a members table and of its string baselines.
 
@@ -52,5 +53,6 @@ def evaluate_members(
     add(SYSTEM, members["entity_id"].to_numpy(dtype=object), fitted=False)
     if "text" in members.columns:
         labels = np.where(fitted_on, entity, "").tolist()
-        for system, clusters, origin in cluster_by_strings(members["text"].fillna("").tolist(), labels):
+        texts = members["text"].fillna("").tolist()
+        for system, clusters, origin in cluster_by_strings(texts, labels, folding):
             add(system, clusters, fitted=origin == "fitted")

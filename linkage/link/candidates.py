@@ -89,10 +89,10 @@ class Exemplars:
     def __init__(self, index: Index, config: LinkConfig) -> None:
         self.index = index
         self.config = config
-        wording = Wording.of(index.exemplars, index.exemplars)
+        wording = Wording.of(index.exemplars, index.exemplars, index.folding)
         self.side = ComparedRecords(index, np.arange(len(index)), index.exemplars, wording)
         self.entities = pd.factorize(index.exemplars["entity_id"], sort=True)[0]
-        self.keys = BlockingKeys(index.exemplars, config.blocking)
+        self.keys = BlockingKeys(index.exemplars, config.blocking, index.folding)
         self.free, self.others = ExclusionRule(index.exemplars, config.exclude), ExclusionRule(index.exemplars)
 
 
@@ -123,8 +123,9 @@ class Survey:
 
     def add(self, source: Embeddings, rows: np.ndarray, frame: pd.DataFrame, readings: pd.DataFrame) -> None:
         """Look at some queries: their vectors at `rows` of `source`, their records and readings."""
-        self._words.add(folded_views(frame["text"].tolist(), readings["reading"].tolist()))
-        told = FieldValues(frame, self._exemplars.config.fields)
+        folding = self._exemplars.index.folding
+        self._words.add(folded_views(frame["text"].tolist(), readings["reading"].tolist(), folding))
+        told = FieldValues(frame, self._exemplars.config.fields, folding)
         for name, counted in self._fields.items():
             counted.add(told.views(name))
         self._placed |= told.placed

@@ -30,7 +30,6 @@ from linkage.progress import progress
 from linkage.records import Records
 from linkage.search.index import Index
 from linkage.tables import replacing, writing_table
-from linkage.text import folding
 from linkage.workers.engine import Pool
 from linkage.workers.share import Share
 
@@ -89,7 +88,7 @@ class LinkResult:
         manifest = {
             "index": str(index),
             "queries": str(queries),
-            "text": folding()._asdict(),
+            "text": self.plan.exemplars.index.folding._asdict(),
             "threshold": asdict(self.threshold) | {"sentence": self.threshold.sentence},
             "sets": asdict(self.sets) | {"sentence": self.sets.sentence} if self.sets else None,
             "scorer": self.scorer.as_dict(),

@@ -70,7 +70,7 @@ class Ranking:
         readings = self.embeddings.readings_of(rows)
         survey = Survey(self.exemplars)
         survey.add(self.embeddings, rows, frame, readings)
-        asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, readings))
+        asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, readings, self.index.folding))
         for part in candidates(asked, self.exemplars, survey.whole(), scorer, device=self.device):
             yield part.pairs._replace(query=queries[part.pairs.query])
 

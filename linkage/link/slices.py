@@ -38,7 +38,6 @@ from linkage.records import PROVENANCE
 from linkage.search.exact import choose_device
 from linkage.search.index import Index
 from linkage.tables import read_table, replacing, write_table
-from linkage.text import Folding, fold_by, folding
 from linkage.workers.engine import Pool
 from linkage.workers.pool import LostItem
 
@@ -140,7 +139,6 @@ class SearchPlan:
             "kept": ranking.kept,
             "config": config.result_settings("decision"),
             "scorer": scorer.as_dict(),
-            "folding": folding()._asdict(),
             "whole": {"placed": whole.common.placed, "overlap": whole.overlap, "alone": whole.alone},
         }
         values["digest"] = _digest(values, folder, ranking)
@@ -156,7 +154,7 @@ class SearchPlan:
 
     @classmethod
     def open(cls, folder: Path, digest: str) -> SearchPlan:
-        """Open a plan where none of its parts is in memory; what makes two texts equal is its own from here on.
+        """Open a plan where none of its parts is in memory.
 
         Raises:
             ArtefactError: it is not there, not this one, or the index or the embeddings are not there.
@@ -165,7 +163,6 @@ class SearchPlan:
             values = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
             if values["digest"] != digest or not values["index"]:
                 raise ValueError("another plan")
-            fold_by(Folding(**values["folding"]))
             config = LinkConfig.model_validate(values["config"])
             exemplars = Exemplars(Index.open(Path(values["index"])), config)
             embedded = Path(values["embeddings"])
@@ -219,7 +216,9 @@ class SearchPlan:
     def find(self, number: int) -> None:
         """Search a slice and write what is found."""
         frame, rows = self.frame(number), self.rows[slice_of(self.queries(number))]
-        asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, self.readings(number)))
+        asked = ComparedRecords(
+            self.embeddings, rows, frame, Wording.of(frame, self.readings(number), self.exemplars.index.folding)
+        )
         found, nearest = [], []
         for part in candidates(asked, self.exemplars, self.whole, self.scorer, device=self.device):
             pairs, logit = best_of_entities(part.pairs, self.scorer, self.exemplars.entities)
