@@ -1,7 +1,4 @@
-"""One typed configuration, read from YAML and overridden with `--set a.b=c`.
-
-Every key has a default that works; an unknown key is an error, and all problems are reported at once.
-"""
+"""One typed configuration, read from YAML and overridden with `--set a.b=c`; every key has a default that works."""
 
 from __future__ import annotations
 
@@ -162,7 +159,6 @@ class TrainConfig(Section):
     margin: float = Field(0.0, ge=0, lt=1, description="SupCon: taken off the cosines of positives")
     nested: tuple[PositiveInt, ...] = Field((), description="leading dimensions that shall work alone, e.g. [32, 64]")
     modality_dropout: float = Field(0.0, ge=0, le=1, description="SupCon: chance that crop or text is hidden")
-    reliability: bool = Field(False, description="pooling weighs a text by its ocr_confidence")
     align_lr: float = Field(3e-4, gt=0, description="peak learning rate of the first stage")
     supervised_lr: float = Field(1e-4, gt=0, description="peak learning rate of the second stage")
     trunk_rate: float | None = Field(

@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 
@@ -62,7 +61,6 @@ class TrainingSet:
         content: int64 (n,), equal where two records have the same entity or, without one, the same folded text.
         labels: int64 (n,), class of the entity, -1 where there is none.
         readings: int64 (n,), equal where two folded texts are, -1 where there is none.
-        confidence: float32 (n,), `ocr_confidence` of the text, NaN where it is not known.
         exemplar: bool (n,), the record is its entity's exemplar.
         paired: bool (n,), crop and text are both there.
     """
@@ -78,8 +76,6 @@ class TrainingSet:
         folded = [folding.fold(text) for text in self.texts]
         self.content = _codes([entity or "\0" + text for entity, text in zip(self.entities, folded, strict=True)])
         self.readings = np.where(np.array(folded, dtype=object) == "", -1, _codes(folded))
-        confidence = part["ocr_confidence"] if "ocr_confidence" in part else pd.Series(np.nan, index=part.index)
-        self.confidence = pd.to_numeric(confidence, errors="coerce").to_numpy(dtype=np.float32)
         labels = _codes(self.entities)
         self.labels = np.where(part["entity_id"].to_numpy() == "", -1, labels)
         self.exemplar = (part["role"] == "exemplar").to_numpy()

@@ -87,7 +87,7 @@ def _train(
     config = config.model_copy(update={"trunk_rate": trunk_rate(config, encoder)})
     key = _fingerprint(records, encoder, config, encode.image_weight, seed)
     data = TrainingSet(records, folding)
-    validation = Validation(records, encode.image_weight, folding, reliability=config.reliability)
+    validation = Validation(records, encode.image_weight, folding)
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     frozen = encoder.ink and config.trunk_rate == 0
@@ -300,7 +300,7 @@ class Trainer:
 
 def _fingerprint(records: Records, encoder: BiEncoder, config: TrainConfig, image_weight: float, seed: int) -> str:
     """Equal where two trainings are the same: settings, first weights, records."""
-    names = ("record_id", "text", "entity_id", "split", "role", "direction", "ocr_confidence")
+    names = ("record_id", "text", "entity_id", "split", "role", "direction")
     told = [list(map(str, records.frame[name])) if name in records.frame else None for name in names]
     crops = records.crops(0, len(records)).state()
     return result_key(encoder.sha256, config.result_settings(), image_weight, seed, encoder.folding, told, crops)
