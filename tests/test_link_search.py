@@ -11,7 +11,7 @@ from linkdata import people, save, unit
 
 from linkage.config import IndexConfig
 from linkage.errors import ArtefactError, ConfigError
-from linkage.link import choice
+from linkage.search import choice
 from linkage.search.approximate import KINDS, Effort, RerankedSearch, build
 from linkage.search.choice import choose, reckon
 from linkage.search.exact import ExactSearch

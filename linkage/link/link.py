@@ -118,11 +118,11 @@ class LinkResult:
 
     def _nearest(self, number: int) -> pd.DataFrame:
         """The table of the nearest for a slice of queries."""
-        nearest = self.plan.nearest(number)
+        nearest, first = self.plan.nearest(number), self.plan.queries(number).start
         ids = self.plan.frame(number)["record_id"], self.plan.exemplars.index.exemplars["record_id"]
         query, exemplar = (one.to_numpy(dtype=object) for one in ids)
         columns: dict[str, Any] = {
-            "record_id": query[nearest["query"].to_numpy(dtype=np.int64)],
+            "record_id": query[nearest["query"].to_numpy(dtype=np.int64) - first],
             "by": nearest["by"],
             "exemplar_id": exemplar[nearest["exemplar"].to_numpy(dtype=np.int64)],
             "cosine": nearest["cosine"].astype(float),
@@ -145,7 +145,7 @@ def link(
     Queries with a non-empty `entity_id` are labelled. Those of split train (or none) fit the scorer, those of
     split val the threshold (where there are fewer than MIN_VALIDATION of them, those of train help out, with the
     probabilities of scorers that did not see their entity); rows of split test are never looked at. Neither the order
-    of queries nor that of exemplars changes the result (but for the last digits of fitted coefficients).
+    of queries nor that of exemplars changes the result.
 
     What is found is written to `work`, a slice of queries after another, so that memory does not grow with their
     number but for their records and, under a constraint, some 30 bytes per candidate.
@@ -167,13 +167,12 @@ def link(
         DependencyError: the device asked for is not there.
         InputError: a column that the configuration names is missing.
     """
-    ranking, plan = _planned(queries, embeddings, index, config, scorer, work)
+    ranking, plan, left_out = _planned(queries, embeddings, index, config, scorer, work)
     plan.search(place)
-    labelled = (ranking.is_val | ranking.is_train)[ranking.order]
+    labelled = ranking.is_val | ranking.is_train
     found = plan.compact(labelled if config.constraint == "many-to-one" else None)
-    found["query"] = ranking.order[found["query"].to_numpy()]
     left = ranking.assignment(found)
-    judged = LabelledAnswers.of(ranking, found, left)
+    judged = LabelledAnswers.of(ranking, found, left, left_out)
     threshold, sets = judged.threshold(config), judged.sets(config)
     log.info("link: scorer %s. %s", plan.scorer.origin, threshold.sentence)
     if sets:
@@ -203,7 +202,7 @@ def link_share(
     Raises:
         ArtefactError, DependencyError, InputError: as `link`.
     """
-    _, plan = _planned(queries, embeddings, index, config, scorer, work)
+    _, plan, _ = _planned(queries, embeddings, index, config, scorer, work)
     own = [number for number in plan.numbers if share.has(number)]
     plan.search(place, own)
     return sum(len(plan.queries(number)) for number in own), plan.n
@@ -216,8 +215,8 @@ def _planned(
     config: LinkConfig,
     scorer: Scorer | None,
     work: Path | None,
-) -> tuple[Ranking, SearchPlan]:
-    """Queries and exemplars side by side, and the plan to search them, with the scorer fitted.
+) -> tuple[Ranking, SearchPlan, pd.DataFrame | None]:
+    """Queries and exemplars side by side, and the plan to search them, with the scorer fitted; see `FittedScorer`.
 
     Raises:
         ArtefactError: they are of different models or text settings.
@@ -232,8 +231,9 @@ def _planned(
             f"index: made with text settings {index.manifest['folding']}, the queries are embedded with "
             f"{embeddings.manifest['folding']}; use the same `text` section for both"
         )
-    ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
-    return ranking, SearchPlan.make(work or _temporary(ranking), ranking, ranking.fit(scorer or DEFAULT_SCORER))
+    ranking = Ranking(queries.frame, embeddings, index, config)
+    fit = ranking.fit(scorer or DEFAULT_SCORER)
+    return ranking, SearchPlan.make(work or _temporary(ranking), ranking, fit.scorer), fit.left_out
 
 
 def _temporary(ranking: Ranking) -> Path:
@@ -247,7 +247,7 @@ def labelled_pairs(
     queries: Records, embeddings: Embeddings, index: Index, config: LinkConfig, scorer: Scorer
 ) -> LabelledPairs:
     """The best pair of each entity for queries that are all labelled: what a scorer is fitted on; see `link`."""
-    ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
+    ranking = Ranking(queries.frame, embeddings, index, config)
     return ranking.labelled(ranking.best_pairs(np.arange(len(ranking.frame)), scorer))
 
 

@@ -85,7 +85,7 @@ class SearchPlan:
         kept: candidates kept of a query.
         exemplars: the index.
         embeddings: of the queries.
-        rows: their rows in there, in the order of the slices, (n,).
+        rows: their rows in there, in the order of record_id, (n,).
         scorer, whole, device: as for `candidates`.
     """
 
@@ -106,7 +106,7 @@ class SearchPlan:
         """Write a plan for the queries of a ranking; what an equal one has found there is kept, the rest is removed."""
         folder.mkdir(parents=True, exist_ok=True)
         embeddings, config, size = ranking.embeddings, ranking.config, SLICE
-        order, rows = ranking.order, ranking.rows[ranking.order]
+        rows = ranking.rows
         with replacing(folder / _READINGS) as temporary:
             _write_readings(embeddings, temporary)
         readings = _Readings(folder / _READINGS)
@@ -121,7 +121,7 @@ class SearchPlan:
         ):
             for start in range(0, max(len(rows), 1), size):
                 part = slice(start, start + size)
-                frame = ranking.frame.iloc[order[part]][names]
+                frame = ranking.frame.iloc[part][names]
                 writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
                 survey.add(embeddings, rows[part], frame, readings.of(rows[part], _SAID))
                 advance(len(frame))
@@ -210,7 +210,7 @@ class SearchPlan:
                 advance(len(self.queries(task.number)))
 
     def queries(self, number: int) -> range:
-        """The queries of a slice, counted in the order of record_id."""
+        """The queries of a slice, by their numbers: their places in the order of record_id."""
         return range(number * self.size, min((number + 1) * self.size, self.n))
 
     def find(self, number: int) -> None:
@@ -230,14 +230,16 @@ class SearchPlan:
             (found, self._path(number)),
         ):  # the last: it is done
             table = pd.concat(tables, ignore_index=True).sort_values("query", kind="stable", ignore_index=True)
+            table["query"] += self.queries(number).start
             write_table(table, path)
 
     def frame(self, number: int) -> pd.DataFrame:
-        """Records of the queries of a slice: what is compared, blocked by and told in the links table."""
+        """Records of the queries of a slice by number: what is compared, blocked by and told in the links table."""
         with pq.ParquetFile(self.folder / _QUERIES) as file:
-            if number < file.num_row_groups:
-                return pd.DataFrame(file.read_row_group(number).to_pandas())
-            return pd.DataFrame(file.schema_arrow.empty_table().to_pandas())
+            there = number < file.num_row_groups
+            table = file.read_row_group(number) if there else file.schema_arrow.empty_table()
+        queries = self.queries(number)
+        return pd.DataFrame(table.to_pandas()).set_axis(pd.RangeIndex(queries.start, queries.stop))
 
     def readings(
         self, number: int, columns: tuple[str, ...] = ("reading", "reading_confidence", "lattice")
@@ -246,21 +248,20 @@ class SearchPlan:
         return _Readings(self.folder / _READINGS).of(self.rows[slice_of(self.queries(number))], columns)
 
     def found(self, number: int, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
-        """What was found for a slice (see `ranked`), or some columns of it; `query` counts within the slice."""
+        """What was found for a slice (see `ranked`), or some columns of it."""
         return read_table(self._path(number), columns=columns)
 
     def nearest(self, number: int) -> pd.DataFrame:
-        """The nearest exemplar of each query of a slice by space; `query` counts within the slice."""
+        """The nearest exemplar of each query of a slice by space."""
         return read_table(self._path(number, "near"))
 
     def compact(self, asked: np.ndarray | None = None) -> pd.DataFrame:
-        """COMPACT of what was found for all queries, or those of a mask (n,); `query` counts over all slices."""
+        """COMPACT of what was found for all queries, or those of a mask (n,)."""
         parts = []
         for number in self.numbers:
             queries = self.queries(number)
             if asked is None or asked[slice_of(queries)].any():
                 part = self.found(number, COMPACT)
-                part["query"] += queries.start
                 parts.append(part if asked is None else part[asked[part["query"].to_numpy()]])
         table: pd.DataFrame = pd.concat(parts or [self.found(0, COMPACT)[:0]], ignore_index=True)
         return table
