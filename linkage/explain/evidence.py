@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | None = None) -> Explanation:
-    """Why a record was linked, or what holds an entity together; see `report.explain.explain`.
+    """Why a record was linked, or what holds an entity together; see `explanation.explain`.
 
     Args:
         path: a run directory, or a links table of `linkage link`.
