@@ -13,7 +13,7 @@ from linkage.encode.embeddings import Embeddings
 from linkage.encode.lattice import BEST, Lattice
 from linkage.records import Records
 from linkage.synth.names import make_entities
-from linkage.text import folding
+from linkage.text import FOLDING
 
 _DIM = 256
 _LIKE = np.array(list("aeiocrnmlt"))  # what a letter is mistaken for
@@ -37,7 +37,7 @@ def made(n: int, folder: Path, seed: int = 0) -> tuple[Records, Records, Embeddi
     table["lattice"] = _lattices(2 * names, rng)
     image, text = (_vectors(n, rng) for _ in range(2))
     manifest: dict[str, Any] = {"model": "made", "model_sha256": "", "image_weight": 0.5}
-    embeddings = Embeddings(folder, image, text, table, manifest | {"folding": folding()._asdict()})
+    embeddings = Embeddings(folder, image, text, table, manifest | {"folding": FOLDING._asdict()})
     exemplars, queries = (Records.open(path) for path in paths)
     return exemplars, queries, embeddings
 

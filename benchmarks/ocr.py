@@ -29,7 +29,7 @@ from linkage.scans.images import decode_crop, open_image
 from linkage.synth.directory import EARLIER, write_editions
 from linkage.synth.records import synth_records
 from linkage.tables import read_table
-from linkage.text import fold
+from linkage.text import FOLDING
 
 Reader = Callable[[Sequence[Image.Image]], list[str]]
 _PART = 40  # crops an engine reads before it is the next one's turn: about those of a page
@@ -44,7 +44,7 @@ def crops_of(n: int, folder: Path, table: Path | None = None) -> tuple[list[Imag
     records = Records.open(folder / "crops.parquet")
     crops = [crop for _, batch in records.batches(256) for crop in batch]
     pairs = zip(crops, records.frame["truth"], strict=True)
-    latin = [(decode_crop(crop), truth) for crop, truth in pairs if crop and fold(truth).isascii()][:n]
+    latin = [(decode_crop(crop), truth) for crop, truth in pairs if crop and FOLDING.fold(truth).isascii()][:n]
     return [image for image, _ in latin], [truth for _, truth in latin]
 
 
@@ -142,7 +142,7 @@ def _page_text(words: Sequence[Word]) -> str:
 
 
 def _error_rate(texts: Sequence[str], truth: Sequence[str]) -> float:
-    pairs = [(fold(text), fold(right)) for text, right in zip(texts, truth, strict=True)]
+    pairs = [(FOLDING.fold(text), FOLDING.fold(right)) for text, right in zip(texts, truth, strict=True)]
     return sum(Levenshtein.distance(*pair) for pair in pairs) / sum(len(right) for _, right in pairs)
 
 
@@ -150,8 +150,8 @@ def _entry_error_rate(texts: Sequence[str], truth: Sequence[Sequence[str]]) -> f
     """Mean over the letters of 1 - rapidfuzz's partial ratio of an entry in its page."""
     wrong = letters = 0.0
     for text, entries in zip(texts, truth, strict=True):
-        page = fold(text)
-        for entry in map(fold, entries):
+        page = FOLDING.fold(text)
+        for entry in map(FOLDING.fold, entries):
             wrong += len(entry) * (1 - partial_ratio(entry, page) / 100)
             letters += len(entry)
     return wrong / letters

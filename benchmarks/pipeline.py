@@ -18,7 +18,7 @@ from linkage.records import Records
 from linkage.run import run
 from linkage.scans.images import decode_crop
 from linkage.synth.records import synth_records
-from linkage.text import fold
+from linkage.text import FOLDING
 
 JOB = "the whole job on scanned cards, by stage"
 _MARGIN = 40  # pixels of paper around the name on a card
@@ -36,7 +36,9 @@ def write_cards(out: Path, pages: int, seed: int = 0) -> pd.DataFrame:
     drawn = out.with_suffix(".parquet")
     synth_records(drawn, entities=round(pages / 2 / _LATIN), views=2, seed=seed)
     records = Records.open(drawn)
-    latin = records.frame["truth"].map(lambda truth: fold(truth).isascii()) & (records.frame["layout"] == "line")
+    latin = records.frame["truth"].map(lambda truth: FOLDING.fold(truth).isascii()) & (
+        records.frame["layout"] == "line"
+    )
     both = latin.groupby(records.frame["entity_id"]).transform("all")
     rows = both.to_numpy().nonzero()[0][:pages]
     cards: dict[str, list[Image.Image]] = {"first": [], "second": []}

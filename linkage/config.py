@@ -1,7 +1,4 @@
-"""One typed configuration, read from YAML and overridden with `--set a.b=c`.
-
-Every key has a default that works; an unknown key is an error, and all problems are reported at once.
-"""
+"""One typed configuration, read from YAML and overridden with `--set a.b=c`; every key has a default that works."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from linkage.configfile import Settings, problems_of
 from linkage.errors import ConfigError
 from linkage.places import remote
 from linkage.sections import BY_CONTENT, BY_DECISION, BY_LIMIT, BY_THE_WAY, Section
-from linkage.text import Folding, fold_by
+from linkage.text import Folding
 
 Device = Literal["auto", "cpu", "cuda"]
 OWN_SCORES = ("text", "image", "cross", "string", "partial", "rarity")
@@ -177,7 +174,6 @@ class TrainConfig(Section):
     margin: float = Field(0.0, ge=0, lt=1, description="SupCon: taken off the cosines of positives")
     nested: tuple[PositiveInt, ...] = Field((), description="leading dimensions that shall work alone, e.g. [32, 64]")
     modality_dropout: float = Field(0.0, ge=0, le=1, description="SupCon: chance that crop or text is hidden")
-    reliability: bool = Field(False, description="pooling weighs a text by its ocr_confidence")
     align_lr: float = Field(3e-4, gt=0, description="peak learning rate of the first stage")
     supervised_lr: float = Field(1e-4, gt=0, description="peak learning rate of the second stage")
     trunk_rate: float | None = Field(
@@ -335,11 +331,16 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
 
+    @property
+    def folding(self) -> Folding:
+        """What makes two texts equal: the section `text`."""
+        return Folding(**self.text.model_dump())
+
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read `path` (None: all defaults) and apply overrides like `ingest.dpi=200`.
 
-    Relative paths inside the file are taken from the file's own folder. The section `text` is in force from here on.
+    Relative paths inside the file are taken from the file's own folder.
 
     Raises:
         ConfigError: unreadable or invalid; every problem is named, with where the value came from.
@@ -353,7 +354,6 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         named = {"boxes": config.ingest.boxes, "ocr_cache": config.ingest.ocr_cache}
         beside = {key: path.parent / name for key, name in named.items() if name and not name.is_absolute()}
         config = config.model_copy(update={"ingest": config.ingest.model_copy(update=beside)})
-    fold_by(Folding(**config.text.model_dump()))
     return config
 
 

@@ -128,7 +128,7 @@ def _model(config: Config) -> Iterator[Finding]:
     line = Image.new("L", (360, 48), 255)
     ImageDraw.Draw(line).text((10, 6), _DRAWN, font=ImageFont.load_default(32), fill=0)
     try:
-        encoder = BiEncoder.load(config.encode.model, config.encode.device)
+        encoder = BiEncoder.load(config.encode.model, config.encode.device, config.folding)
     except LinkageError as error:
         yield _failed("model", error, True)
         return

@@ -272,7 +272,7 @@ def _embed_sample(config: Config, seen: _ForecastBasis) -> Stage:
     from linkage.encode.embed import embed_records, threads
 
     rows = sorted(Random(config.seed).sample(range(len(seen.sample)), min(len(seen.sample), _EMBEDDED)))
-    encoder = BiEncoder.load(config.encode.model, config.encode.device)
+    encoder = BiEncoder.load(config.encode.model, config.encode.device, config.folding)
     alone = config.encode.model_copy(update={"threads": 1})
     with tempfile.TemporaryDirectory(prefix="linkage-") as scratch, peak_memory() as memory:
         embed_records(seen.sample.take(np.array(rows[:_WARM])), encoder, Path(scratch) / "warm", alone)

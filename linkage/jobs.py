@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from linkage.config import Config, EncodeConfig
+from linkage.config import Config
 from linkage.errors import ArtefactError, InputError
 from linkage.places import EMBEDDINGS, unwanted
 from linkage.records import Records
@@ -47,7 +47,7 @@ def build_exemplar_index(
     with _ledger(ledger, create=False) as book:
         if book:
             exemplars.frame["entity_id"] = entities_known(book, exemplars)
-    with _embedded(exemplars, config.encode, embeddings) as vectors:
+    with _embedded(exemplars, config, embeddings) as vectors:
         _note_failures(vectors, out.with_name(f"{out.name}.failures.csv"))
         return build_index(exemplars, vectors, out, config.index, config.seed).manifest
 
@@ -84,12 +84,13 @@ def link_queries(
     encode = config.encode.model_copy(
         update={"model": model or opened.manifest["model"], "image_weight": opened.image_weight}
     )
+    config = config.model_copy(update={"encode": encode})
     records = Records.open(queries)
-    encoder = None if embeddings else load_encoder(encode)
+    encoder = None if embeddings else load_encoder(config)
     if encoder and encoder.sha256 != opened.manifest["model_sha256"]:  # said before hours of embedding, not after
         load_map(index, opened, encoder.sha256, encoder.dim, encode.model)
     work = _found_for(out)
-    with _ledger(ledger) as book, _embedded(records, encode, embeddings, encoder) as vectors:
+    with _ledger(ledger) as book, _embedded(records, config, embeddings, encoder) as vectors:
         with mapped(vectors, opened, index, work) as seen:
             scorer = _asking_scorer(model, opened, vectors)
             result = link(records, seen, opened, config.link, scorer=scorer, work=work)
@@ -216,7 +217,7 @@ def cluster_records(
     from linkage.ledger.naming import NamedMembers, name_clusters
 
     opened = Records.open(records)
-    with _ledger(ledger) as book, _embedded(opened, config.encode, embeddings) as vectors:
+    with _ledger(ledger) as book, _embedded(opened, config, embeddings) as vectors:
         scorer = model_scorer(str(vectors.manifest["model"]))
         result = clustered_by(scorer, opened, vectors, config)
         failures = _note_failures(vectors, out / "failures.csv")
@@ -320,11 +321,11 @@ def model_scorer(model: str) -> Scorer:
     return Scorer.of_model(folder) if folder else DEFAULT_SCORER
 
 
-def load_encoder(config: EncodeConfig) -> BiEncoder:
-    """The bi-encoder that a configuration names."""
+def load_encoder(config: Config) -> BiEncoder:
+    """The bi-encoder that a configuration names, with what makes two texts equal."""
     from linkage.encode.biencoder import BiEncoder
 
-    return BiEncoder.load(config.model, config.device)
+    return BiEncoder.load(config.encode.model, config.encode.device, config.folding)
 
 
 def _ledger(path: Path | None, *, create: bool = True) -> AbstractContextManager[Ledger | None]:
@@ -336,7 +337,7 @@ def _ledger(path: Path | None, *, create: bool = True) -> AbstractContextManager
 
 @contextmanager
 def _embedded(
-    records: Records, config: EncodeConfig, folder: Path | None, encoder: BiEncoder | None = None
+    records: Records, config: Config, folder: Path | None, encoder: BiEncoder | None = None
 ) -> Iterator[Embeddings]:
     """Embeddings of the records: those in `folder`, or made now (by `encoder`, if given) and gone after the block."""
     from linkage.encode.embed import embed_records
@@ -347,7 +348,7 @@ def _embedded(
         yield embeddings
         return
     with tempfile.TemporaryDirectory(prefix="linkage-") as temporary:
-        yield embed_records(records, encoder or load_encoder(config), Path(temporary) / "embeddings", config)
+        yield embed_records(records, encoder or load_encoder(config), Path(temporary) / "embeddings", config.encode)
 
 
 def _open_embeddings(folder: Path) -> Embeddings:

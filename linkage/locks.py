@@ -1,4 +1,9 @@
-"""Locks: one process at a time writes a result. The system takes a lock back when its process dies, however it dies."""
+"""Locks: one process at a time writes a result. The system takes a lock back when its process dies, however it dies.
+
+Shards of a result are worked on at once, on any machines that see its folder, and lock the whole out together. The
+package filelock has shared locks in a database or with a heartbeat only: the first does not work on network drives, and
+the second outlives its process.
+"""
 
 from __future__ import annotations
 

@@ -158,6 +158,7 @@ def _write_report(run_path: Path, manifest: dict[str, Any], config: Config) -> P
         manifest=manifest,
         config=config.report,
         seed=config.seed,
+        folding=config.folding,
     )
     return path
 

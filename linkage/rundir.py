@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import json
 import logging
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from linkage import __version__
 from linkage.arrays import digest_file
@@ -56,19 +56,18 @@ class RunDirectory:
             said = f"is {kind}, no run directory" if kind else "holds files but is no run directory"
             raise InputError(f"{self.path}: {said}; choose a new or empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / ".lock").open("a")
+        # The kernel drops this lock when the process dies, however it dies; a soft one would stay.
+        self._lock = FileLock(self.path / ".lock", fallback_to_soft=False)
         try:
-            # The kernel drops this lock when the process dies, however it dies.
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
+            self._lock.acquire(blocking=False)
+        except Timeout:
             raise InputError(f"{self.path}: another run is at work here; wait for it or choose another --out") from None
         self.manifest = read_manifest(self.path) if (self.path / MANIFEST).exists() else {"stages": {}}
         self.manifest |= {"linkage": __version__, "started": _now(), "finished": None} | _environment()
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._lock.close()
+        self._lock.release()
         if error and (no_room := storage_error(error, within=self.path)):
             raise no_room from error
 

@@ -217,7 +217,7 @@ def make_model(context: StageContext, folder: Path) -> dict[str, Any]:
     from linkage.encode.train import train
 
     config = context.config
-    return train(context.records(), folder, config.train, config.encode, seed=config.seed)
+    return train(context.records(), folder, config.train, config.encode, seed=config.seed, folding=config.folding)
 
 
 def make_embeddings(context: StageContext, folder: Path) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def make_embeddings(context: StageContext, folder: Path) -> dict[str, Any]:
     from linkage.encode.embed import embed_records
 
     config = context.config.encode
-    encoder = BiEncoder.load(context.model, config.device)
+    encoder = BiEncoder.load(context.model, config.device, context.config.folding)
     embeddings = embed_records(context.records(), encoder, folder, config, engine=context.inputs.engine)
     return {name: embeddings.manifest[name] for name in ("n", "dim", "n_without_image", "n_without_text")}
 
@@ -309,7 +309,9 @@ def make_figures(context: StageContext, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     tables = [upstream["link"] / LINKS] if "link" in upstream else []
     tables.append(upstream["cluster"] / MEMBERS)
-    found = evaluate_all(tables, labels, config.evaluate, seed=config.seed, encoder_saw=context.encoder_saw)
+    found = evaluate_all(
+        tables, labels, config.evaluate, seed=config.seed, folding=config.folding, encoder_saw=context.encoder_saw
+    )
     write_table(found.metrics, folder / "metrics.csv", twin=True)
     for name, extra in found.tables.items():
         write_table(extra, folder / f"{name}.csv", twin=True)

@@ -1,4 +1,4 @@
-"""Text normalisation. Every comparison of two texts, ours or a baseline's, goes through `fold`."""
+"""Text normalisation. Every comparison of two texts, ours or a baseline's, goes through a `Folding`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def clean(text: str) -> str:
 
 
 class Folding(NamedTuple):
-    """What `fold` makes equal beyond white space and the ways to write one character.
+    """What makes two texts equal beyond white space and the ways to write one character.
+
+    Who compares texts is given one: by a configuration, or by the manifest of what was made before.
 
     Attributes:
         width: compatibility forms (NFKC): full and half width, ligatures, superscripts.
@@ -34,46 +36,34 @@ class Folding(NamedTuple):
     case: bool = True
     kanji: bool = True
 
+    def fold(self, text: str) -> str:
+        """Normalise a text for comparing: `clean`, then what the attributes say, until nothing changes.
 
-def fold_by(folding: Folding) -> None:
-    """Choose what `fold` makes equal in this process: for our own vectors and for every baseline alike."""
-    global _folding
-    _folding = folding
+        Idempotent: case folding can undo a composition (and the reverse), hence the second round.
+        """
+        form: Literal["NFC", "NFKC"] = "NFKC" if self.width else "NFC"
+        folded = clean(text)
+        for _ in range(2):
+            folded = unicodedata.normalize(form, folded)
+            folded = folded.casefold() if self.case else folded
+        folded = clean(folded)
+        return "".join(map(_new_form, folded)) if self.kanji and not folded.isascii() else folded
 
+    def core(self, text: str) -> str:
+        """What engines agree on: the letters, digits and ampersands of the folded text, nothing between them.
 
-def folding() -> Folding:
-    """What `fold` makes equal now."""
-    return _folding
-
-
-_folding = Folding()
-
-
-def fold(text: str) -> str:
-    """Normalise a text for comparing: `clean`, then what the `Folding` in force says, until nothing changes.
-
-    Idempotent: case folding can undo a composition (and the reverse), hence the second round.
-    """
-    form: Literal["NFC", "NFKC"] = "NFKC" if _folding.width else "NFC"
-    folded = clean(text)
-    for _ in range(2):
-        folded = unicodedata.normalize(form, folded)
-        folded = folded.casefold() if _folding.case else folded
-    folded = clean(folded)
-    return "".join(map(_new_form, folded)) if _folding.kanji and not folded.isascii() else folded
+        Where they find white space and punctuation differs from engine to engine and from scan to scan.
+        """
+        return "".join(filter(is_core, self.fold(text)))
 
 
-def core(text: str) -> str:
-    """What engines agree on: the letters, digits and ampersands of the folded text, nothing between them.
-
-    Where they find white space and punctuation differs from engine to engine and from scan to scan.
-    """
-    return "".join(filter(is_core, fold(text)))
+FOLDING = Folding()
+"""What makes two texts equal unless a configuration says otherwise."""
 
 
 @lru_cache(maxsize=65536)
 def is_core(character: str) -> bool:
-    """Whether `core` keeps a character: letters, marks, numbers, &."""
+    """Whether `Folding.core` keeps a character: letters, marks, numbers, &."""
     return unicodedata.category(character)[0] in "LMN" or character == "&"
 
 

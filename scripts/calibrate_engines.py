@@ -21,7 +21,7 @@ from linkage.ocr.recogniser import Recogniser
 from linkage.ocr.tesseract import TesseractEngine
 from linkage.synth.learn import read_views
 from linkage.tables import replacing
-from linkage.text import fold
+from linkage.text import FOLDING
 
 
 def calibrate(out: Path, entities: int, seed: int) -> None:
@@ -55,7 +55,9 @@ def calibrate(out: Path, entities: int, seed: int) -> None:
 
 def share_right(text: str, truth: str) -> float:
     """One minus the character error rate of a folded reading, 0..1."""
-    return max(0.0, 1.0 - Levenshtein.distance(fold(text), fold(truth)) / max(1, len(fold(truth))))
+    return max(
+        0.0, 1.0 - Levenshtein.distance(FOLDING.fold(text), FOLDING.fold(truth)) / max(1, len(FOLDING.fold(truth)))
+    )
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from linkage.synth.japanese import japanese_variant
 from linkage.synth.noise import look_alikes
 from linkage.synth.render import Face, Line, can_set, faces, margins, set_line
 from linkage.tables import read_table, write_table
-from linkage.text import clean, fold
+from linkage.text import FOLDING, clean
 
 # Parts of firm names that `linkage.synth.japanese` has not, neither whole nor composed of its syllables, of characters
 # that Tesseract knows.
@@ -93,7 +93,9 @@ def write_set(out: Path, rows: list[dict[str, Any]], images: list[Image.Image], 
 
 def error_rate(frame: pd.DataFrame) -> float:
     """Edits over characters of the truth, case and spacing folded."""
-    pairs = [(fold(text), fold(truth)) for text, truth in zip(frame["text"], frame["truth"], strict=True)]
+    pairs = [
+        (FOLDING.fold(text), FOLDING.fold(truth)) for text, truth in zip(frame["text"], frame["truth"], strict=True)
+    ]
     return sum(Levenshtein.distance(a, b) for a, b in pairs) / max(1, sum(len(b) for _, b in pairs))
 
 
@@ -101,8 +103,8 @@ def hits(frame: pd.DataFrame) -> dict[str, float]:
     """Share of the matched queries whose nearest exemplar by normalised Levenshtein is right, by split and in all."""
     exemplars, queries = frame[frame["role"] == "exemplar"], frame[frame["role"] == "query"]
     scores = cdist(
-        [fold(text) for text in queries["text"]],
-        [fold(text) for text in exemplars["text"]],
+        [FOLDING.fold(text) for text in queries["text"]],
+        [FOLDING.fold(text) for text in exemplars["text"]],
         scorer=Levenshtein.normalized_similarity,
     )
     right = exemplars["entity_id"].to_numpy()[scores.argmax(axis=1)] == queries["entity_id"].to_numpy()
@@ -208,12 +210,12 @@ def firm_names(count: int, rng: Random) -> list[str]:
     seen: set[str] = set()
     while len(names) < count:
         name = sibling(names[-1], rng) if len(names) % 3 == 1 else firm_name(rng)
-        if fold(name) not in seen:
-            seen.add(fold(name))
+        if FOLDING.fold(name) not in seen:
+            seen.add(FOLDING.fold(name))
             names.append(name)
         elif len(names) % 3 == 1:  # no further look-alike: an unrelated firm instead
             names.append(firm_name(rng) + rng.choice(TRADES))
-            seen.add(fold(names[-1]))
+            seen.add(FOLDING.fold(names[-1]))
     return names
 
 

@@ -38,7 +38,7 @@ from linkage.records import Records
 from linkage.search.index import build_index
 from linkage.synth.records import synth_records
 from linkage.synth.render import choose_face, load
-from linkage.text import fold, is_core
+from linkage.text import FOLDING, is_core
 
 log = logging.getLogger("train_base")
 
@@ -70,7 +70,7 @@ def start(seed: int) -> BiEncoder:
         spelling.project.weight.copy_(turned * TOKEN_SIZE * width**0.5)
         trunk.says.weight.copy_(spelling.project.weight)
         for number, character in enumerate(known[:-1], start=1):
-            trunk.counts[number] = any(map(is_core, fold(character)))
+            trunk.counts[number] = any(map(is_core, FOLDING.fold(character)))
             if trunk.counts[number]:
                 trunk.rows[number] = spelling.table.weight[torch.tensor(tokenize.encode(character))].mean(dim=0)
         places = torch.from_numpy(positions(len(trunk.places), width))

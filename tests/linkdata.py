@@ -101,5 +101,5 @@ def searched(
 ) -> list[Candidates]:
     """The candidates of queries by the default scorer: their records, and their rows in the embeddings."""
     exemplars, readings = Exemplars(index, config), embeddings.readings_of(rows)
-    asked = ComparedRecords(embeddings, rows, frame, Wording.of(frame, readings))
+    asked = ComparedRecords(embeddings, rows, frame, Wording.of(frame, readings, index.folding))
     return list(candidates(asked, exemplars, DEFAULT_SCORER))

@@ -17,17 +17,17 @@ from linkage.encode.data import TrainingSet
 from linkage.encode.distributed import Ranks
 from linkage.encode.learner import Learner
 from linkage.encode.plan import Stage
-from linkage.encode.pooling import pool, reliable_weights
+from linkage.encode.pooling import pool
 from linkage.errors import ConfigError
 from linkage.records import Records
 
 ROWS = np.arange(7)
 
 
-def records(path: Path, **columns: object) -> Records:
+def records(path: Path) -> Records:
     """Two records of each of 8 firms; one has no crop, one no text."""
     rows: list[dict[str, object]] = [
-        {"text": name, "crop": crop(name, size), "entity_id": f"e{number}", **columns}
+        {"text": name, "crop": crop(name, size), "entity_id": f"e{number}"}
         for number, name in enumerate(NAMES[:8])
         for size in (30, 22)
     ]
@@ -111,7 +111,7 @@ def test_nested_dimensions_must_be_shorter_than_the_vectors(tmp_path: Path) -> N
         ("align", {}),
         ("align", {"align_loss": "siglip", "nested": (4, 8)}),
         ("supervised", {"margin": 0.1}),
-        ("supervised", {"nested": (4,), "reliability": True}),
+        ("supervised", {"nested": (4,)}),
     ],
 )
 def test_chunks_do_not_change_a_step(tmp_path: Path, stage: Stage, settings: dict[str, object]) -> None:
@@ -171,24 +171,6 @@ def test_what_is_mined_from_is_the_pooled_embedding_of_the_product(tmp_path: Pat
     learner._loss("supervised", torch.stack((torch.from_numpy(image), torch.from_numpy(text)), dim=1), ROWS)
     np.testing.assert_allclose(learner.bank[:7].numpy(), pool(image, text, 0.3), atol=1e-3)
     assert not learner.bank[7:].any()
-
-
-def test_an_unsure_reading_gives_its_weight_to_the_picture(tmp_path: Path) -> None:
-    weights = reliable_weights(0.3, np.array([1.0, np.nan, 0.5, 0.0, 7.0]))
-    np.testing.assert_allclose(weights, [0.3, 0.3, 0.3 / 0.65, 1.0, 0.3], rtol=1e-6)
-    assert reliable_weights(0.0, np.array([0.5, 0.0])).tolist() == [0.0, 1.0]
-    encoder = BiEncoder.load(str(tiny_model(tmp_path / "tiny")), "cpu")
-    data = TrainingSet(records(tmp_path / "sure.parquet", ocr_confidence=0.5))
-    banks = {}
-    for reliability in (False, True):
-        config = TrainConfig(bf16="off", reliability=reliability)
-        learner = Learner(encoder, data, config, 0.3, 0, Ranks())
-        vectors = torch.nn.functional.normalize(torch.randn(7, 2, 16, generator=torch.manual_seed(1)), dim=2)
-        learner._loss("supervised", vectors, ROWS)
-        banks[reliability] = learner.bank[:7].numpy()
-        weight = 0.3 / 0.65 if reliability else 0.3
-        np.testing.assert_allclose(banks[reliability], pool(*vectors.unbind(dim=1), weight), atol=1e-3)
-    assert not np.allclose(banks[False], banks[True], atol=1e-2)
 
 
 def test_a_hidden_modality_is_hidden_as_often_as_asked_for(tmp_path: Path) -> None:

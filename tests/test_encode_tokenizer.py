@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from linkage.encode.tokenizer import CONTEXT, FIRST, PAD, CharTokenizer
 from linkage.errors import ArtefactError
-from linkage.text import core, fold
+from linkage.text import FOLDING
 
 TOKENIZE = CharTokenizer()
 
@@ -21,7 +21,7 @@ def test_any_text_becomes_characters_then_padding(texts: list[str]) -> None:
     assert tokens.dtype == np.int64
     assert ((tokens >= 0) & (tokens < TOKENIZE.vocab_size)).all()
     for row, text in zip(tokens, texts, strict=True):
-        length = min(len(core(text) or "".join(fold(text).split())), CONTEXT)
+        length = min(len(FOLDING.core(text) or "".join(FOLDING.fold(text).split())), CONTEXT)
         assert (row[:length] != PAD).all()
         assert (row[length:] == PAD).all()
 
@@ -33,12 +33,12 @@ def test_white_space_and_punctuation_have_no_token_unless_there_is_nothing_else(
 
 @given(st.text(max_size=60))
 def test_texts_that_fold_alike_have_the_same_tokens(text: str) -> None:
-    assert (TOKENIZE(text) == TOKENIZE(fold(text))).all()
+    assert (TOKENIZE(text) == TOKENIZE(FOLDING.fold(text))).all()
 
 
 def test_scripts_of_trade_directories_have_ids_of_their_own() -> None:
     for character in "az09&éßœščяω株式会社アあ澤鐵":
-        folded = fold(character)
+        folded = FOLDING.fold(character)
         assert all(TOKENIZE.encode(character)[n] == TOKENIZE.ids[c] for n, c in enumerate(folded))
 
 

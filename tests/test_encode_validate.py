@@ -11,7 +11,7 @@ import pytest
 from lines import crop, write_records
 
 from linkage.encode import validate
-from linkage.encode.pooling import pool, reliable_weights
+from linkage.encode.pooling import pool
 from linkage.encode.validate import Validation
 from linkage.records import Records
 
@@ -38,9 +38,9 @@ class Known:
         return self.text * np.array([text != "" for text in texts])[:, None]
 
 
-def a_validation(path: Path, rows: list[dict[str, object]] | None = None, **options: bool) -> Validation:
+def a_validation(path: Path, rows: list[dict[str, object]] | None = None) -> Validation:
     rows = rows or [{"text": f"t{n}", "entity_id": entity, "split": "val"} for n, entity in enumerate(ENTITIES)]
-    return Validation(Records.open(write_records(path / "records.parquet", rows)), 0.3, **options)
+    return Validation(Records.open(write_records(path / "records.parquet", rows)), 0.3)
 
 
 def figures(validation: Validation, image: np.ndarray, text: np.ndarray) -> dict[str, float]:
@@ -103,14 +103,6 @@ def test_unlabelled_pairs_tell_recall_and_choose_no_epoch(tmp_path: Path) -> Non
     found = figures(validation, eye, eye[[2, 1, 0, 3]])  # the same text is as good as one's own
     assert found["image_to_text_recall_1"] == found["text_to_image_recall_1"] == 1.0
     assert not any(name.startswith("hit") for name in found)
-
-
-def test_pooling_follows_reliability(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [
-        {"text": f"t{n}", "entity_id": "ab"[n // 2], "split": "val", "ocr_confidence": 0.2 * n} for n in range(4)
-    ]
-    weights = a_validation(tmp_path, rows, reliability=True).image_weight
-    np.testing.assert_allclose(weights, reliable_weights(0.3, 0.2 * np.arange(4)), rtol=1e-6)
 
 
 def test_large_validation_sets_are_cut_to_whole_entities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

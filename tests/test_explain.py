@@ -29,7 +29,6 @@ from linkage.report.pictures import align, mark_differences
 from linkage.run import run
 from linkage.search.index import build_index
 from linkage.tables import read_table, write_table
-from linkage.text import Folding, fold_by
 
 PARTS = ("image_score", "text_score", "cross_score")
 
@@ -196,7 +195,6 @@ def test_links_are_explained_with_the_text_settings_they_were_made_with(
         manifest_of(tmp_path / "links.csv").write_text(json.dumps(manifest | folding))
         steps = told(tmp_path / "links.csv", "r004_2")["link"]["best"]["aligned"]
         differs[case] = any(differ for _, _, differ in steps)
-    fold_by(Folding())
     assert differs == {True: False, False: True}
 
 

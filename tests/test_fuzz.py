@@ -31,7 +31,6 @@ from linkage.records import Records
 from linkage.scans.pages import count_pages, read_page
 from linkage.search.index import Index, build_index
 from linkage.tables import read_table
-from linkage.text import Folding, fold_by
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -195,8 +194,6 @@ def test_any_value_of_any_key_is_taken_or_refused(
         load_config(path)
     except ConfigError as error:
         assert problem_of(str(error), {"c.yaml"}) == ""
-    finally:
-        fold_by(Folding())
 
 
 COLUMNS = st.sampled_from(

@@ -68,7 +68,7 @@ def test_what_is_compared_in_two_steps_is_what_is_compared_in_one(tmp_path: Path
     queries, embeddings, index = seen(tmp_path, 8, 2)
     pairs = found(queries, embeddings, index)
     left = pd.Index(embeddings.record_ids).get_indexer(queries.frame["record_id"])
-    wording = Wording.of(queries.frame, embeddings.readings.iloc[left])
+    wording = Wording.of(queries.frame, embeddings.readings.iloc[left], embeddings.folding)
     exemplars = Exemplars(index, LinkConfig(device="cpu"))
     wording.terms(exemplars.side.wording, exemplars.counts.words)
     said = alike(wording, pairs.query, exemplars.side.wording, pairs.exemplar)

@@ -24,7 +24,7 @@ from linkage.ocr.engines import make_engine
 from linkage.ocr.tesseract import TesseractEngine
 from linkage.records import Records
 from linkage.scans.pages import Page
-from linkage.text import fold
+from linkage.text import FOLDING
 
 needs_tesseract = pytest.mark.skipif(not shutil.which("tesseract"), reason="the program tesseract is not installed")
 
@@ -199,7 +199,7 @@ def test_scans_are_read_into_lines(tmp_path: Path) -> None:
     ingest([tmp_path], out, config)
     records = Records.open(out)
     frame = records.frame
-    assert [fold(text) for text in frame["text"]] == [fold(text) for text in firms[::-1] + firms]
+    assert [FOLDING.fold(text) for text in frame["text"]] == [FOLDING.fold(text) for text in firms[::-1] + firms]
     assert frame["source"].tolist() == ["scan.pdf"] * 3 + ["scan.png"] * 3
     assert frame["ocr_engine"].str.startswith("tesseract ").all()
     assert frame["ocr_confidence"].between(0.5, 1).all()

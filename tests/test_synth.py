@@ -29,7 +29,7 @@ from linkage.synth.records import SYNTH_SCHEMA, synth_records
 from linkage.synth.render import Line, choose_face, faces, margins, set_column, set_line, stack
 from linkage.synth.sheet import Bend
 from linkage.synth.variants import variant
-from linkage.text import clean, fold
+from linkage.text import FOLDING, clean
 
 ROOT = Path(__file__).parents[1]
 
@@ -124,7 +124,7 @@ def test_one_entity_with_one_view_works(tmp_path: Path) -> None:
 
 def test_names_are_distinct_and_every_fourth_has_a_look_alike() -> None:
     entities = make_entities(4000, seed=1)
-    assert len({fold(entity.name) for entity in entities}) == 4000
+    assert len({FOLDING.fold(entity.name) for entity in entities}) == 4000
     assert entities == make_entities(4000, seed=1)
     apart = [Levenshtein.distance(entities[k - 1].name, entities[k].name) for k in range(1, 4000, 4)]
     assert float(np.median(apart)) <= 2
@@ -146,10 +146,10 @@ def test_every_kind_can_be_drawn_varied_and_set(kind: str) -> None:
 def test_variants_stay_nearer_to_their_entity_than_to_others() -> None:
     rng = Random(4)
     entities = make_entities(300, seed=4)[::2]  # without the look-alikes
-    names = [fold(entity.name) for entity in entities]
+    names = [FOLDING.fold(entity.name) for entity in entities]
     hits = 0
     for place, entity in enumerate(entities):
-        text = fold(variant(entity, rng))
+        text = FOLDING.fold(variant(entity, rng))
         near = [Levenshtein.normalized_similarity(text, name) for name in names]
         hits += int(np.argmax(near)) == place
     assert hits / len(entities) > 0.9

@@ -247,7 +247,7 @@ def test_tensorboard_is_asked_for_but_not_installed(
 
 def everything(**changes: object) -> TrainConfig:
     """Every setting that has a state of its own."""
-    rich = {"align_loss": "siglip", "chunk": 3, "modality_dropout": 0.5, "nested": [4], "reliability": True}
+    rich = {"align_loss": "siglip", "chunk": 3, "modality_dropout": 0.5, "nested": [4]}
     return config(**(rich | {"margin": 0.1, "patience": 1, "align_epochs": 3} | changes))
 
 

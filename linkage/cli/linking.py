@@ -204,7 +204,9 @@ def evaluate(
     from linkage.tables import write_table
 
     loaded = load(config, settings, None)
-    evaluation = measure(table, truth, loaded.evaluate, index=index, split=split, seed=loaded.seed)
+    evaluation = measure(
+        table, truth, loaded.evaluate, index=index, split=split, seed=loaded.seed, folding=loaded.folding
+    )
     if out:
         tables = {out.with_name(f"{out.stem}.{name}{out.suffix}"): extra for name, extra in evaluation.tables.items()}
         for path in (out, *tables):

@@ -44,7 +44,8 @@ def train(
 
     loaded = load(config, settings, model)
     free(out, overwrite)
-    summary = train_model(Records.open(records), out, loaded.train, loaded.encode, seed=loaded.seed)
+    opened, folding = Records.open(records), loaded.folding
+    summary = train_model(opened, out, loaded.train, loaded.encode, seed=loaded.seed, folding=folding)
     if summary:  # torchrun: the first process speaks for all
         print_summary(summary | {"out": str(out)}, as_json)
 
@@ -73,12 +74,13 @@ def embed(
     from linkage.records import Records
     from linkage.workers.share import Share
 
-    section = load(config, settings, model).encode
+    loaded = load(config, settings, model)
+    section = loaded.encode
     share = Share.read(shard) if shard else None
     if share is None:
         free(out, overwrite)
     opened = Records.open(records)
-    encoder = BiEncoder.load(section.model, section.device)
+    encoder = BiEncoder.load(section.model, section.device, loaded.folding)
     if share:
         done = embed_share(opened, encoder, out, section, share, engine=engine)
         print_shard(share, done, len(opened), "records embedded", as_json)

@@ -108,7 +108,7 @@ def cluster(
     fused = config.distance == "fused"
     texts, alike = None, pooled_alone(vectors)
     if fused:
-        wording = Wording.of(frame, embeddings.readings_of(rows))
+        wording = Wording.of(frame, embeddings.readings_of(rows), embeddings.folding)
         side = ComparedRecords(embeddings, rows, frame, wording)
         likeness = RecordComparison(side, side, float(embeddings.manifest["image_weight"]), fields or {})
         texts, alike = wording.texts, lambda a, b: likeness.of(a, b)[0]

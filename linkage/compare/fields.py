@@ -18,7 +18,7 @@ from linkage.compare.scorer import PLACES
 from linkage.compare.terms import Frequencies, Grams, Terms, Views
 from linkage.errors import InputError
 from linkage.tables import plain
-from linkage.text import fold
+from linkage.text import FOLDING, Folding
 
 Kind = Literal["text", "number", "date", "exact"]
 SUFFIX = "_score"
@@ -60,7 +60,7 @@ class FieldValues:
         texts: by name of the comparison, folded texts.
     """
 
-    def __init__(self, table: pd.DataFrame, fields: Mapping[str, Kind]) -> None:
+    def __init__(self, table: pd.DataFrame, fields: Mapping[str, Kind], folding: Folding = FOLDING) -> None:
         self.n = len(table)
         self.fields = fields
         self.placed = "source" in table and bool((table["source"] != "").any())
@@ -68,10 +68,10 @@ class FieldValues:
         self.texts: dict[str, list[str]] = {}
         for name, kind in fields.items():
             if kind == "text":
-                self.texts[name + SUFFIX] = [fold(plain(cell)) for cell in table[name]]
+                self.texts[name + SUFFIX] = [folding.fold(plain(cell)) for cell in table[name]]
             else:
                 parse = _KINDS[kind][0]
-                self.values[name + SUFFIX] = _objects([parse(cell) for cell in table[name]])
+                self.values[name + SUFFIX] = _objects([parse(cell, folding) for cell in table[name]])
         self._grams: dict[str, tuple[Frequencies, Grams]] = {}
 
     def views(self, name: str) -> Views:
@@ -139,7 +139,7 @@ def blocks(left: pd.DataFrame, right: BlockingKeys, columns: Sequence[str]) -> I
         return
     if not len(left):
         yield np.empty(0, np.int64), np.empty(0, np.int64)
-    for key, rows in _rows_by(_keys(left, columns)).items():
+    for key, rows in _rows_by(_keys(left, columns, right.folding)).items():
         yield rows, right.agreeing(key)
 
 
@@ -150,9 +150,10 @@ K = TypeVar("K")
 class BlockingKeys:
     """Rows of a table by key, "" in which agrees with everything; found without a look at all of them."""
 
-    def __init__(self, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    def __init__(self, table: pd.DataFrame, columns: Sequence[str], folding: Folding = FOLDING) -> None:
         self.n = len(table)
-        self._keys = keys = _keys(table, columns) if columns else []
+        self.folding = folding
+        self._keys = keys = _keys(table, columns, folding) if columns else []
         told = [tuple(place for place, cell in enumerate(key) if cell) for key in keys]
         self._by_told = _rows_by(told)
         self._found: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[Key, np.ndarray]] = {}
@@ -171,8 +172,8 @@ class BlockingKeys:
         return np.sort(np.concatenate(found))
 
 
-def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[Key]:
-    return list(zip(*([fold(plain(cell)) for cell in table[name]] for name in columns), strict=True))
+def _keys(table: pd.DataFrame, columns: Sequence[str], folding: Folding) -> list[Key]:
+    return list(zip(*([folding.fold(plain(cell)) for cell in table[name]] for name in columns), strict=True))
 
 
 def _rows_by(keys: Sequence[K]) -> dict[K, np.ndarray]:
@@ -242,19 +243,19 @@ def _objects(values: Sequence[object]) -> np.ndarray:
     return array
 
 
-def _folded(cell: Any) -> str | None:
-    return fold(plain(cell)) or None
+def _folded(cell: Any, folding: Folding) -> str | None:
+    return folding.fold(plain(cell)) or None
 
 
-def _number(cell: Any) -> float | None:
+def _number(cell: Any, folding: Folding) -> float | None:
     if not isinstance(cell, int | float | np.number | Decimal):
-        return number(plain(cell))
+        return number(plain(cell), folding)
     value = float(cell)
     return value if math.isfinite(value) else None
 
 
 @lru_cache(maxsize=65536)
-def number(text: str) -> float | None:
+def number(text: str, folding: Folding = FOLDING) -> float | None:
     """The first number of a text, None where there is none.
 
     Thousands may be grouped by spaces, apostrophes, dots or commas. Of two different signs the last is the decimal
@@ -262,7 +263,7 @@ def number(text: str) -> float | None:
     single dot does not (1.234 is a little more than 1). What fits neither is read up to its first sign (1.3.1954 is
     1). A minus counts at the start or after a space: SKU-100 is 100.
     """
-    found = _NUMBER.search(_BARE.sub(r"\g<1>0.", fold(text)))
+    found = _NUMBER.search(_BARE.sub(r"\g<1>0.", folding.fold(text)))
     if not found:
         return None
     digits = re.sub(r"\D", "", found["groups"]) + "." + (found["rest"] or "0") if found["groups"] else found["digits"]
@@ -320,7 +321,7 @@ def day(text: str) -> int | None:
     return (first.toordinal() + last.toordinal()) // 2 if first.year == last.year else None
 
 
-def _day(cell: Any) -> int | None:
+def _day(cell: Any, _: Folding) -> int | None:
     return day(plain(cell))
 
 
@@ -341,7 +342,7 @@ def _each(compare: Callable[..., float], left: np.ndarray, right: np.ndarray) ->
     return np.array([np.nan if a is None or b is None else compare(a, b) for a, b in pairs], dtype=np.float64)
 
 
-_KINDS: dict[str, tuple[Callable[[Any], object], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
+_KINDS: dict[str, tuple[Callable[[Any, Folding], object], Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
     "number": (_number, _near_numbers),
     "date": (_day, _near_days),
     "exact": (_folded, _same),

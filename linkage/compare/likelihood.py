@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from linkage.encode.lattice import BEST, Lattice, column_counts
-from linkage.text import core, is_core
+from linkage.text import FOLDING, Folding, is_core
 
 _UNSEEN = 1e-3  # chance of a character that a column's lattice does not list: a misreading, not an impossibility
 _MISSED = 1e-3  # least chance that a column which seems to hold a character holds none
@@ -23,7 +23,7 @@ _CODE_POINTS = 0x110000
 
 
 class Letters(NamedTuple):
-    """Letters of what engines agree on in n texts (see `text.core`), one text after another.
+    """Letters of what engines agree on in n texts (see `Folding.core`), one text after another.
 
     Attributes:
         ends: int64 (n + 1,): text i is `letters[ends[i] : ends[i + 1]]`.
@@ -38,13 +38,13 @@ class Letters(NamedTuple):
     distinct: int
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Letters:
+    def of(cls, texts: Sequence[str], folding: Folding = FOLDING) -> Letters:
         """Take them from texts."""
-        kept = [core(text)[:CHARACTERS] for text in texts]
-        points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype="<u4")
+        kept = [folding.core(text)[:CHARACTERS] for text in texts]
+        points = np.frombuffer("".join(kept).encode("utf-32-le"), dtype="<u4")  # (all letters,)
         here = np.zeros(_CODE_POINTS, dtype=bool)
         here[points] = True
-        numbers = np.cumsum(here, dtype=np.int32) * here
+        numbers = np.cumsum(here, dtype=np.int32) * here  # (code points,)
         return cls(_ends([len(text) for text in kept]), numbers[points], numbers, int(here.sum()))
 
 
@@ -74,18 +74,19 @@ class FoldedLattices(NamedTuple):
     length: np.ndarray
 
     @classmethod
-    def of(cls, packed: Sequence[object]) -> FoldedLattices:
+    def of(cls, packed: Sequence[object], folding: Folding = FOLDING) -> FoldedLattices:
         """Unpack and fold lattices, some thousand at a time.
 
         Args:
             packed: bytes of `Lattice.pack`, or None: there is no crop.
+            folding: what makes two characters equal.
 
         Raises:
             ValueError: bytes that are none.
         """
         names = np.full(_CODE_POINTS, _CODE_POINTS, dtype=np.uint32)  # what a character folds to, where known
         starts = range(0, max(len(packed), 1), _RECORDS_AT_A_TIME)
-        parts = [_fold(packed[start : start + _RECORDS_AT_A_TIME], names) for start in starts]
+        parts = [_fold(packed[start : start + _RECORDS_AT_A_TIME], names, folding) for start in starts]
         columns, none, entries, *rest = (np.concatenate(part) for part in zip(*parts, strict=True))
         return cls(_ends(columns), none, _ends(entries), *rest)
 
@@ -94,50 +95,50 @@ def _ends(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
-def _fold(packed: Sequence[object], names: np.ndarray) -> tuple[np.ndarray, ...]:
+def _fold(packed: Sequence[object], names: np.ndarray, folding: Folding) -> tuple[np.ndarray, ...]:
     """The attributes of `FoldedLattices` for some records, with counts in place of where they begin."""
     lattices = [data for data in packed if data]
-    counts = np.zeros(len(packed), dtype=np.int64)
+    counts = np.zeros(len(packed), dtype=np.int64)  # (n,): columns of each record; C in all
     counts[[bool(data) for data in packed]] = column_counts(lattices)
     lattice = Lattice.unpack(*lattices)
-    letters, chances, mute = _named(lattice, names)
+    letters, chances, mute = _named(lattice, names, folding)  # (8, C), (8, C), (C,)
     weight = np.maximum(lattice.weight.astype(np.float32) - mute, chances.sum(axis=0)).clip(0, 1)
-    none = np.maximum(1 - weight, np.float32(_MISSED))
+    none = np.maximum(1 - weight, np.float32(_MISSED))  # (C,)
 
-    record = np.repeat(np.arange(len(packed)), counts)
-    gaps = np.bincount(record, weights=lattice.gap, minlength=len(packed)).astype(np.int64)
+    record = np.repeat(np.arange(len(packed)), counts)  # (C,)
+    gaps = np.bincount(record, weights=lattice.gap, minlength=len(packed)).astype(np.int64)  # (n,)
     place = np.arange(len(record)) + np.cumsum(lattice.gap) - (_ends(counts)[:-1] + _ends(gaps)[:-1])[record]
-    kept = place < _COLUMNS
-    sizes = np.minimum(counts + gaps, _COLUMNS)
-    spread = np.ones(sizes.sum(), dtype=np.float32)
+    kept = place < _COLUMNS  # (C,), as place
+    sizes = np.minimum(counts + gaps, _COLUMNS)  # (n,)
+    spread = np.ones(sizes.sum(), dtype=np.float32)  # (columns and gaps of all,)
     spread[(_ends(sizes)[:-1][record] + place)[kept]] = none[kept]
 
-    best, length = _best_path(letters, chances, none, lattice.gap, record)
+    best, length = _best_path(letters, chances, none, lattice.gap, record)  # (C,) each, then (n,)
     best = np.bincount(record, weights=np.where(kept, best, 0.0), minlength=len(packed))
     length = np.bincount(record[kept & length], minlength=len(packed))
     _merge(letters, chances)
-    column, slot = np.nonzero((chances.T > _UNSEEN) & kept[:, None])
+    column, slot = np.nonzero((chances.T > _UNSEEN) & kept[:, None])  # (entries,) each
     entries = np.bincount(record[column], minlength=len(packed))
     found = letters[slot, column], place[column].astype(np.uint16), chances[slot, column]
     return sizes, spread, entries, *found, best, length
 
 
-def _named(lattice: Lattice, names: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _named(lattice: Lattice, names: np.ndarray, folding: Folding) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Folded letters and their chances (8, C), and the chance (C,) of what does not count; fills `names` where new."""
     here = np.zeros(_CODE_POINTS, dtype=bool)
     here[lattice.letters] = True
     new = np.flatnonzero(here & (names == _CODE_POINTS))
-    names[new] = [_letter(chr(point)) for point in new.tolist()]
-    letters = names[lattice.letters.T]
+    names[new] = [_letter(chr(point), folding) for point in new.tolist()]
+    letters = names[lattice.letters.T]  # (8, C)
     chances = np.ascontiguousarray(lattice.chances.T, dtype=np.float32)
-    mute = np.where(letters == 0, chances, 0).sum(axis=0)
+    mute = np.where(letters == 0, chances, 0).sum(axis=0)  # (C,)
     chances[letters == 0] = 0
     return letters, chances, mute
 
 
-def _letter(character: str) -> int:
+def _letter(character: str, folding: Folding) -> int:
     """Code point of the first letter that a character folds to; 0: it does not count."""
-    kept = core(character) if is_core(character) else ""
+    kept = folding.core(character) if is_core(character) else ""
     return ord(kept[0]) if kept else 0
 
 
@@ -145,7 +146,7 @@ def _best_path(
     letters: np.ndarray, chances: np.ndarray, none: np.ndarray, gap: np.ndarray, record: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log chance of the likeliest character or none of each column (C,), and whether it begins a character, bool."""
-    likeliest = chances.argmax(axis=0)[None]
+    likeliest = chances.argmax(axis=0)[None]  # (1, C)
     first, top = (np.take_along_axis(part, likeliest, axis=0)[0] for part in (letters, chances))
     is_char = top > none
     goes_on = np.zeros(len(none), dtype=bool)
@@ -191,24 +192,24 @@ def likelihood(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray
 
 def _forward(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
     """Likelihoods of pairs that all have both; those of most columns first."""
-    columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]
+    columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]  # (n,): K and L of each pair, at most
     longest, rows = int(lengths.max()), np.arange(len(a))
-    spelled = np.zeros((longest, len(a)), dtype=np.int32)
-    there = np.arange(longest)[:, None] < lengths
+    spelled = np.zeros((longest, len(a)), dtype=np.int32)  # (L, n)
+    there = np.arange(longest)[:, None] < lengths  # (L, n)
     spelled[there] = told.letters[(told.ends[b] + np.arange(longest)[:, None])[there]]
-    changes = np.ones(spelled.shape)
+    changes = np.ones(spelled.shape)  # (L, n)
     changes[1:] = spelled[1:] != spelled[:-1]
-    chances, where = _chances(seen, a, spelled, there, told)
-    none = np.ones((int(columns[0]), len(a)))
+    chances, where = _chances(seen, a, spelled, there, told)  # (K, (L + 2) * n), (L, n)
+    none = np.ones((int(columns[0]), len(a)))  # (K, n)
     none.T[np.arange(len(none)) < columns[:, None]] = seen.none[_ragged(seen.columns[a], columns)]
-    blank = np.zeros((longest + 1, len(a)))  # [j]: j characters written, none since
-    char = np.zeros((longest, len(a)))  # [j]: character j is being written
+    blank = np.zeros((longest + 1, len(a)))  # (L + 1, n); [j]: j characters written, none since
+    char = np.zeros((longest, len(a)))  # (L, n); [j]: character j is being written
     blank[0] = 1.0
     scale = np.zeros(len(a), dtype=np.int64)
-    open_ = np.searchsorted(-columns, -np.arange(len(none)))  # pairs whose lattice has a column more
+    open_ = np.searchsorted(-columns, -np.arange(len(none)))  # (K,): pairs whose lattice has a column more
     for column, n in enumerate(open_.tolist()):
         writing, resting = char[:, :n], blank[:, :n]
-        arriving = writing + resting[:-1]
+        arriving = writing + resting[:-1]  # (L, pairs that are open)
         arriving[1:] += changes[1:, :n] * writing[:-1]
         resting[1:] += writing
         resting *= none[column, :n]
@@ -218,7 +219,7 @@ def _forward(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) 
             np.ldexp(writing, -power, out=writing)
             np.ldexp(resting, -power, out=resting)
             scale[:n] += power
-    ended = blank[lengths, rows] + char[lengths - 1, rows]
+    ended = blank[lengths, rows] + char[lengths - 1, rows]  # (n,)
     with np.errstate(divide="ignore"):  # a text that is longer than the line has columns cannot stand there: 0
         total = np.log(ended) + scale * np.log(2)
     return np.asarray(np.exp(np.minimum(total - seen.best[a], 0.0) / np.maximum(lengths, seen.length[a])))
@@ -233,13 +234,13 @@ def _chances(
     places = np.full((n, told.distinct + 1), longest, dtype=np.uint8)  # of each letter in the text; `longest`: nowhere
     for place in range(longest):
         places[rows, spelled[place]] = place
-    where = np.where(there, places[rows, spelled], longest + 1).astype(np.int64) * n + rows
+    where = np.where(there, places[rows, spelled], longest + 1).astype(np.int64) * n + rows  # (L, n)
     places[:, 0] = longest
-    columns = np.diff(seen.columns)[a]
-    counts = np.diff(seen.entries)[a]
-    entry, pair = _ragged(seen.entries[a], counts), np.repeat(rows, counts)
+    columns = np.diff(seen.columns)[a]  # (n,)
+    counts = np.diff(seen.entries)[a]  # (n,)
+    entry, pair = _ragged(seen.entries[a], counts), np.repeat(rows, counts)  # (entries of these pairs,)
     place = places[pair, told.numbers[seen.points[entry]]]
-    chances = np.full((int(columns[0]), longest + 2, n), _UNSEEN)
+    chances = np.full((int(columns[0]), longest + 2, n), _UNSEEN)  # (K, L + 2, n)
     chances[:, longest + 1] = 0
     named = place < longest
     chances[seen.place[entry[named]], place[named], pair[named]] = seen.chances[entry[named]]

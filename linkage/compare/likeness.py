@@ -50,7 +50,7 @@ class ComparedRecords:
         """What the records say in the columns compared; kept for the next call."""
         key = tuple(fields.items())
         if key not in self._told:
-            self._told[key] = FieldValues(self.frame, fields)
+            self._told[key] = FieldValues(self.frame, fields, self.wording.folding)
         return cast(FieldValues, self._told[key])
 
 

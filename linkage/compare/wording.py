@@ -13,7 +13,7 @@ from linkage.compare.likelihood import CHARACTERS, FoldedLattices, Letters, like
 from linkage.compare.terms import Frequencies, Grams, Terms, Views
 from linkage.errors import ArtefactError
 from linkage.machine import cores
-from linkage.text import fold, is_core
+from linkage.text import FOLDING, Folding, is_core
 
 MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
 """Columns of `written`, by their names in the links table; `likelihoods` are one of them."""
@@ -38,15 +38,20 @@ class Wording:
     """The wording of n records.
 
     Attributes:
-        texts: what counts of them (see `text.core`), (n,) objects, "" where there is none.
+        texts: what counts of them (see `Folding.core`), (n,) objects, "" where there is none.
         readings: the model's own, (n,) objects, likewise.
         words: both, the readings where they differ.
+        folding: what makes two texts equal.
         folded: the beginnings of texts and readings with what stands between the letters, two lists of n.
         confidence: how sure the reading is, float64 (n,), 0..1; 1 for a text that was given without one.
     """
 
     def __init__(
-        self, texts: Sequence[str], readings: pd.DataFrame | None = None, given: np.ndarray | None = None
+        self,
+        texts: Sequence[str],
+        readings: pd.DataFrame | None = None,
+        given: np.ndarray | None = None,
+        folding: Folding = FOLDING,
     ) -> None:
         """Take what is known of n records.
 
@@ -54,11 +59,13 @@ class Wording:
             texts: given texts.
             readings: row by row `reading`, `reading_confidence` and `lattice` of an embeddings folder.
             given: confidence of the engine that read the texts, float64 (n,), NaN where unknown.
+            folding: what makes two texts equal.
         """
         empty = np.full(len(texts), "", dtype=object)
         unknown = np.full(len(texts), np.nan)
         own = empty.tolist() if readings is None else readings["reading"].tolist()
-        folded = [[fold(text) for text in view] for view in (texts, own)]
+        folded = [[folding.fold(text) for text in view] for view in (texts, own)]
+        self.folding = folding
         self.texts, self.readings = (np.array([_core(text) for text in view], dtype=object) for view in folded)
         views = [np.array([text[:CHARACTERS] for text in view], dtype=object) for view in (self.texts, self.readings)]
         lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in views]
@@ -73,10 +80,10 @@ class Wording:
         self.confidence = np.nan_to_num(sure, nan=1.0)
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, readings: pd.DataFrame) -> Wording:
+    def of(cls, frame: pd.DataFrame, readings: pd.DataFrame, folding: Folding) -> Wording:
         """The wording of records (`text` and, if there, `ocr_confidence`) and their readings, row by row."""
         given = frame["ocr_confidence"].to_numpy(dtype=np.float64) if "ocr_confidence" in frame else None
-        return cls(frame["text"].tolist(), readings, given)
+        return cls(frame["text"].tolist(), readings, given, folding)
 
     @cached_property
     def length(self) -> np.ndarray:
@@ -113,7 +120,7 @@ class Wording:
             ArtefactError: bytes that are no lattice.
         """
         try:
-            return FoldedLattices.of(self._packed)
+            return FoldedLattices.of(self._packed, self.folding)
         except ValueError as error:
             raise ArtefactError(
                 f"readings of records: damaged ({error}); run `linkage embed` again, and `linkage index` for exemplars"
@@ -122,7 +129,8 @@ class Wording:
     @cached_property
     def letters(self) -> Letters:
         """Code points of the given text, or else of the reading."""
-        return Letters.of([text or reading for text, reading in zip(self.texts, self.readings, strict=True)])
+        said = [text or reading for text, reading in zip(self.texts, self.readings, strict=True)]
+        return Letters.of(said, self.folding)
 
 
 def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.ocr.lines import fit_line
 from linkage.ocr.measures import BATCH, USUAL
 from linkage.places import MODEL, remote, unwanted
-from linkage.text import fold
+from linkage.text import FOLDING, Folding
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +44,17 @@ class OpenClipTokenizer:
 
     Attributes:
         architecture: whose.
+        folding: what makes two texts equal.
     """
 
-    def __init__(self, architecture: str) -> None:
+    def __init__(self, architecture: str, folding: Folding = FOLDING) -> None:
         self.architecture = architecture
+        self.folding = folding
         self._tokenize = open_clip.get_tokenizer(architecture)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Ids of texts, int64 (n, context length)."""
-        return np.asarray(self._tokenize([fold(text) for text in texts]), dtype=np.int64)
+        return np.asarray(self._tokenize([self.folding.fold(text) for text in texts]), dtype=np.int64)
 
 
 def choose_device(device: Device) -> torch.device:
@@ -114,13 +116,14 @@ class BiEncoder:
         self.width: int = size if isinstance(size, int) else size[1]
 
     @classmethod
-    def load(cls, name: str, device: Device = "auto") -> BiEncoder:
+    def load(cls, name: str, device: Device = "auto", folding: Folding = FOLDING) -> BiEncoder:
         """Load a model.
 
         Args:
             name: a shipped model (`linkage-line`), a folder that `train` wrote, or an open_clip architecture, alone
                 (random weights) or with a local checkpoint: `ViT-B-32:weights.safetensors`. Nothing is ever downloaded.
             device: `auto`, `cpu` or `cuda`.
+            folding: what makes two texts equal.
 
         Raises:
             ConfigError: no such architecture, or one whose parts would come from a hub.
@@ -132,18 +135,26 @@ class BiEncoder:
         keep_memory()
         folder = model_folder(name)
         if folder is not None:
-            return _from_folder(name, folder, device)
+            return _from_folder(name, folder, device, folding)
         architecture, _, checkpoint = name.partition(":")
         cfg = _known(architecture)
         with _quiet_open_clip():
             model = towers.build(architecture)
         tokenize: CharTokenizer | OpenClipTokenizer
-        tokenize = CharTokenizer() if architecture == towers.ARCHITECTURE else OpenClipTokenizer(architecture)
+        if architecture == towers.ARCHITECTURE:
+            tokenize = CharTokenizer(folding=folding)
+        else:
+            tokenize = OpenClipTokenizer(architecture, folding)
         if checkpoint:
             _load_weights(model, Path(checkpoint))
         else:
             log.warning("%s: no checkpoint given, so its weights are random; train it before use", architecture)
         return cls(name, model, tokenize, cfg, choose_device(device))
+
+    @property
+    def folding(self) -> Folding:
+        """What makes two texts equal."""
+        return self.tokenize.folding
 
     @property
     def dim(self) -> int:
@@ -295,7 +306,7 @@ def _without_hub(cfg: dict[str, Any], name: str) -> dict[str, Any]:
     return cfg
 
 
-def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
+def _from_folder(name: str, folder: Path, device: Device, folding: Folding) -> BiEncoder:
     remedy = "train it again, or point --model at a folder that `linkage train` wrote"
     path = folder / CONFIG_FILE
     try:
@@ -311,9 +322,9 @@ def _from_folder(name: str, folder: Path, device: Device) -> BiEncoder:
         raise ArtefactError(f"{path}: damaged ({_one_line(error)}); {remedy}") from None
     tokenize: CharTokenizer | OpenClipTokenizer
     if "tokenizer" in config:
-        tokenize = OpenClipTokenizer(str(config["tokenizer"]))
+        tokenize = OpenClipTokenizer(str(config["tokenizer"]), folding)
     else:
-        tokenize = CharTokenizer(folder / VOCABULARY_FILE, int(cfg["text_cfg"]["context_length"]))
+        tokenize = CharTokenizer(folder / VOCABULARY_FILE, int(cfg["text_cfg"]["context_length"]), folding)
     _check_vocabulary(model, tokenize, folder)
     _load_weights(model, folder / WEIGHTS_FILE)
     return BiEncoder(name, model, tokenize, cfg, choose_device(device))

@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 
@@ -16,7 +15,7 @@ from linkage.encode.columns import Columns
 from linkage.encode.crops import read_crop
 from linkage.errors import InputError
 from linkage.records import Records
-from linkage.text import fold
+from linkage.text import FOLDING, Folding
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +61,11 @@ class TrainingSet:
         content: int64 (n,), equal where two records have the same entity or, without one, the same folded text.
         labels: int64 (n,), class of the entity, -1 where there is none.
         readings: int64 (n,), equal where two folded texts are, -1 where there is none.
-        confidence: float32 (n,), `ocr_confidence` of the text, NaN where it is not known.
         exemplar: bool (n,), the record is its entity's exemplar.
         paired: bool (n,), crop and text are both there.
     """
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, folding: Folding = FOLDING) -> None:
         self.records = records
         frame = records.frame
         self.rows = np.flatnonzero(frame["split"].isin(("", "train")))
@@ -75,11 +73,9 @@ class TrainingSet:
         self.texts = part["text"].tolist()
         self.directions = part["direction"].tolist() if "direction" in part else [""] * len(part)
         self.entities = part["entity_id"].tolist()
-        folded = [fold(text) for text in self.texts]
+        folded = [folding.fold(text) for text in self.texts]
         self.content = _codes([entity or "\0" + text for entity, text in zip(self.entities, folded, strict=True)])
         self.readings = np.where(np.array(folded, dtype=object) == "", -1, _codes(folded))
-        confidence = part["ocr_confidence"] if "ocr_confidence" in part else pd.Series(np.nan, index=part.index)
-        self.confidence = pd.to_numeric(confidence, errors="coerce").to_numpy(dtype=np.float32)
         labels = _codes(self.entities)
         self.labels = np.where(part["entity_id"].to_numpy() == "", -1, labels)
         self.exemplar = (part["role"] == "exemplar").to_numpy()

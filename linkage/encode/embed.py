@@ -27,7 +27,6 @@ from linkage.ocr.reader import one_thread
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing_folder, write_table
-from linkage.text import folding
 from linkage.workers.engine import Pool, elsewhere
 from linkage.workers.pool import LostItem
 from linkage.workers.share import Share
@@ -46,7 +45,8 @@ def embed_records(
 
     Args:
         records: their crops are read from their file, a shard at a time.
-        encoder: the model. An engine that is not local needs one that can be loaded by its name, unchanged.
+        encoder: the model, with what makes two texts equal. An engine that is not local needs one that can be loaded
+            by its name, unchanged.
         out: folder to write.
         config: batch size, threads and image weight.
         engine: who embeds; see `workers.engine.open_workers`. The vectors are the same on machines of one kind.
@@ -68,7 +68,7 @@ def embed_records(
             "n": len(records),
             "image_weight": config.image_weight,
             "reading": config.reading,
-            "folding": folding()._asdict(),
+            "folding": encoder.folding._asdict(),
             "records_sha256": _digest(records),
         }
         manifest |= _join(made, records, encoder.dim, temporary)

@@ -16,6 +16,7 @@ from linkage.encode.lattice import check_readings
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError, InputError
 from linkage.tables import read_table, table_parts
+from linkage.text import Folding
 
 FORMAT = 2
 READINGS_FILE = "records.parquet"
@@ -83,6 +84,11 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.image)
 
+    @property
+    def folding(self) -> Folding:
+        """What made two texts equal when they were embedded, and does so where they are compared."""
+        return Folding(**self.manifest["folding"])
+
     @classmethod
     def open(cls, folder: Path) -> Embeddings:
         """Open an embeddings folder and check that its parts belong together.
@@ -96,6 +102,7 @@ class Embeddings:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             n, dim = int(manifest["n"]), int(manifest["dim"])
             missing = [key for key in _KEYS if key not in manifest]
+            Folding(**manifest.get("folding", {}))
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
             read = 0

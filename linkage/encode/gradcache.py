@@ -48,14 +48,14 @@ class GradCache:
         self._parts = batch.split(self.chunk)
         self._states, self._kept = [], None
         if len(self._parts) == 1:
-            self._kept = self._embed(batch)
+            self._kept = self._embed(batch)  # (B, 2, D)
             return self._kept.detach()
-        vectors = [torch.zeros(0, 2, self.dim, device=self.device)]
+        vectors = [torch.zeros(0, 2, self.dim, device=self.device)]  # then (chunk, 2, D) each
         with torch.no_grad():
             for part in self._parts:
                 self._states.append(_random_states(self.device))
                 vectors.append(self._embed(part))
-        return torch.cat(vectors)
+        return torch.cat(vectors)  # (B, 2, D)
 
     def backward(self, gradient: torch.Tensor) -> None:
         """Add to the weights' gradients what follows from that of the embeddings, (B, 2, D), of the last `forward`."""
@@ -67,22 +67,24 @@ class GradCache:
             start = 0
             for part, states in zip(self._parts, self._states, strict=True):
                 _set_random_states(self.device, states)
-                _carry(self._embed(part), gradient[start : start + len(part.has_image)])
+                _carry(self._embed(part), gradient[start : start + len(part.has_image)])  # (chunk, 2, D) both
                 start += len(part.has_image)
 
     def _embed(self, batch: Batch) -> torch.Tensor:
-        image = text = torch.zeros(len(batch.has_image), self.dim, device=self.device)
+        image = text = torch.zeros(len(batch.has_image), self.dim, device=self.device)  # (B, D)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if batch.pixels:
-                image = _scatter(towers.image_features(self.model, batch.pixels), batch.has_image)
+                found = towers.image_features(self.model, batch.pixels)  # (pictures, D)
+                image = _scatter(found, batch.has_image)
             if len(batch.tokens):
-                text = _scatter(towers.text_features(self.model, batch.tokens.to(self.device)), batch.has_text)
-        return torch.stack((image, text), dim=1)
+                found = towers.text_features(self.model, batch.tokens.to(self.device))  # (texts, D)
+                text = _scatter(found, batch.has_text)
+        return torch.stack((image, text), dim=1)  # (B, 2, D)
 
 
 def _scatter(vectors: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """The vectors at the rows that are present, zeros at the others."""
-    rows = vectors.new_zeros(len(present), vectors.shape[1])
+    """The vectors (n, D) at the n rows of B that are present, zeros at the others."""
+    rows = vectors.new_zeros(len(present), vectors.shape[1])  # (B, D)
     rows[present.to(vectors.device)] = vectors
     return rows
 

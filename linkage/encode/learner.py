@@ -18,7 +18,6 @@ from linkage.encode.distributed import Ranks
 from linkage.encode.gradcache import GradCache
 from linkage.encode.losses import info_nce, nested, siglip, sup_con
 from linkage.encode.plan import Stage
-from linkage.encode.pooling import reliable_weights
 from linkage.errors import ConfigError, InputError
 
 MAX_SCALE = math.log(100.0)
@@ -52,9 +51,7 @@ class Learner:
         self.seed = seed
         self.ranks = ranks
         self.bank = torch.zeros(len(data.rows), encoder.dim, dtype=torch.float16)
-        self._weights = torch.full((len(data.rows), 1), image_weight)
-        if config.reliability:
-            self._weights = torch.from_numpy(reliable_weights(image_weight, data.confidence))[:, None]
+        self._image_weight = image_weight
         if any(size >= encoder.dim for size in config.nested):
             raise ConfigError(f"train.nested: dimensions must be below {encoder.dim}, the model's own")
         self._trunk_rate = trunk_rate(config, encoder)
@@ -119,9 +116,8 @@ class Learner:
 
     def _loss(self, stage: Stage, vectors: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         image, text = vectors.unbind(dim=1)
-        weight = self._weights[torch.from_numpy(rows)].to(image.device)
         both = (image.detach().any(dim=1) & text.detach().any(dim=1))[:, None]
-        pooled = _pool(image, text, weight)
+        pooled = _pool(image, text, self._image_weight)
         self.bank[torch.from_numpy(rows)] = pooled.detach().half().cpu()
         if stage == "align":
             return self._align_loss(vectors[both[:, 0]], self.data.content[rows][both[:, 0].cpu().numpy()])
@@ -143,7 +139,7 @@ class Learner:
         return nested(loss, pairs.unbind(dim=1), self.config.nested)
 
 
-def _pool(image: torch.Tensor, text: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _pool(image: torch.Tensor, text: torch.Tensor, weight: float) -> torch.Tensor:
     """Pooled unit rows (B, D), as `pooling.pool` makes them; zeros where both are missing."""
     has_image, has_text = (part.detach().any(dim=1, keepdim=True) for part in (image, text))
     share = torch.where(has_image & has_text, weight, has_image.to(image.dtype))

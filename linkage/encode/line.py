@@ -64,7 +64,7 @@ class LineTower(nn.Module):
 
     Attributes:
         rows: float32 (classes, 120), the character table by class of the recogniser.
-        counts: bool (classes,), the class is a character that counts (see `text.core`).
+        counts: bool (classes,), the class is a character that counts (see `Folding.core`).
     """
 
     rows: torch.Tensor
@@ -102,14 +102,15 @@ class LineTower(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
             classify = self.reader.classify
-            logits = F.linear(features, classify.weight.float(), classify.bias.float())
-            total = logits.logsumexp(dim=2)
-            none = (logits[:, :, [0, -1]].logsumexp(dim=2) - total).exp()
-            inked = ((1 - none) > _FAINT) & real
-            kept = torch.argsort(~inked, dim=1, stable=True)[:, : max(1, int(inked.sum(dim=1).max()))]
-            gap = F.pad(kept[:, 1:] - kept[:, :-1], (1, 0), value=2) > 1
-            inked, total, features = inked.gather(1, kept), total.gather(1, kept), _take(features, kept)
-            logits = _take(logits, kept)
+            logits = F.linear(features, classify.weight.float(), classify.bias.float())  # (B, T, classes)
+            total = logits.logsumexp(dim=2)  # (B, T)
+            none = (logits[:, :, [0, -1]].logsumexp(dim=2) - total).exp()  # (B, T)
+            inked = ((1 - none) > _FAINT) & real  # (B, T)
+            most = max(1, int(inked.sum(dim=1).max()))  # K
+            kept = torch.argsort(~inked, dim=1, stable=True)[:, :most]  # (B, K): places among the T
+            gap = F.pad(kept[:, 1:] - kept[:, :-1], (1, 0), value=2) > 1  # (B, K)
+            inked, total = inked.gather(1, kept), total.gather(1, kept)  # (B, K)
+            features, logits = _take(features, kept), _take(logits, kept)  # (B, K, 120), (B, K, classes)
             seen, best, classes = self.attend(features, logits, total, inked, gap)
             lattices = Lattices(classes, best, ((1 - none).clamp(0, 1).gather(1, kept) * inked).detach(), gap)
         return seen, lattices
@@ -134,28 +135,29 @@ class LineTower(nn.Module):
         Returns:
             Seen; chances float32 (B, K, 8) and classes int64 (B, K, 8) of the likeliest characters.
         """
-        mute = (~self.counts).nonzero().squeeze(1)
-        weight = (1 - (logits[:, :, mute].logsumexp(dim=2) - total).exp()).clamp(0, 1)
+        mute = (~self.counts).nonzero().squeeze(1)  # (classes that do not count,)
+        weight = (1 - (logits[:, :, mute].logsumexp(dim=2) - total).exp()).clamp(0, 1)  # (B, K)
         weight = weight * (weight > _FAINT) * inked
-        best, classes = logits[:, :, 1:-1].topk(BEST, dim=2)
+        best, classes = logits[:, :, 1:-1].topk(BEST, dim=2)  # (B, K, 8)
         chances, classes = (best - total.unsqueeze(2)).exp(), classes + 1
-        counted = chances * self.counts[classes]
-        says = (counted.unsqueeze(3) * self.rows[classes]).sum(dim=2) / weight.clamp(min=_FAINT).unsqueeze(2)
-        place = _places(counted.detach(), classes, weight.detach(), gap)
+        counted = chances * self.counts[classes]  # (B, K, 8)
+        says = (counted.unsqueeze(3) * self.rows[classes]).sum(dim=2)  # (B, K, 8, 1) * (B, K, 8, 120) -> (B, K, 120)
+        says = says / weight.clamp(min=_FAINT).unsqueeze(2)
+        place = _places(counted.detach(), classes, weight.detach(), gap)  # (B, K)
         return InkColumns(says, features, weight, place), chances.detach(), classes
 
     def gist(self, seen: InkColumns) -> torch.Tensor:
         """The vectors (B, width) of what was seen."""
-        low = seen.place.long().clamp(max=_PLACES - 2)
-        part = (seen.place - low).clamp(0, 1).unsqueeze(2)
-        x = self.says(seen.says) + self.shows(seen.shows)
+        low = seen.place.long().clamp(max=_PLACES - 2)  # (B, K)
+        part = (seen.place - low).clamp(0, 1).unsqueeze(2)  # (B, K, 1)
+        x = self.says(seen.says) + self.shows(seen.shows)  # (B, K, width)
         x = x + (1 - part) * self.places[low] + part * self.places[low + 1]
-        padding = seen.weight <= 0
+        padding = seen.weight <= 0  # (B, K)
         padding[:, 0] &= (seen.weight > 0).any(dim=1)  # where nothing counts, something must be looked at all the same
-        padding = padding.repeat_interleave(self.heads, dim=0)[:, None, :].expand(-1, x.shape[1], -1)
+        padding = padding.repeat_interleave(self.heads, dim=0)[:, None, :].expand(-1, x.shape[1], -1)  # (B heads, K, K)
         x = self.norm(self.transformer(x, attn_mask=x.new_zeros(padding.shape).masked_fill(padding, float("-inf"))))
-        weight = seen.weight.unsqueeze(2)
-        out: torch.Tensor = (weight * x).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)
+        weight = seen.weight.unsqueeze(2)  # (B, K, 1)
+        out: torch.Tensor = (weight * x).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-6)  # (B, width) / (B, 1)
         return out
 
 
@@ -166,9 +168,10 @@ def _take(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 
 def _places(chances: torch.Tensor, classes: torch.Tensor, weight: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
     """Expected number of characters before each column: what two neighbouring columns share is one character."""
-    earlier_chances, earlier_classes = chances.roll(1, dims=1), classes.roll(1, dims=1)
-    same = classes.unsqueeze(3) == earlier_classes.unsqueeze(2)
-    shared = torch.minimum(chances.unsqueeze(3), earlier_chances.unsqueeze(2)).mul(same).sum(dim=(2, 3)) * ~apart
+    earlier_chances, earlier_classes = chances.roll(1, dims=1), classes.roll(1, dims=1)  # (B, K, 8)
+    same = classes.unsqueeze(3) == earlier_classes.unsqueeze(2)  # (B, K, 8, 8)
+    shared = torch.minimum(chances.unsqueeze(3), earlier_chances.unsqueeze(2)).mul(same)  # (B, K, 8, 8)
+    shared = shared.sum(dim=(2, 3)) * ~apart  # (B, K)
     return ((weight - shared).clamp(min=0).cumsum(dim=1) - weight).clamp(min=0)
 
 

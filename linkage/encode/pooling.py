@@ -57,18 +57,3 @@ def pool(image: np.ndarray, text: np.ndarray, weight: float | np.ndarray) -> np.
     parts = coefficients(image, text, weight)
     image, text = np.asarray(image, dtype=np.float32), np.asarray(text, dtype=np.float32)
     return np.asarray(parts[:, :1] * image + parts[:, 1:] * text)
-
-
-def reliable_weights(weight: float, confidence: np.ndarray) -> np.ndarray:
-    """The image's weight where a text counts only as far as its reading is sure: w / (w + (1-w) c).
-
-    Args:
-        weight: w of the image beside a text that is sure, 0..1.
-        confidence: c of each text as its engine gives it, 0..1; NaN: unknown, taken for sure.
-
-    Returns:
-        float32 (n,), `weight` where c = 1, rising to 1 where c = 0.
-    """
-    sure = np.clip(np.nan_to_num(np.asarray(confidence, dtype=np.float64), nan=1.0), 0.0, 1.0)
-    total = weight + (1 - weight) * sure
-    return np.divide(weight, total, out=np.ones_like(total), where=total > 0).astype(np.float32)

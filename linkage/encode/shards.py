@@ -29,7 +29,7 @@ from linkage.keys import result_key
 from linkage.ocr.reader import one_thread
 from linkage.records import Crops, Records
 from linkage.tables import replacing
-from linkage.text import Folding, clean, fold_by, folding
+from linkage.text import Folding, clean
 
 READING_SCHEMA = pa.schema(
     list(zip(READINGS, (pa.string(), pa.string(), pa.float64(), pa.binary()), strict=True)),
@@ -97,7 +97,7 @@ def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: P
     device = config.model_copy(update={"device": encoder.device.type, "threads": 0})
     # The weight pools vectors that are there already, in the manifest alone.
     settings = device.result_settings() | {"image_weight": None}
-    made_with = [torch.__version__, encoder.sha256, settings, folding()]
+    made_with = [torch.__version__, encoder.sha256, settings, encoder.folding]
     model = _absolute(encoder.name)
     columns = [records.frame[name].tolist() for name in ("record_id", "text")]
     columns.append(records.frame["direction"].tolist() if "direction" in records.frame else [""] * len(records))
@@ -107,7 +107,7 @@ def shards(records: Records, encoder: BiEncoder, config: EncodeConfig, folder: P
         ids, texts, directions = (tuple(column[start : start + step]) for column in columns)
         name = result_key(made_with, crops.path.name, list(crops.places), crops.state(), ids, texts, directions)
         part = folder / name[:2] / f"{name[:32]}.parquet"
-        yield Shard(start, crops, ids, texts, directions, model, encoder.sha256, device, folding(), part)
+        yield Shard(start, crops, ids, texts, directions, model, encoder.sha256, device, encoder.folding, part)
 
 
 def _shard_rows(n: int, device: Device) -> int:
@@ -127,8 +127,7 @@ def embed_shard(shard: Shard, encoder: BiEncoder | None = None) -> None:
         ArtefactError: its model cannot be loaded, or is another by now.
         StorageError: the disk is full.
     """
-    fold_by(shard.folding)
-    encoder = encoder or _encoder(shard.model, shard.config.device, shard.model_sha256)
+    encoder = encoder or _encoder(shard.model, shard.config.device, shard.folding, shard.model_sha256)
     failures: list[tuple[str, str]] = []
     image, text = (np.empty((len(shard), encoder.dim), dtype=np.float16) for _ in range(2))
     readings: list[tuple[str, float, bytes | None]] = []
@@ -189,9 +188,9 @@ def _absolute(model: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _encoder(model: str, device: Device, sha256: str) -> BiEncoder:
+def _encoder(model: str, device: Device, folding: Folding, sha256: str) -> BiEncoder:
     """The model of the last shard, for the next one."""
-    encoder = BiEncoder.load(model, device)
+    encoder = BiEncoder.load(model, device, folding)
     if encoder.sha256 != sha256:
         raise ArtefactError(f"{model}: another model than a moment ago; let it be while records are embedded")
     return encoder

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from linkage.errors import ArtefactError
-from linkage.text import core, fold
+from linkage.text import FOLDING, Folding
 
 VOCABULARY = Path(__file__).with_name("vocab.txt")
 CONTEXT = 192
@@ -22,16 +22,18 @@ class CharTokenizer:
     """Folded text to character ids.
 
     Ids: 0 padding, 1..63 hashed buckets of unknown characters, then the vocabulary in file order. White space
-    and punctuation are left out (see `text.core`), unless there is nothing else.
+    and punctuation are left out (see `Folding.core`), unless there is nothing else.
 
     Attributes:
         path: the vocabulary, one character a line; it begins with the recogniser's, in the order of its classes.
         context_length: ids per text.
+        folding: what makes two texts equal.
     """
 
-    def __init__(self, path: Path = VOCABULARY, context_length: int = CONTEXT) -> None:
+    def __init__(self, path: Path = VOCABULARY, context_length: int = CONTEXT, folding: Folding = FOLDING) -> None:
         self.path = path
         self.context_length = context_length
+        self.folding = folding
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -55,7 +57,7 @@ class CharTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, at most `context_length` of them; the end of a long text is cut."""
-        kept = core(text) or "".join(fold(text).split())  # a row of dashes is a text, too
+        kept = self.folding.core(text) or "".join(self.folding.fold(text).split())  # a row of dashes is a text, too
         return [self.ids.get(c, 1 + ord(c) % (FIRST - 1)) for c in kept[: self.context_length]]
 
     def __call__(self, texts: str | Sequence[str]) -> np.ndarray:

@@ -30,14 +30,16 @@ from linkage.keys import result_key
 from linkage.progress import progress
 from linkage.records import Records
 from linkage.tables import replacing, replacing_folder
-from linkage.text import folding
+from linkage.text import FOLDING, Folding
 
 log = logging.getLogger(__name__)
 
 STEPS_BETWEEN_METRICS = 10
 
 
-def train(records: Records, out: Path, config: TrainConfig, encode: EncodeConfig, *, seed: int) -> dict[str, Any]:
+def train(
+    records: Records, out: Path, config: TrainConfig, encode: EncodeConfig, *, seed: int, folding: Folding = FOLDING
+) -> dict[str, Any]:
     """Train a bi-encoder and write it as a model folder.
 
     First every record with crop and text aligns the towers; then records with `entity_id` (two or more per entity)
@@ -54,6 +56,7 @@ def train(records: Records, out: Path, config: TrainConfig, encode: EncodeConfig
         config: epochs, batch sizes, rates.
         encode: names the model to start from, the image weight and the device.
         seed: of batches, augmentation and random weights.
+        folding: what makes two texts equal.
 
     Returns:
         Counts and the figures of the epoch kept; also written as `training.json`. Under torchrun {} on all processes
@@ -67,18 +70,24 @@ def train(records: Records, out: Path, config: TrainConfig, encode: EncodeConfig
     with joined(encode.device) as ranks:
         if not ranks.leads:
             logging.getLogger("linkage").setLevel(logging.ERROR)
-        return _train(records, out, config, encode, seed, ranks)
+        return _train(records, out, config, encode, seed, folding, ranks)
 
 
 def _train(
-    records: Records, out: Path, config: TrainConfig, encode: EncodeConfig, seed: int, ranks: Ranks
+    records: Records,
+    out: Path,
+    config: TrainConfig,
+    encode: EncodeConfig,
+    seed: int,
+    folding: Folding,
+    ranks: Ranks,
 ) -> dict[str, Any]:
     torch.manual_seed(seed)
-    encoder = BiEncoder.load(encode.model, encode.device)
+    encoder = BiEncoder.load(encode.model, encode.device, folding)
     config = config.model_copy(update={"trunk_rate": trunk_rate(config, encoder)})
     key = _fingerprint(records, encoder, config, encode.image_weight, seed)
-    data = TrainingSet(records)
-    validation = Validation(records, encode.image_weight, reliability=config.reliability)
+    data = TrainingSet(records, folding)
+    validation = Validation(records, encode.image_weight, folding)
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     frozen = encoder.ink and config.trunk_rate == 0
@@ -291,10 +300,10 @@ class Trainer:
 
 def _fingerprint(records: Records, encoder: BiEncoder, config: TrainConfig, image_weight: float, seed: int) -> str:
     """Equal where two trainings are the same: settings, first weights, records."""
-    names = ("record_id", "text", "entity_id", "split", "role", "direction", "ocr_confidence")
+    names = ("record_id", "text", "entity_id", "split", "role", "direction")
     told = [list(map(str, records.frame[name])) if name in records.frame else None for name in names]
     crops = records.crops(0, len(records)).state()
-    return result_key(encoder.sha256, config.result_settings(), image_weight, seed, folding(), told, crops)
+    return result_key(encoder.sha256, config.result_settings(), image_weight, seed, encoder.folding, told, crops)
 
 
 def _board(folder: Path) -> Any:

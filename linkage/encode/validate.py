@@ -10,9 +10,9 @@ import pandas as pd
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.columns import Columns
 from linkage.encode.crops import read_crops
-from linkage.encode.pooling import pool, reliable_weights
+from linkage.encode.pooling import pool
 from linkage.records import Records
-from linkage.text import fold
+from linkage.text import FOLDING, Folding
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,14 @@ class Validation:
         queries: how many of them look for their entity; 0: no epoch is better than another.
     """
 
-    def __init__(self, records: Records, image_weight: float, *, reliability: bool = False) -> None:
+    def __init__(self, records: Records, image_weight: float, folding: Folding = FOLDING) -> None:
         chosen = _chosen(records.frame)
         self.records = records.take(chosen.index.to_numpy())
         self.rows = len(chosen)
-        self.image_weight: float | np.ndarray = image_weight
-        if reliability and "ocr_confidence" in chosen:
-            confidence = pd.to_numeric(chosen["ocr_confidence"], errors="coerce").to_numpy()
-            self.image_weight = reliable_weights(image_weight, confidence)
+        self.image_weight = image_weight
         self.entities = chosen["entity_id"].to_numpy()
         self._content = np.array(
-            [entity or "\0" + fold(text) for entity, text in zip(self.entities, chosen["text"], strict=True)]
+            [entity or "\0" + folding.fold(text) for entity, text in zip(self.entities, chosen["text"], strict=True)]
         )
         sizes = chosen.groupby("entity_id")["entity_id"].transform("size")
         counts = ((sizes >= 2) & (self.entities != "") & (chosen["role"] != "query_nomatch")).to_numpy()

@@ -11,7 +11,7 @@ import numpy as np
 from linkage.cluster.fit import MIN_LABELLED, NodeLabels, best_cut
 from linkage.progress import progress
 from linkage.search.graph import Edges
-from linkage.text import fold
+from linkage.text import FOLDING, Folding
 
 NGRAMS = (2, 4)
 """Lengths of the character n-grams within words that TF-IDF counts."""
@@ -39,7 +39,7 @@ class BaselineRanking(NamedTuple):
 
 
 def rank_by_strings(
-    queries: Sequence[str], texts: Sequence[str], entities: Sequence[str], k: int
+    queries: Sequence[str], texts: Sequence[str], entities: Sequence[str], k: int, folding: Folding = FOLDING
 ) -> dict[str, BaselineRanking]:
     """Rank the entities for each query by the similarity of their exemplars' texts.
 
@@ -52,11 +52,12 @@ def rank_by_strings(
         texts: readings of the exemplars (e,).
         entities: entity of each exemplar (e,).
         k: candidates kept.
+        folding: what makes two texts equal.
 
     Returns:
         Rankings by name of the system.
     """
-    asked, known = [fold(text) for text in queries], [fold(text) for text in texts]
+    asked, known = [folding.fold(text) for text in queries], [folding.fold(text) for text in texts]
     kept = [row for row in np.argsort(np.asarray(entities, dtype=str), kind="stable") if known[row]]
     known = [known[row] for row in kept]
     ids = np.array([entities[row] for row in kept], dtype=object)
@@ -129,7 +130,9 @@ def _first(scores: np.ndarray, k: int) -> np.ndarray:
     return order
 
 
-def cluster_by_strings(texts: Sequence[str], labels: Sequence[str]) -> Iterator[tuple[str, np.ndarray, str]]:
+def cluster_by_strings(
+    texts: Sequence[str], labels: Sequence[str], folding: Folding = FOLDING
+) -> Iterator[tuple[str, np.ndarray, str]]:
     """Cluster readings by average linkage on string distances (beyond MOST_DENSE texts: components).
 
     The cut is fitted for the best B-cubed F1 on the labelled texts; without labels it is DEFAULT_CUT.
@@ -137,12 +140,13 @@ def cluster_by_strings(texts: Sequence[str], labels: Sequence[str]) -> Iterator[
     Args:
         texts: readings (n,).
         labels: entity of the texts that the cut may be fitted on, "" elsewhere (n,).
+        folding: what makes two texts equal.
 
     Yields:
         Name of the system, cluster of each text int64 (n,), and "fitted" or "default" for its cut. Texts that are
         empty are clusters of their own.
     """
-    folded = [fold(text) for text in texts]
+    folded = [folding.fold(text) for text in texts]
     exact = np.unique([text or f"\0{row}" for row, text in enumerate(folded)], return_inverse=True)[1]
     yield "exact text", exact.astype(np.int64), "none"
     rows = [row for row, text in enumerate(folded) if text]

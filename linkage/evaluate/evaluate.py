@@ -25,6 +25,7 @@ from linkage.evaluate.truth import UnknownRecordsError, read_truth
 from linkage.places import TABLE, no_table, unwanted
 from linkage.records import Records
 from linkage.tables import read_table
+from linkage.text import FOLDING, Folding
 
 LOWER_IS_BETTER = ("character error rate", ERROR, PERFECT, BRIER, "review rate", SET_SIZE, *PROMISED)
 
@@ -74,6 +75,7 @@ def evaluate(
     split: str | None = None,
     seed: int = 0,
     encoder_saw: Sequence[str] = (),
+    folding: Folding = FOLDING,
 ) -> Evaluation:
     """Measure a links, members or records table; which of them it is shows in its columns.
 
@@ -86,6 +88,7 @@ def evaluate(
         seed: of the bootstrap.
         encoder_saw: members: splits that the encoder was trained on, or its epoch chosen by; a links table's manifest
             says so itself.
+        folding: what makes two texts equal to the string baselines.
 
     Raises:
         InputError: a table is unreadable, lacks a column, or the two have no record in common.
@@ -101,9 +104,9 @@ def evaluate(
     scores = Scores(task, config, seed, split)
     tables: dict[str, pd.DataFrame] = {}
     if task == "linking":
-        tables = evaluate_links(read_table(table), table, known, config, scores, index)
+        tables = evaluate_links(read_table(table), table, known, config, scores, index, folding)
     elif task == "clustering":
-        evaluate_members(read_table(table), table, known, config, scores, encoder_saw)
+        evaluate_members(read_table(table), table, known, config, scores, folding, encoder_saw)
     else:
         evaluate_reading(Records.open(table).frame, table, known, config, scores)
     return Evaluation(task, scores.table(), scores.notes, tables)
@@ -124,7 +127,13 @@ class RunFigures(NamedTuple):
 
 
 def evaluate_all(
-    tables: Sequence[Path], truth: Path, config: EvaluateConfig, *, seed: int = 0, encoder_saw: Sequence[str] = ()
+    tables: Sequence[Path],
+    truth: Path,
+    config: EvaluateConfig,
+    *,
+    seed: int = 0,
+    folding: Folding = FOLDING,
+    encoder_saw: Sequence[str] = (),
 ) -> RunFigures:
     """Measure what can be measured of links and members tables: that labels say nothing of one of them is no error.
 
@@ -134,7 +143,7 @@ def evaluate_all(
     unmeasured = []
     for table in tables:
         try:
-            parts.append(evaluate(table, truth, config, seed=seed, encoder_saw=encoder_saw))
+            parts.append(evaluate(table, truth, config, seed=seed, folding=folding, encoder_saw=encoder_saw))
         except UnknownRecordsError:
             task = _task(table)
             missing = "query" if task == "linking" else "record, exemplars apart,"

@@ -22,6 +22,7 @@ from linkage.evaluate.truth import attach_truth
 from linkage.link.links import links_manifest, manifest_of, nearest_of
 from linkage.places import INDEX, unwanted
 from linkage.tables import read_table, require_columns
+from linkage.text import Folding
 
 NEEDED = ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability", "score", "text")
 COVERAGES = (0.8, 0.9)
@@ -35,6 +36,7 @@ def evaluate_links(
     config: EvaluateConfig,
     scores: Scores,
     index: Path | None,
+    folding: Folding,
 ) -> dict[str, pd.DataFrame]:
     """Add the figures of a links table, of every single score and of the string baselines.
 
@@ -67,7 +69,7 @@ def evaluate_links(
     seen = encoder_notes(asked.split, made.get("encoder_saw") or ())
     own = own._replace(seen=seen)
     systems = {name: one._replace(seen=seen) for name, one in ({SYSTEM: own} | _single_scores(asked, path)).items()}
-    strings = _strings(asked, exemplars, entity_of, k)
+    strings = _strings(asked, exemplars, entity_of, k, folding)
     systems |= strings
     scores.notes.append(f"{len(asked.truth)} of {links['record_id'].nunique()} queries are labelled")
     if own.asked.any():
@@ -119,13 +121,13 @@ def _single_scores(asked: LabelledQueries, links: Path) -> dict[str, SystemAnswe
 
 
 def _strings(
-    asked: LabelledQueries, exemplars: pd.DataFrame, entity_of: dict[str, str], k: int
+    asked: LabelledQueries, exemplars: pd.DataFrame, entity_of: dict[str, str], k: int, folding: Folding
 ) -> dict[str, SystemAnswers]:
     """The string baselines, on the text of each record; a picture without one lends them the model's own reading."""
     (queries, lent), (texts, lent_too) = (_texts(table) for table in (asked.first, exemplars))
     entities = [entity_of[name] for name in exemplars["record_id"]]
     note = "reads what has no text as the model does" if lent or lent_too else ""
-    rankings = rank_by_strings(queries, texts, entities, k)
+    rankings = rank_by_strings(queries, texts, entities, k, folding)
     return {name: asked.by_ranking(ranking)._replace(note=note) for name, ranking in rankings.items()}
 
 

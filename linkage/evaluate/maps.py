@@ -77,7 +77,7 @@ def learn_map(
     from linkage.encode.biencoder import BiEncoder
 
     encode = encode.model_copy(update={"image_weight": index.image_weight})
-    new = BiEncoder.load(encode.model, encode.device)
+    new = BiEncoder.load(encode.model, encode.device, index.folding)
     if new.sha256 == index.manifest["model_sha256"]:
         raise UsageError(f"index: made with {encode.model}, so that its queries need no map; name the newer --model")
     asking = None if queries is None else _labelled(queries, sample, seed)
@@ -105,7 +105,7 @@ def _old_model(index: Index, encode: EncodeConfig) -> BiEncoder | None:
     from linkage.encode.biencoder import BiEncoder
 
     try:
-        old = BiEncoder.load(str(index.manifest["model"]), encode.device)
+        old = BiEncoder.load(str(index.manifest["model"]), encode.device, index.folding)
     except LinkageError:
         old = None
     if old and old.sha256 == index.manifest["model_sha256"]:

@@ -16,6 +16,7 @@ from linkage.evaluate.metrics import clustering
 from linkage.evaluate.scores import SYSTEM, Scores, encoder_notes
 from linkage.evaluate.truth import UNKNOWN_RECORDS, UnknownRecordsError, attach_truth
 from linkage.tables import require_columns
+from linkage.text import Folding
 
 
 def evaluate_members(
@@ -24,6 +25,7 @@ def evaluate_members(
     truth: pd.DataFrame,
     config: EvaluateConfig,
     scores: Scores,
+    folding: Folding,
     encoder_saw: Sequence[str] = (),
 ) -> None:
     """Add the clustering figures of a members table and of its string baselines.
@@ -72,5 +74,6 @@ def evaluate_members(
     add(SYSTEM, members[predicted].to_numpy(dtype=object), read_fitted(path))
     if "text" in members.columns:
         labels = np.where(fitted_on, entity, "").tolist()
-        for system, clusters, origin in cluster_by_strings(members["text"].fillna("").tolist(), labels):
+        texts = members["text"].fillna("").tolist()
+        for system, clusters, origin in cluster_by_strings(texts, labels, folding):
             add(system, clusters, ["cut"] if origin == "fitted" else [])

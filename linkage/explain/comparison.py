@@ -13,6 +13,7 @@ from linkage.compare.likeness import PARTS
 from linkage.compare.scorer import COSINES
 from linkage.compare.wording import Wording, written
 from linkage.report.pictures import Step, align, in_common
+from linkage.text import Folding
 
 VOICES = {
     **dict(zip(PARTS, ("the pictures", "the text vectors", "picture against text"), strict=True)),
@@ -113,6 +114,7 @@ def compare(
     entity_id: str,
     numbers: Mapping[str, Any],
     contributions: pd.Series,
+    folding: Folding,
     *,
     probability: float,
     distance: float | None = None,
@@ -123,13 +125,15 @@ def compare(
         left, right, entity_id: see `Comparison`.
         numbers: `score`, its parts and the other similarities by column, as in a links row.
         contributions: row of `Scorer.contributions`.
+        folding: what makes two texts equal.
         probability, distance: see `Comparison`.
     """
     told = {str(name): float(value) for name, value in contributions.items()}
     similarities = {name: as_number(numbers.get(name)) for name in told if name != "intercept"}
     parts = {name: float(numbers[name]) for name in PARTS}
-    views, part_views = counted(left, right)
-    steps = align(*(side.said(view) for side, view in zip((left, right), views or ("text", "text"), strict=True)))
+    views, part_views = counted(left, right, folding)
+    shown = views or ("text", "text")
+    steps = align(left.said(shown[0]), right.said(shown[1]), folding)
     return Comparison(
         left=left,
         right=right,
@@ -145,13 +149,14 @@ def compare(
         views=views,
         aligned=steps,
         in_common=in_common(steps),
-        part=_best_part(left, right, part_views) if part_views else [],
+        part=_best_part(left, right, part_views, folding) if part_views else [],
     )
 
 
-def counted(left: Record, right: Record) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+def counted(left: Record, right: Record, folding: Folding) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
     """Which strings of two records made `string_score`, and which `partial_score`: the most alike by each measure."""
-    said = Wording([left.said(one) for one, _ in _VIEWS]), Wording([right.said(other) for _, other in _VIEWS])
+    texts = [left.said(one) for one, _ in _VIEWS], [right.said(other) for _, other in _VIEWS]
+    said = [Wording(side, folding=folding) for side in texts]
     every = np.arange(len(_VIEWS))
     whole, part = written(said[0], every, said[1], every)[:, :2].T
     return _most(whole), _most(part)
@@ -161,14 +166,14 @@ def _most(rated: np.ndarray) -> tuple[str, str] | None:
     return None if np.isnan(rated).all() else _VIEWS[int(np.nanargmax(rated))]
 
 
-def _best_part(left: Record, right: Record, views: tuple[str, str]) -> list[Step]:
+def _best_part(left: Record, right: Record, views: tuple[str, str], folding: Folding) -> list[Step]:
     from rapidfuzz.fuzz import partial_ratio_alignment
 
-    one, other = Wording([left.said(views[0]), right.said(views[1])]).texts
+    one, other = Wording([left.said(views[0]), right.said(views[1])], folding=folding).texts
     found = partial_ratio_alignment(one, other)
     if found is None:  # only below a score that was not asked for
         return []
-    return align(one[found.src_start : found.src_end], other[found.dest_start : found.dest_end])
+    return align(one[found.src_start : found.src_end], other[found.dest_start : found.dest_end], folding)
 
 
 def _voices(

@@ -10,14 +10,13 @@ import pandas as pd
 from linkage.config import load_config
 from linkage.records import Records
 from linkage.tables import read_table, require_columns
-from linkage.text import fold_by
 
 if TYPE_CHECKING:
     from linkage.explain.explanation import Evidence, Explanation
 
 
 def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | None = None) -> Explanation:
-    """Why a record was linked, or what holds an entity together; see `report.explain.explain`.
+    """Why a record was linked, or what holds an entity together; see `explanation.explain`.
 
     Args:
         path: a run directory, or a links table of `linkage link`.
@@ -35,7 +34,7 @@ def explain_run(path: Path, name: str, *, as_entity: bool = False, page: Path | 
     evidence, records = _run_evidence(path) if path.is_dir() else _links_evidence(path)
     explanation = explain(name, evidence, as_entity=as_entity)
     if page:
-        write_explanation(page, explanation, Records.open(records) if records else None)
+        write_explanation(page, explanation, Records.open(records) if records else None, evidence.folding)
     return explanation
 
 
@@ -49,7 +48,7 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     from linkage.rundir import read_manifest, result_tables
 
     manifest, tables = read_manifest(run), result_tables(run)
-    config = load_config(run / "config.yaml")  # its `text` section says from here on what makes two texts equal
+    config = load_config(run / "config.yaml")
     counts = manifest["stages"]["cluster"]["counts"]
     records = run / "ingest" / "records.parquet"
 
@@ -67,7 +66,8 @@ def _run_evidence(run: Path) -> tuple[Evidence, Path]:
     links = tables.get("links", pd.DataFrame())
     made = run / "link" / "links.parquet"
     scorer, sets = (link_scorer(made), links_manifest(made).get("sets")) if len(links) else (None, None)
-    return Evidence(tables["members"], links, scorer, grouping, sets["sentence"] if sets else ""), records
+    said = sets["sentence"] if sets else ""
+    return Evidence(tables["members"], links, scorer, grouping, said, config.folding), records
 
 
 def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
@@ -79,8 +79,8 @@ def _links_evidence(table: Path) -> tuple[Evidence, Path | None]:
     require_columns(links, ("record_id", "entity_id", "exemplar_id", "rank", "decision", "probability"), table)
     check_links(links.columns, table, "run `linkage link` again")
     manifest = links_manifest(table)
-    fold_by(link_folding(table))
     sets, queries = manifest.get("sets"), manifest.get("queries")
     records = Path(queries) if isinstance(queries, str) else None
-    evidence = Evidence(members_of_links(links), links, link_scorer(table), sets=sets["sentence"] if sets else "")
+    said = sets["sentence"] if sets else ""
+    evidence = Evidence(members_of_links(links), links, link_scorer(table), sets=said, folding=link_folding(table))
     return evidence, records if records and records.is_file() else None

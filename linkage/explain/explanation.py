@@ -27,6 +27,7 @@ from linkage.explain.comparison import (
 )
 from linkage.explain.grouping import CLUSTERED, ClusterEvidence, ClusterPlace
 from linkage.link.links import features_of
+from linkage.text import FOLDING, Folding
 
 SOURCES = {
     "fitted": "fitted on labelled rows",
@@ -49,6 +50,7 @@ class Evidence:
         grouping: gives the records that were clustered, with all that is known of them: asked for only where a record
             is one of them; None for a links table.
         sets: what the links' manifest says of the candidate sets; "" where none were asked for.
+        folding: what made two texts equal.
     """
 
     members: pd.DataFrame
@@ -56,6 +58,7 @@ class Evidence:
     scorer: Scorer | None = None
     grouping: Callable[[], ClusterEvidence] | None = None
     sets: str = ""
+    folding: Folding = FOLDING
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ def _record(name: str, evidence: Evidence) -> Explanation:
     entity, origin = (str(row[column].iloc[0]) if len(row) else "" for column in ("entity_id", "origin"))
     is_exemplar = bool(len(row) and row["is_exemplar"].iloc[0])
     rows = evidence.links[evidence.links["record_id"] == name] if len(evidence.links) else evidence.links
-    link = _link(rows, evidence.scorer) if len(rows) and evidence.scorer else None
+    link = _link(rows, evidence.scorer, evidence.folding) if len(rows) and evidence.scorer else None
     predicted = as_predicted(members)
     own = predicted[predicted["record_id"] == name]
     found, came = (str(own[column].iloc[0]) if len(own) else "" for column in ("entity_id", "origin"))
@@ -269,7 +272,7 @@ def _members(rows: pd.DataFrame) -> list[Member]:
     ]
 
 
-def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
+def _link(rows: pd.DataFrame, scorer: Scorer, folding: Folding) -> Link | None:
     """The decision on a query from its rows of the links table; None where it has no candidate."""
     rows = rows[rows["probability"].notna()].sort_values("rank", kind="stable").reset_index(drop=True)
     if not len(rows):
@@ -297,8 +300,8 @@ def _link(rows: pd.DataFrame, scorer: Scorer) -> Link | None:
         threshold_source=str(row["threshold_source"]),
         review_threshold=as_number(row.get("review_threshold")),
         tied=None if tied is None else int(tied),
-        best=_candidate(row, told.iloc[best]),
-        runner_up=None if second is None else _candidate(rows.iloc[second], told.iloc[second]),
+        best=_candidate(row, told.iloc[best], folding),
+        runner_up=None if second is None else _candidate(rows.iloc[second], told.iloc[second], folding),
         candidates=[
             Candidate(
                 int(one["rank"]),
@@ -323,13 +326,14 @@ def _bar(threshold: float | None, rivals: float, nothing: float) -> float | None
     return math.log(threshold / (1.0 - threshold)) + math.log1p(rivals / nothing)
 
 
-def _candidate(row: pd.Series, told: pd.Series) -> Comparison:
+def _candidate(row: pd.Series, told: pd.Series, folding: Folding) -> Comparison:
     return compare(
         record_of(row),
         record_of(row, "exemplar_"),
         str(row["entity_id"]),
         {str(column): value for column, value in row.items()},
         told,
+        folding,
         probability=float(row["probability"]),
     )
 

@@ -135,12 +135,14 @@ class _Pairs:
     def __init__(self, grouping: ClusterEvidence, frame: pd.DataFrame, entities: np.ndarray, record_id: str) -> None:
         embeddings = grouping.embeddings
         rows = rows_of(frame["record_id"], embeddings)
-        self.scorer, self.pooled = grouping.scorer, grouping.pooled
+        self.scorer, self.pooled, self.folding = grouping.scorer, grouping.pooled, embeddings.folding
         self.frame = frame.assign(entity_id=entities, reading=embeddings.readings["reading"].to_numpy()[rows])
         self.own = int(np.flatnonzero(frame["record_id"] == record_id)[0])
         self.inside = entities == entities[self.own]
         # Of all of them, not of the few compared: how rare letters are is counted over what was clustered.
-        side = ComparedRecords(embeddings, rows, frame, Wording.of(frame, embeddings.readings.iloc[rows]))
+        side = ComparedRecords(
+            embeddings, rows, frame, Wording.of(frame, embeddings.readings.iloc[rows], embeddings.folding)
+        )
         self.likeness = RecordComparison(side, side, float(embeddings.manifest["image_weight"]), grouping.fields)
         vectors = embeddings.pooled(rows=rows)
         order = np.argsort(-(vectors @ vectors[self.own]), kind="stable")
@@ -160,6 +162,7 @@ class _Pairs:
             str(self.frame["entity_id"].iloc[others[best]]),
             dict(zip([*pair, *parts], [*pair.iloc[0], *parts.iloc[best]], strict=True)),
             self.scorer.contributions(pair).iloc[0],
+            self.folding,
             probability=float(self.scorer.probability(pair)[0]),
             distance=float(distance[best]),
         )

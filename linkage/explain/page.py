@@ -12,19 +12,21 @@ from linkage.records import Records
 from linkage.report.page import render
 from linkage.report.pictures import Pictures, mark_differences, shorten
 from linkage.tables import replacing
+from linkage.text import Folding
 
 _MEMBERS = 60
 
 
-def write_explanation(out: Path, explanation: Explanation, records: Records | None) -> None:
+def write_explanation(out: Path, explanation: Explanation, records: Records | None, folding: Folding) -> None:
     """Write one HTML page that needs nothing else: style and pictures are inside, and no script.
 
     Args:
         out: file to write.
         explanation: of a record or an entity.
         records: where the crops are; None: the page has none.
+        folding: what makes two texts equal.
     """
-    shown = _PageContent(Pictures(records) if records else None)
+    shown = _PageContent(Pictures(records) if records else None, folding)
     parts = [explanation, *([explanation.weakest] if explanation.weakest else [])]
     page = render("explain.html", explanation=explanation, parts=[shown.part(part) for part in parts])
     with replacing(out) as temporary:
@@ -34,8 +36,9 @@ def write_explanation(out: Path, explanation: Explanation, records: Records | No
 class _PageContent:
     """What the template shows of explanations."""
 
-    def __init__(self, pictures: Pictures | None) -> None:
+    def __init__(self, pictures: Pictures | None, folding: Folding) -> None:
         self.pictures = pictures
+        self.folding = folding
 
     def part(self, explanation: Explanation) -> dict[str, Any]:
         """One record, or the entity."""
@@ -57,7 +60,7 @@ class _PageContent:
                 {
                     "member": one,
                     "picture": self.picture(one.record_id),
-                    "marked": mark_differences(one.text, text) if text else [(shorten(one.text), False)],
+                    "marked": mark_differences(one.text, text, self.folding) if text else [(shorten(one.text), False)],
                     "place": _place(one.source, one.page),
                 }
                 for one in members[:_MEMBERS]
@@ -103,7 +106,7 @@ class _PageContent:
             "name": name,
             "record_id": side.record_id,
             "picture": self.picture(side.record_id),
-            "marked": mark_differences(said, other) if other else [(shorten(said), False)],
+            "marked": mark_differences(said, other, self.folding) if other else [(shorten(said), False)],
             "also": shorten(also) if also != said else "",
             "place": _place(side.source, side.page),
         }

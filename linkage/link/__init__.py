@@ -1,1 +1,1 @@
-"""Queries to exemplars: exact index, candidates, match probability, no-match."""
+"""Queries to exemplars: candidates, match probability, match or no match."""

@@ -91,10 +91,10 @@ class Exemplars:
         """Take an index; `counts`: of its exemplars, where they were counted before."""
         self.index = index
         self.config = config
-        wording = Wording.of(index.exemplars, index.exemplars)
+        wording = Wording.of(index.exemplars, index.exemplars, index.folding)
         self.side = ComparedRecords(index, np.arange(len(index)), index.exemplars, wording)
         self.entities = pd.factorize(index.exemplars["entity_id"], sort=True)[0]
-        self.keys = BlockingKeys(index.exemplars, config.blocking)
+        self.keys = BlockingKeys(index.exemplars, config.blocking, index.folding)
         self.free, self.others = ExclusionRule(index.exemplars, config.exclude), ExclusionRule(index.exemplars)
         self.counts = counts or self._counted()
         has = [by for by in _OTHER if _any(getattr(index, by))]

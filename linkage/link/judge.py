@@ -46,23 +46,28 @@ class LabelledAnswers:
 
     @classmethod
     def of(
-        cls, ranking: Ranking, found: pd.DataFrame, left: Assignment | None, encoder_saw: Sequence[str] = ()
+        cls,
+        ranking: Ranking,
+        found: pd.DataFrame,
+        left: Assignment | None,
+        left_out: pd.DataFrame | None,
+        encoder_saw: Sequence[str] = (),
     ) -> LabelledAnswers:
         """The queries of split val; where they are too few, those of split train as well.
 
         Args:
             ranking: of the queries.
-            found: candidates of all that compete with them or are labelled (see `ranked`); `query` is the row of the
-                ranking's frame.
+            found: candidates of all that compete with them or are labelled (see `ranked`).
             left: what a constraint leaves of them.
+            left_out: see `FittedScorer`.
             encoder_saw: splits that the encoder was trained on, or its epoch chosen by.
         """
         rows = np.flatnonzero(ranking.is_val)
         held_out = True
-        if len(rows) < MIN_VALIDATION and ranking.left_out is not None:
-            answered = ranking.left_out["query"].unique()
+        if len(rows) < MIN_VALIDATION and left_out is not None:
+            answered = left_out["query"].unique()
             others = found[~found["query"].isin(answered)]
-            found = pd.concat([others, ranking.left_out[list(found.columns)]], ignore_index=True)
+            found = pd.concat([others, left_out[list(found.columns)]], ignore_index=True)
             left = ranking.assignment(found)
             rows, held_out = np.union1d(rows, answered), False
         elif len(rows) < MIN_VALIDATION:  # no label fitted the scorer

@@ -31,7 +31,6 @@ from linkage.progress import progress
 from linkage.records import Records
 from linkage.search.index import Index
 from linkage.tables import replacing, writing_table
-from linkage.text import folding
 from linkage.workers.engine import Pool
 from linkage.workers.share import Share
 
@@ -92,7 +91,7 @@ class LinkResult:
         manifest = {
             "index": str(index),
             "queries": str(queries),
-            "text": folding()._asdict(),
+            "text": self.plan.exemplars.index.folding._asdict(),
             "threshold": asdict(self.threshold) | {"sentence": self.threshold.sentence},
             "sets": asdict(self.sets) | {"sentence": self.sets.sentence} if self.sets else None,
             "scorer": self.scorer.as_dict(),
@@ -123,11 +122,11 @@ class LinkResult:
 
     def _nearest(self, number: int) -> pd.DataFrame:
         """The table of the nearest for a slice of queries."""
-        nearest = self.plan.nearest(number)
+        nearest, first = self.plan.nearest(number), self.plan.queries(number).start
         ids = self.plan.frame(number)["record_id"], self.plan.exemplars.index.exemplars["record_id"]
         query, exemplar = (one.to_numpy(dtype=object) for one in ids)
         columns: dict[str, Any] = {
-            "record_id": query[nearest["query"].to_numpy(dtype=np.int64)],
+            "record_id": query[nearest["query"].to_numpy(dtype=np.int64) - first],
             "by": nearest["by"],
             "exemplar_id": exemplar[nearest["exemplar"].to_numpy(dtype=np.int64)],
             "cosine": nearest["cosine"].astype(float),
@@ -152,7 +151,7 @@ def link(
     the scorer, those of split val the threshold (where there are fewer than MIN_VALIDATION of them, those of train help
     out, with the probabilities of scorers that did not see their entity), which starts from the default and moves as
     far as they are evidence for it (see `shrinkage`); rows of split test are never looked at. Neither the order of
-    queries nor that of exemplars changes the result (but for the last digits of fitted coefficients).
+    queries nor that of exemplars changes the result.
 
     What is found is written to `work`, a slice of queries after another, so that memory does not grow with their
     number but for their records and, under a constraint, some 30 bytes per candidate.
@@ -178,13 +177,12 @@ def link(
             entities are in both train and val.
     """
     check_splits(queries.frame, config.aim)
-    ranking, plan = _planned(queries, embeddings, index, config, scorer, work)
+    ranking, plan, left_out = _planned(queries, embeddings, index, config, scorer, work)
     plan.search(place)
-    labelled = (ranking.is_val | ranking.is_train)[ranking.order]
+    labelled = ranking.is_val | ranking.is_train
     found = plan.compact(labelled if config.constraint == "many-to-one" else None)
-    found["query"] = ranking.order[found["query"].to_numpy()]
     left = ranking.assignment(found)
-    judged = LabelledAnswers.of(ranking, found, left, encoder_saw)
+    judged = LabelledAnswers.of(ranking, found, left, left_out, encoder_saw)
     threshold, sets = judged.threshold(config), judged.sets(config)
     log.info("link: scorer %s. %s", plan.scorer.origin, threshold.sentence)
     if sets:
@@ -215,7 +213,7 @@ def link_share(
     Raises:
         ArtefactError, DependencyError, InputError: as `link`.
     """
-    _, plan = _planned(queries, embeddings, index, config, scorer, work)
+    _, plan, _ = _planned(queries, embeddings, index, config, scorer, work)
     own = [number for number in plan.numbers if share.has(number)]
     plan.search(place, own)
     return sum(len(plan.queries(number)) for number in own), plan.n
@@ -228,8 +226,8 @@ def _planned(
     config: LinkConfig,
     scorer: Scorer | None,
     work: Path | None,
-) -> tuple[Ranking, SearchPlan]:
-    """Queries and exemplars side by side, and the plan to search them, with the scorer fitted.
+) -> tuple[Ranking, SearchPlan, pd.DataFrame | None]:
+    """Queries and exemplars side by side, and the plan to search them, with the scorer fitted; see `FittedScorer`.
 
     Raises:
         ArtefactError: they are of different models or text settings.
@@ -244,8 +242,9 @@ def _planned(
             f"index: made with text settings {index.manifest['folding']}, the queries are embedded with "
             f"{embeddings.manifest['folding']}; use the same `text` section for both"
         )
-    ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
-    return ranking, SearchPlan.make(work or _temporary(ranking), ranking, ranking.fit(scorer or DEFAULT_SCORER))
+    ranking = Ranking(queries.frame, embeddings, index, config)
+    fit = ranking.fit(scorer or DEFAULT_SCORER)
+    return ranking, SearchPlan.make(work or _temporary(ranking), ranking, fit.scorer), fit.left_out
 
 
 def _temporary(ranking: Ranking) -> Path:
@@ -259,7 +258,7 @@ def labelled_pairs(
     queries: Records, embeddings: Embeddings, index: Index, config: LinkConfig, scorer: Scorer
 ) -> LabelledPairs:
     """The best pair of each entity for queries that are all labelled: what a scorer is fitted on; see `link`."""
-    ranking = Ranking(queries.frame.reset_index(drop=True), embeddings, index, config)
+    ranking = Ranking(queries.frame, embeddings, index, config)
     return ranking.labelled(ranking.best_pairs(np.arange(len(ranking.frame)), scorer))
 
 

@@ -50,12 +50,12 @@ def links_table(found: pd.DataFrame, queries: pd.DataFrame, readings: pd.DataFra
     Args:
         found: as `ranked` makes it, with columns decision, margin, tied, in_set, threshold, review_threshold,
             threshold_source.
-        queries: their records.
+        queries: their records, by the numbers in `found`.
         readings: the model's own of each query: reading, reading_confidence.
         index: the exemplars.
     """
-    rows = pd.DataFrame({"query": np.arange(len(queries))}).merge(found, on="query", how="left")
-    query, there = rows["query"].to_numpy(), rows["exemplar"].notna().to_numpy()
+    rows = pd.DataFrame({"query": queries.index}).merge(found, on="query", how="left")
+    query, there = queries.index.get_indexer(pd.Index(rows["query"])), rows["exemplar"].notna().to_numpy()
     exemplars = index.exemplars.reindex(rows["exemplar"].to_numpy(dtype=float)).reset_index(drop=True)
     rows["rank"] = rows["rank"].fillna(1).astype("Int64")
     rows["tied"] = rows["tied"].astype("Int64")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,32 +27,42 @@ if TYPE_CHECKING:
 _FIT_QUERIES = 5_000  # more labelled queries do not move a dozen coefficients
 
 
-class Ranking:
-    """The ranking of some queries against an index.
+class FittedScorer(NamedTuple):
+    """What fitting a scorer on labelled train queries gives.
 
     Attributes:
-        frame: the queries' records.
+        scorer: the fitted one; the one that was there where there are too few labels.
+        left_out: candidates of train queries (see `ranked`), by scorers that were fitted without their entity;
+            None where no scorer was fitted.
+    """
+
+    scorer: Scorer
+    left_out: pd.DataFrame | None = None
+
+
+class Ranking:
+    """The ranking of some queries against an index. A query is numbered by its place in the order of record_id.
+
+    Attributes:
+        frame: the queries' records, in that order.
         exemplars: the index, as candidates are found in it.
         rows: row of each query in the embeddings, int64 (q,).
-        order: the queries by record_id, int64 (q,).
         kept: candidates that are kept of a query.
         labels: entity of each query, "" where unknown, object (q,); what is known to be of no exemplar's (role
             `query_nomatch`) and has none has a name of its own.
         is_train, is_val: labelled queries that the scorer, and decisions, are fitted on, bool (q,).
         is_matchable: the index has the query's entity, bool (q,).
-        left_out: candidates of train queries (see `ranked`), by scorers that were fitted without their entity;
-            None where no scorer was fitted.
     """
 
     def __init__(self, frame: pd.DataFrame, embeddings: Embeddings, index: Index, config: LinkConfig) -> None:
         named = [*config.blocking, *config.fields]
         check_columns(named, {"queries": frame, "index": index.exemplars})
-        self.frame = frame
+        order = np.argsort(frame["record_id"].to_numpy(dtype=object), kind="stable")
+        self.frame = frame = frame.iloc[order].reset_index(drop=True)
         self.embeddings = embeddings
         self.index = index
         self.config = config
         self.rows = rows_of(frame["record_id"], embeddings)
-        self.order = np.argsort(frame["record_id"].to_numpy(dtype=object), kind="stable")
         self.device = choose_device(config.device)
         self.exemplars = Exemplars(index, config)
         self.entities = index.exemplars["entity_id"].to_numpy(dtype=object)
@@ -64,33 +74,30 @@ class Ranking:
         self.is_train = labelled & frame["split"].isin(["train", ""]).to_numpy()
         self.is_val = labelled & (frame["split"] == "val").to_numpy()
         self.is_matchable = pd.Series(self.labels).isin(set(self.entities)).to_numpy()
-        self.left_out: pd.DataFrame | None = None
 
     def candidates(self, queries: np.ndarray, scorer: Scorer) -> Iterator[Pairs]:
-        """Candidates of some queries; `query` is the row of the frame."""
+        """Candidates of some queries."""
         rows, frame = self.rows[queries], self.frame.iloc[queries]
-        wording = Wording.of(frame, self.embeddings.readings_of(rows))
+        wording = Wording.of(frame, self.embeddings.readings_of(rows), self.index.folding)
         asked = ComparedRecords(self.embeddings, rows, frame, wording)
         for part in candidates(asked, self.exemplars, scorer, device=self.device):
             yield part.pairs._replace(query=queries[part.pairs.query])
 
-    def fit(self, scorer: Scorer) -> Scorer:
-        """Fit the scorer on labelled train queries if enough of them have a match; else return `scorer`."""
-        train = np.flatnonzero(self.is_train)
-        train = train[np.argsort(self.frame["record_id"].to_numpy(dtype=object)[train], kind="stable")][:_FIT_QUERIES]
+    def fit(self, scorer: Scorer) -> FittedScorer:
+        """Fit the scorer on labelled train queries if enough of them have a match."""
+        train = np.flatnonzero(self.is_train)[:_FIT_QUERIES]
         if self.is_matchable[train].sum() < MIN_POSITIVES:
-            return scorer
+            return FittedScorer(scorer)
         pairs = self.best_pairs(train, scorer)
         fit = refit(scorer, self.labelled(pairs))
         if fit is None:
-            return scorer
+            return FittedScorer(scorer)
         logit = fit.left_out.round(9)
         order = np.lexsort((pairs.exemplar, -pairs.alike["score"].to_numpy(), -logit, pairs.query))
-        self.left_out = ranked(pairs.at(order), logit[order], shares(logit[order], pairs.query[order]))
-        return fit.scorer
+        return FittedScorer(fit.scorer, ranked(pairs.at(order), logit[order], shares(logit[order], pairs.query[order])))
 
     def best_pairs(self, queries: np.ndarray, scorer: Scorer) -> Pairs:
-        """The best pair of each query and entity, queries in the order of their rows."""
+        """The best pair of each query and entity, queries in order."""
         found = [
             best_of_entities(pairs, scorer, self.exemplars.entities)[0] for pairs in self.candidates(queries, scorer)
         ]

@@ -38,7 +38,6 @@ from linkage.records import PROVENANCE
 from linkage.search.exact import choose_device
 from linkage.search.index import Index
 from linkage.tables import read_table, replacing, write_table
-from linkage.text import Folding, fold_by, folding
 from linkage.workers.engine import Pool
 from linkage.workers.pool import LostItem
 
@@ -86,7 +85,7 @@ class SearchPlan:
         kept: candidates kept of a query.
         exemplars: the index.
         embeddings: of the queries.
-        rows: their rows in there, in the order of the slices, (n,).
+        rows: their rows in there, in the order of record_id, (n,).
         scorer, device: as for `candidates`.
     """
 
@@ -106,7 +105,7 @@ class SearchPlan:
         """Write a plan for the queries of a ranking; what an equal one has found there is kept, the rest is removed."""
         folder.mkdir(parents=True, exist_ok=True)
         embeddings, config, size = ranking.embeddings, ranking.config, SLICE
-        order, rows = ranking.order, ranking.rows[ranking.order]
+        rows = ranking.rows
         with replacing(folder / _READINGS) as temporary:
             _write_readings(embeddings, temporary)
         needed = dict.fromkeys([*_NEEDED, *config.blocking, *config.fields])
@@ -114,7 +113,7 @@ class SearchPlan:
         schema = pa.Schema.from_pandas(ranking.frame[names], preserve_index=False)
         with replacing(folder / _QUERIES) as temporary, pq.ParquetWriter(temporary, schema) as writer:
             for start in range(0, max(len(rows), 1), size):
-                frame = ranking.frame.iloc[order[start : start + size]][names]
+                frame = ranking.frame.iloc[start : start + size][names]
                 writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
         with replacing(folder / _ROWS) as temporary, temporary.open("wb") as file:
             np.save(file, rows)
@@ -129,7 +128,6 @@ class SearchPlan:
             "kept": ranking.kept,
             "config": config.result_settings("decision"),
             "scorer": scorer.as_dict(),
-            "folding": folding()._asdict(),
         }
         values["digest"] = _digest(values, folder, ranking)
         for stale in folder.glob("slice-*.parquet"):
@@ -144,7 +142,7 @@ class SearchPlan:
 
     @classmethod
     def open(cls, folder: Path, digest: str) -> SearchPlan:
-        """Open a plan where none of its parts is in memory; what makes two texts equal is its own from here on.
+        """Open a plan where none of its parts is in memory.
 
         Raises:
             ArtefactError: it is not there, not this one, or the index or the embeddings are not there.
@@ -153,7 +151,6 @@ class SearchPlan:
             values = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
             if values["digest"] != digest or not values["index"]:
                 raise ValueError("another plan")
-            fold_by(Folding(**values["folding"]))
             config = LinkConfig.model_validate(values["config"])
             words, *fields = (Frequencies.load(folder / f"{name}.npz") for name in (_WORDS, *_text_fields(config)))
             counts = TextCounts(words, dict(zip(_text_fields(config), fields, strict=True)))
@@ -197,13 +194,15 @@ class SearchPlan:
                 advance(len(self.queries(task.number)))
 
     def queries(self, number: int) -> range:
-        """The queries of a slice, counted in the order of record_id."""
+        """The queries of a slice, by their numbers: their places in the order of record_id."""
         return range(number * self.size, min((number + 1) * self.size, self.n))
 
     def find(self, number: int) -> None:
         """Search a slice and write what is found."""
         frame, rows = self.frame(number), self.rows[slice_of(self.queries(number))]
-        asked = ComparedRecords(self.embeddings, rows, frame, Wording.of(frame, self.readings(number)))
+        asked = ComparedRecords(
+            self.embeddings, rows, frame, Wording.of(frame, self.readings(number), self.exemplars.index.folding)
+        )
         found, nearest = [], []
         for part in candidates(asked, self.exemplars, self.scorer, device=self.device):
             pairs, logit = best_of_entities(part.pairs, self.scorer, self.exemplars.entities)
@@ -215,14 +214,16 @@ class SearchPlan:
             (found, self._path(number)),
         ):  # the last: it is done
             table = pd.concat(tables, ignore_index=True).sort_values("query", kind="stable", ignore_index=True)
+            table["query"] += self.queries(number).start
             write_table(table, path)
 
     def frame(self, number: int) -> pd.DataFrame:
-        """Records of the queries of a slice: what is compared, blocked by and told in the links table."""
+        """Records of the queries of a slice by number: what is compared, blocked by and told in the links table."""
         with pq.ParquetFile(self.folder / _QUERIES) as file:
-            if number < file.num_row_groups:
-                return pd.DataFrame(file.read_row_group(number).to_pandas())
-            return pd.DataFrame(file.schema_arrow.empty_table().to_pandas())
+            there = number < file.num_row_groups
+            table = file.read_row_group(number) if there else file.schema_arrow.empty_table()
+        queries = self.queries(number)
+        return pd.DataFrame(table.to_pandas()).set_axis(pd.RangeIndex(queries.start, queries.stop))
 
     def readings(
         self, number: int, columns: tuple[str, ...] = ("reading", "reading_confidence", "lattice")
@@ -231,21 +232,20 @@ class SearchPlan:
         return _Readings(self.folder / _READINGS).of(self.rows[slice_of(self.queries(number))], columns)
 
     def found(self, number: int, columns: tuple[str, ...] | None = None) -> pd.DataFrame:
-        """What was found for a slice (see `ranked`), or some columns of it; `query` counts within the slice."""
+        """What was found for a slice (see `ranked`), or some columns of it."""
         return read_table(self._path(number), columns=columns)
 
     def nearest(self, number: int) -> pd.DataFrame:
-        """The nearest exemplar of each query of a slice by space; `query` counts within the slice."""
+        """The nearest exemplar of each query of a slice by space."""
         return read_table(self._path(number, "near"))
 
     def compact(self, asked: np.ndarray | None = None) -> pd.DataFrame:
-        """COMPACT of what was found for all queries, or those of a mask (n,); `query` counts over all slices."""
+        """COMPACT of what was found for all queries, or those of a mask (n,)."""
         parts = []
         for number in self.numbers:
             queries = self.queries(number)
             if asked is None or asked[slice_of(queries)].any():
                 part = self.found(number, COMPACT)
-                part["query"] += queries.start
                 parts.append(part if asked is None else part[asked[part["query"].to_numpy()]])
         table: pd.DataFrame = pd.concat(parts or [self.found(0, COMPACT)[:0]], ignore_index=True)
         return table

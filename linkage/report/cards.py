@@ -10,13 +10,14 @@ import pandas as pd
 from linkage.config import ReportConfig
 from linkage.report.charts import DECISIONS, histogram
 from linkage.report.pictures import Marked, Pictures, mark_differences, shorten
+from linkage.text import Folding
 
 _NEAR = 0.1
 _CLOSE = 0.05
 
 
 def decisions(
-    links: pd.DataFrame, sentences: list[str], pictures: Pictures, config: ReportConfig
+    links: pd.DataFrame, sentences: list[str], pictures: Pictures, config: ReportConfig, folding: Folding
 ) -> dict[str, Any] | None:
     """The histogram of match probabilities and the links to look at first, or None without links.
 
@@ -25,6 +26,7 @@ def decisions(
         sentences: what is known of threshold and sets, for people.
         pictures: of the records.
         config: how many links are shown.
+        folding: what makes two texts equal.
     """
     best = links[(links["rank"] == 1) & links["probability"].notna()] if len(links) else links
     if not len(best):
@@ -49,7 +51,7 @@ def decisions(
         "tied": int(is_tied.sum()),
         "sets": None if in_set.empty else _sets(in_set.to_numpy(dtype=int)),
         "doubtful": [
-            _pair(best.iloc[place], second, pictures)
+            _pair(best.iloc[place], second, pictures, folding)
             for place in np.lexsort((far, decision != "review"))[: config.entities]
         ],
     }
@@ -60,7 +62,7 @@ def _sets(sizes: np.ndarray) -> dict[str, int]:
     return {"empty": int((sizes == 0).sum()), "one": int((sizes == 1).sum()), "several": int((sizes > 1).sum())}
 
 
-def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures) -> dict[str, Any]:
+def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures, folding: Folding) -> dict[str, Any]:
     text = _text(row["text"]) or _text(row.get("reading"))
     other = _text(row["exemplar_text"]) or _text(row.get("exemplar_reading"))
     runner_up = second.loc[row["record_id"]] if row["record_id"] in second.index else None
@@ -76,7 +78,7 @@ def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures) -> dict[str,
             _side(
                 "query",
                 row["record_id"],
-                mark_differences(text, other),
+                mark_differences(text, other, folding),
                 row.get("source"),
                 row.get("page"),
                 pictures,
@@ -84,7 +86,7 @@ def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures) -> dict[str,
             _side(
                 "exemplar",
                 row["exemplar_id"],
-                mark_differences(other, text),
+                mark_differences(other, text, folding),
                 row.get("exemplar_source"),
                 row.get("exemplar_page"),
                 pictures,
@@ -122,13 +124,21 @@ def _place(source: Any, page: Any) -> str:
 class EntityCards:
     """Cards of entities with several records: the exemplar and some of the others."""
 
-    def __init__(self, members: pd.DataFrame, entities: pd.DataFrame, pictures: Pictures, config: ReportConfig) -> None:
+    def __init__(
+        self,
+        members: pd.DataFrame,
+        entities: pd.DataFrame,
+        pictures: Pictures,
+        config: ReportConfig,
+        folding: Folding,
+    ) -> None:
         self.members = members
         self.shared = entities[entities["n_records"] > 1].sort_values(
             ["n_records", "entity_id"], ascending=[False, True], kind="stable"
         )
         self.pictures = pictures
         self.config = config
+        self.folding = folding
 
     def largest(self) -> list[dict[str, Any]]:
         """The entities with the most records."""
@@ -168,7 +178,7 @@ class EntityCards:
             "crops": [
                 {
                     "picture": self.pictures.uri(row["record_id"]),
-                    "marked": mark_differences(_text(row.get("text")), text),
+                    "marked": mark_differences(_text(row.get("text")), text, self.folding),
                     "place": _place(row.get("source"), row.get("page")),
                     "origin": row["origin"],
                     "membership": float(row["membership"]),

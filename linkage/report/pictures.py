@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from linkage.errors import InputError
 from linkage.records import Records
-from linkage.text import fold, is_core
+from linkage.text import FOLDING, Folding, is_core
 
 SIZE = (520, 180)
 """Largest width and height of a thumbnail, pixels: twice what is shown, for sharp screens."""
@@ -63,16 +63,16 @@ class Step(NamedTuple):
     differs: bool
 
 
-def align(left: str, right: str) -> list[Step]:
+def align(left: str, right: str, folding: Folding = FOLDING) -> list[Step]:
     """The fewest edits between two texts (Levenshtein 1966), piece by piece, from the first character to the last.
 
-    What `text.fold` makes equal does not differ, nor does white space or punctuation, which `text.core` leaves out. The
-    pieces of either side add up to its text.
+    What the folding makes equal does not differ, nor does white space or punctuation, which `Folding.core` leaves out.
+    The pieces of either side add up to its text.
     """
     from rapidfuzz.distance import Levenshtein
 
     steps = []
-    for edit in Levenshtein.opcodes(_folded(left), _folded(right)):
+    for edit in Levenshtein.opcodes(_folded(left, folding), _folded(right, folding)):
         one, other = left[edit.src_start : edit.src_end], right[edit.dest_start : edit.dest_end]
         if edit.tag == "equal":
             steps.append(Step(one, other, False))
@@ -88,19 +88,19 @@ def in_common(steps: list[Step]) -> bool:
     return sum(n for n, differs in letters if not differs) >= _ALIKE * sum(n for n, _ in letters)
 
 
-def mark_differences(text: str, other: str) -> Marked:
+def mark_differences(text: str, other: str, folding: Folding = FOLDING) -> Marked:
     """Cut a text into pieces that the other has too, in that order, and pieces that it lacks; see `align`.
 
     Texts with little in common come back unmarked.
     """
     text, other = shorten(text), shorten(other)
-    steps = align(text, other)
+    steps = align(text, other, folding)
     if not text or not other or not in_common(steps):
         return [(text, False)]
     pieces = groupby((step for step in steps if step.left), key=lambda step: step.differs)
     return [("".join(step.left for step in piece), differs) for differs, piece in pieces]
 
 
-def _folded(text: str) -> list[str]:
+def _folded(text: str, folding: Folding) -> list[str]:
     # Character by character, unlike a folded text: that may be longer, and then places no longer agree.
-    return [fold(character) or character for character in text]
+    return [folding.fold(character) or character for character in text]

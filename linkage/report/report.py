@@ -14,6 +14,7 @@ from linkage.report.page import render
 from linkage.report.pictures import Pictures
 from linkage.report.quality import Figures, calibration, picture_help, promises, sets_tried, tasks
 from linkage.tables import replacing
+from linkage.text import FOLDING, Folding
 
 ORIGINS = ("labelled", "exemplar", "linked", "clustered", "singleton")
 _FAILURES = 50
@@ -33,6 +34,7 @@ def write_report(
     manifest: dict[str, Any],
     config: ReportConfig,
     seed: int,
+    folding: Folding = FOLDING,
 ) -> None:
     """Write one HTML page that needs nothing else: style, pictures and charts are inside, and no script.
 
@@ -48,9 +50,10 @@ def write_report(
         manifest: of the run.
         config: how much is shown.
         seed: of the random sample of entities.
+        folding: what makes two texts equal.
     """
     pictures = Pictures(records)
-    cards = EntityCards(members, entities, pictures, config)
+    cards = EntityCards(members, entities, pictures, config, folding)
     page = render(
         "template.html",
         counts=_counts(records, members, entities, links, failures, manifest),
@@ -60,7 +63,7 @@ def write_report(
         picture_help=picture_help(figures.picture),
         promises=promises(figures.metrics),
         sets_tried=sets_tried(figures.metrics),
-        linking=decisions(links, sentences, pictures, config),
+        linking=decisions(links, sentences, pictures, config, folding),
         largest=cards.largest(),
         sample=cards.sample(seed),
         failures=failures.head(_FAILURES).astype(object).where(failures.notna(), "").to_dict("records"),

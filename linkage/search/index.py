@@ -21,6 +21,7 @@ from linkage.search.approximate import KINDS, Effort, RerankedSearch, Search
 from linkage.search.choice import EXACT_UP_TO, HELD_OUT, choose
 from linkage.search.exact import ExactSearch, Modality
 from linkage.tables import read_table, replacing_folder
+from linkage.text import Folding
 
 if TYPE_CHECKING:
     from linkage.encode.embeddings import Embeddings
@@ -74,6 +75,11 @@ class Index:
         """The weight w that the exemplars were pooled with; queries must be pooled alike."""
         return float(self.manifest["image_weight"])
 
+    @property
+    def folding(self) -> Folding:
+        """What makes two texts equal, here and in the queries."""
+        return Folding(**self.manifest["folding"])
+
     def search(
         self, vectors: np.ndarray, k: int, *, by: Modality = "pooled", device: Literal["cpu", "cuda"] = "cpu"
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +120,7 @@ class Index:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             n, dim = int(manifest["n"]), int(manifest["dim"])
             float(manifest["image_weight"])
-            str(manifest["model"]), str(manifest["model_sha256"]), manifest["folding"]
+            str(manifest["model"]), str(manifest["model_sha256"]), Folding(**manifest["folding"])
             if manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, not {FORMAT}")
             _check_spaces(folder, manifest)

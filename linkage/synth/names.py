@@ -12,7 +12,7 @@ from linkage.synth.japanese import japanese_address, japanese_name, japanese_sib
 from linkage.synth.lists import LANGUAGES, Language
 from linkage.synth.noise import look_alikes
 from linkage.synth.vocabulary import make_word
-from linkage.text import fold
+from linkage.text import FOLDING
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ def make_entities(count: int, seed: int) -> list[Entity]:
     while len(entities) < count:
         place = len(entities)
         entity = make_sibling(entities[-1], rng) if place % 4 == 1 else make_entity(rng)
-        key = fold(entity.name)
+        key = FOLDING.fold(entity.name)
         if key in seen:
             entity = make_entity(rng)  # also leaves a name that has no further look-alikes
-            key = fold(entity.name)
+            key = FOLDING.fold(entity.name)
         if key not in seen:
             seen.add(key)
             entities.append(entity)
@@ -252,7 +252,7 @@ def _swap_glyph(name: str, rng: Random, words: Language) -> str:
     for at, end in places[:8]:
         other = rng.choice(look_alikes(name[at:end]))
         swapped = name[:at] + other + name[end:]
-        if other.isalnum() and fold(swapped) != fold(name):
+        if other.isalnum() and FOLDING.fold(swapped) != FOLDING.fold(name):
             return swapped
     return name
 

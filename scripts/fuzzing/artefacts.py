@@ -73,7 +73,7 @@ def _made() -> dict[str, bytes]:
         records_table(folder / "records.parquet")
         config = Config()
         embed_records(
-            Records.open(folder / "records.parquet"), load_encoder(config.encode), folder / "embeddings", config.encode
+            Records.open(folder / "records.parquet"), load_encoder(config), folder / "embeddings", config.encode
         )
         build_exemplar_index(folder / "records.parquet", folder / "index", config, folder / "embeddings")
 
