@@ -172,7 +172,7 @@ def test_labels_fit_scorer_and_threshold_but_never_those_of_test(tmp_path: Path)
     assert result.scorer.origin == "fitted"
     threshold = result.threshold  # a scorer that was calibrated leaves little to move it for
     assert (threshold.source, threshold.value, threshold.queries) == ("default", 0.5, 60)
-    assert "60 labelled queries are too little evidence to move it" in threshold.sentence
+    assert "60 labelled queries give too little reason to move it" in threshold.sentence
     first = result.links[result.links["rank"] == 1].merge(frame[["record_id", "split"]], on="record_id")
     matchable = ~first["record_id"].str[3].isin(["3", "4", "5"])
     right = np.where(matchable, first["entity_id"].str[-3:] == first["record_id"].str[1:4], False)

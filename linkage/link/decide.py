@@ -89,7 +89,7 @@ class Threshold:
             if self.source == "fitted":
                 how = f"fitted for the best {self.aim} of {self.queries} labelled queries, {self._pulled}"
             elif self.queries:
-                how += f": {self.queries} labelled queries are too little evidence to move it"
+                how += f": {self.queries} labelled queries give too little reason to move it"
             return f"The threshold is {self.value:.3f} ({how}); it promises nothing about false links."
         promise = self.promise
         aim = f"at most {promise.max_false_links:.2%} false links at {1 - promise.risk:.0%} confidence"
