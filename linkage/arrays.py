@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -42,6 +42,16 @@ def writing_array(path: Path, shape: tuple[int, int]) -> Iterator[Callable[[np.n
             file.write(rows.astype("<f2").tobytes())
 
         yield write
+
+
+def codes_of(values: Iterable[object]) -> np.ndarray:
+    """The number of each value among the distinct ones in ascending order, as text; int64 (n,).
+
+    NumPy's own arrays of text are as wide as the longest one: one page of text among a million names takes all memory.
+    """
+    import pandas as pd
+
+    return np.asarray(pd.factorize(np.array(list(map(str, values)), dtype=object), sort=True)[0], dtype=np.int64)
 
 
 def digest_file(path: Path) -> str:

@@ -69,7 +69,7 @@ def decide_by_labels(
     found = members["predicted_entity_id"].to_numpy(dtype=object)
     compared = _Comparisons(members["record_id"], frame, embeddings, fields or {}, pooled=pooled)
     entity = np.where(label != "", label, found)
-    clustered = ~np.isin(came.astype(str), ["exemplar", "linked"])
+    clustered = ~pd.Series(came).isin(["exemplar", "linked"]).to_numpy()
     _follow(entity, label, np.where(clustered, found, ""), compared, scorer)
     taken = set(found[given])
     apart = nobody & pd.Series(entity).isin(taken).to_numpy()
@@ -115,7 +115,7 @@ def _stood_for(
     others = (exemplar != inside) & (came[inside] != "exemplar")
     rows, beside = inside[others], exemplar[others]
     moved = (entity != members["predicted_entity_id"].to_numpy(dtype=object)) | (members["origin"] == LABELLED)
-    weighed = (moved | ~np.isin(came.astype(str), ["linked"]))[rows]
+    weighed = (moved | (came != "linked"))[rows]
     rows, beside = rows[weighed], beside[weighed]
     if len(rows):
         alike = compared.of(rows, beside)

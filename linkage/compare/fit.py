@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from linkage.arrays import codes_of
 from linkage.compare.scorer import (
     FEATURES,
     FREE,
@@ -121,11 +122,11 @@ def refit(scorer: Scorer, pairs: LabelledPairs) -> ScorerFit | None:
 
 def folds_of(group: np.ndarray) -> np.ndarray:
     """Fold of each pair; it hangs on nothing but the name of its entity."""
-    names, place = np.unique(np.asarray(group, dtype=str), return_inverse=True)
+    names, place = np.array(sorted(set(map(str, group))), dtype=object), codes_of(group)
     order = np.argsort([zlib.crc32(name.encode("utf-8", "surrogatepass")) % _BUCKETS for name in names], kind="stable")
     fold = np.empty(len(names), dtype=np.int64)
     fold[order] = np.arange(len(names)) % FOLDS
-    return fold[place]
+    return np.asarray(fold[place])
 
 
 def _chosen_strength(pairs: LabelledPairs, start: Scorer) -> float:

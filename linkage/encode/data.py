@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from linkage.arrays import codes_of
 from linkage.encode.augment import augment_image, augment_photo, augment_text
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.columns import Columns
@@ -74,9 +75,9 @@ class TrainingSet:
         self.directions = part["direction"].tolist() if "direction" in part else [""] * len(part)
         self.entities = part["entity_id"].tolist()
         folded = [folding.fold(text) for text in self.texts]
-        self.content = _codes([entity or "\0" + text for entity, text in zip(self.entities, folded, strict=True)])
-        self.readings = np.where(np.array(folded, dtype=object) == "", -1, _codes(folded))
-        labels = _codes(self.entities)
+        self.content = codes_of([entity or "\0" + text for entity, text in zip(self.entities, folded, strict=True)])
+        self.readings = np.where(np.array(folded, dtype=object) == "", -1, codes_of(folded))
+        labels = codes_of(self.entities)
         self.labels = np.where(part["entity_id"].to_numpy() == "", -1, labels)
         self.exemplar = (part["role"] == "exemplar").to_numpy()
         has_crop = np.zeros(len(frame), dtype=bool)
@@ -145,7 +146,3 @@ class TrainingSet:
         if image is None:
             return None
         return encoder.pixels(augment_image(image, rng) if encoder.ink else augment_photo(image, encoder.width, rng))
-
-
-def _codes(values: list[str]) -> np.ndarray:
-    return np.unique(np.array(values, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pandas as pd
 
+from linkage.arrays import codes_of
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.columns import Columns
 from linkage.encode.crops import read_crops
@@ -37,15 +38,15 @@ class Validation:
         self.rows = len(chosen)
         self.image_weight = image_weight
         self.entities = chosen["entity_id"].to_numpy()
-        self._content = np.array(
-            [entity or "\0" + folding.fold(text) for entity, text in zip(self.entities, chosen["text"], strict=True)]
+        self._content = codes_of(
+            entity or "\0" + folding.fold(text) for entity, text in zip(self.entities, chosen["text"], strict=True)
         )
         sizes = chosen.groupby("entity_id")["entity_id"].transform("size")
         counts = ((sizes >= 2) & (self.entities != "") & (chosen["role"] != "query_nomatch")).to_numpy()
         exemplar = (chosen["role"] == "exemplar").to_numpy() & counts
         self._leave_one_out = not exemplar.any()
         self._exemplars = np.flatnonzero(counts if self._leave_one_out else exemplar)
-        known = np.isin(self.entities, self.entities[self._exemplars])
+        known = pd.Series(self.entities).isin(self.entities[self._exemplars]).to_numpy()
         self._queries = np.flatnonzero(counts if self._leave_one_out else counts & ~exemplar & known)
         self.queries = len(self._queries)
 

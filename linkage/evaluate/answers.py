@@ -112,7 +112,7 @@ class LabelledQueries:
             np.asarray(decision == "match", dtype=bool),
             np.asarray(decision == "review", dtype=bool),
             self.split != "test" if fitted else nobody,
-            np.isin(self.split.astype(str), ["", "train"]) if own_scorer else nobody,
+            pd.Series(self.split).isin(["", "train"]).to_numpy() if own_scorer else nobody,
             listed if listed < len(set(self._entity_of.values())) else k,
         )
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from linkage.arrays import codes_of
 from linkage.cluster.fit import MIN_LABELLED, NodeLabels, best_cut
 from linkage.progress import progress
 from linkage.search.graph import Edges
@@ -58,7 +59,7 @@ def rank_by_strings(
         Rankings by name of the system.
     """
     asked, known = [folding.fold(text) for text in queries], [folding.fold(text) for text in texts]
-    kept = [row for row in np.argsort(np.asarray(entities, dtype=str), kind="stable") if known[row]]
+    kept = [row for row in np.argsort(codes_of(entities), kind="stable") if known[row]]
     known = [known[row] for row in kept]
     ids = np.array([entities[row] for row in kept], dtype=object)
     return {name: _rank(name, similar, asked, ids, k) for name, similar in similarities(asked, known).items()}
@@ -147,8 +148,7 @@ def cluster_by_strings(
         empty are clusters of their own.
     """
     folded = [folding.fold(text) for text in texts]
-    exact = np.unique([text or f"\0{row}" for row, text in enumerate(folded)], return_inverse=True)[1]
-    yield "exact text", exact.astype(np.int64), "none"
+    yield "exact text", codes_of(text or f"\0{row}" for row, text in enumerate(folded)), "none"
     rows = [row for row, text in enumerate(folded) if text]
     known = [folded[row] for row in rows]
     counts = [Counter([labels[row]]) if labels[row] else Counter[str]() for row in rows]

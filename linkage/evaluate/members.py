@@ -70,7 +70,7 @@ def evaluate_members(
             for measure, figure in figures.items():
                 scores.add(measure, system, name, figure, note)
 
-    fitted_on = known & np.isin(split.astype(str), ["", "train", "val"])
+    fitted_on = known & pd.Series(split).isin(["", "train", "val"]).to_numpy()
     add(SYSTEM, members[predicted].to_numpy(dtype=object), read_fitted(path))
     if "text" in members.columns:
         labels = np.where(fitted_on, entity, "").tolist()

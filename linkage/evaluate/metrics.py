@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from linkage.arrays import codes_of
 from linkage.evaluate.intervals import CONFIDENCE, share_interval
 
 _DRAWS_AT_A_TIME = 1_000_000  # bounds the memory of the bootstrap to about 50 MB
@@ -142,7 +143,7 @@ def ratio(
 
 def sum_by(entities: np.ndarray, *columns: np.ndarray) -> np.ndarray:
     """Sum columns (n,) within each entity: float64 (entities, columns)."""
-    codes = np.unique(np.asarray(entities, dtype=str), return_inverse=True)[1]
+    codes = codes_of(entities)
     return np.column_stack([np.bincount(codes, np.asarray(column, np.float64)) for column in columns])
 
 
@@ -244,7 +245,7 @@ def _of_order(
     """
     if not len(entities):
         return NOTHING
-    codes = np.unique(np.asarray(entities, dtype=str), return_inverse=True)[1]
+    codes = codes_of(entities)
     size = int(codes.max()) + 1
     found = []
     for end in ends:
@@ -299,8 +300,8 @@ def entity_sums(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """
     if not len(truth):
         return np.zeros((0, 6))
-    entity = np.unique(np.asarray(truth, dtype=str), return_inverse=True)[1]
-    cluster = np.unique(np.asarray(predicted, dtype=str), return_inverse=True)[1]
+    entity = codes_of(truth)
+    cluster = codes_of(predicted)
     cells, shared = np.unique(np.column_stack([entity, cluster]), axis=0, return_counts=True)
     size_e, size_c = np.bincount(entity), np.bincount(cluster)
     e, c = cells.T

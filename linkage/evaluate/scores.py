@@ -67,7 +67,7 @@ def encoder_notes(split: np.ndarray, encoder_saw: Sequence[str]) -> list[tuple[s
         Notes with masks (n,).
     """
     saw = set(encoder_saw)
-    trained, chose = (np.isin(split.astype(str), sorted(some)) for some in (saw - {"val"}, saw & {"val"}))
+    trained, chose = (pd.Series(split).isin(some).to_numpy() for some in (saw - {"val"}, saw & {"val"}))
     return [("encoder trained on these rows", trained), ("these rows chose the encoder's epoch", chose)]
 
 
@@ -83,5 +83,5 @@ def fitting_rows(split: np.ndarray, labelled: np.ndarray, least: int) -> np.ndar
         bool (n,); all False where there are too few.
     """
     val = labelled & (split == "val")
-    chosen = val if val.sum() >= least else labelled & np.isin(split.astype(str), ["", "train", "val"])
+    chosen = val if val.sum() >= least else labelled & pd.Series(split).isin(["", "train", "val"]).to_numpy()
     return chosen if chosen.sum() >= least else np.zeros(len(split), dtype=bool)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from linkage.arrays import codes_of
 from linkage.compare.fit import folds_of
 from linkage.link.decide import scan
 
@@ -59,7 +60,7 @@ def move_threshold(
     if not len(scores) or lowest == highest:
         return MovedThreshold(start, None)
     measure = _accuracy if aim == "accuracy" else _f1
-    fold, code = folds_of(entity), np.unique(np.asarray(entity, dtype=str), return_inverse=True)[1]
+    fold, code = folds_of(entity), codes_of(entity)
 
     def best(rows: np.ndarray, pull: float) -> float:
         found = _best(scores[rows], correct[rows], matchable[rows], measure, pull, start)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
 import pandas as pd
 
 from linkage.errors import InputError
@@ -27,12 +26,12 @@ def check_splits(queries: pd.DataFrame, aim: str) -> int:
     """
     labelled = queries[(queries["entity_id"] != "") & (queries["role"] != "exemplar")]
     train = labelled.loc[labelled["split"].isin(["", "train"]), "entity_id"]
-    both = np.intersect1d(train.to_numpy(dtype=str), labelled.loc[labelled["split"] == "val", "entity_id"])
-    if not len(both):
+    both = sorted({*train} & {*labelled.loc[labelled["split"] == "val", "entity_id"]})
+    if not both:
         return 0
     said = (
         f"labels: {len(both)} {'entity has' if len(both) == 1 else 'entities have'} queries both in split train (or "
-        f"none) and in val, the first is {str(both[0])!r}"
+        f"none) and in val, the first is {both[0]!r}"
     )
     if aim == "false-links":
         raise InputError(
