@@ -9,7 +9,7 @@ from PIL import ImageOps
 from results import Row, measured
 
 from linkage.encode.biencoder import BiEncoder
-from linkage.synth.render import Line, choose_face, set_line
+from linkage.synth.render import TypeLine, choose_face, set_line
 
 
 def rows(n: int, threads: list[int]) -> list[Row]:
@@ -18,7 +18,7 @@ def rows(n: int, threads: list[int]) -> list[Row]:
 
     rng = Random(0)
     texts = [" ".join(rng.choice(("Abbot", "Sons", "Cie", "Iron", "Works")) for _ in range(3)) for _ in range(n)]
-    pictures = [ImageOps.invert(set_line(Line(text, choose_face(text, rng), 32))) for text in texts]
+    pictures = [ImageOps.invert(set_line(TypeLine(text, choose_face(text, rng), 32))) for text in texts]
     peer = BiEncoder.load("ViT-B-32", "cpu")
     made = []
     for count in threads:

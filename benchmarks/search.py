@@ -24,7 +24,7 @@ from results import Row, measured_alone, shown
 
 from linkage.arrays import read_array
 from linkage.config import IndexConfig
-from linkage.search.approximate import Effort, RerankedSearch, Search
+from linkage.search.approximate import RerankedSearch, SearchEffort, VectorSearch
 from linkage.search.choice import choose
 from linkage.search.exact import ExactSearch
 
@@ -80,7 +80,7 @@ def write(folder: Path, n: int, queries: int, seed: int = 0) -> None:
     np.save(folder / "target.npy", target)
 
 
-def _search(folder: Path, search: Search, queries: int) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
+def _search(folder: Path, search: VectorSearch, queries: int) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
     """Seconds, cosines and rows of the first queries."""
     asked = read_array(folder / "queries.npy")[:queries]
     start = time.perf_counter()
@@ -99,13 +99,13 @@ def _run(folder: Path, kind: str, queries: int) -> dict[str, Any]:
     start = time.perf_counter()
     choice = choose({"pooled": vectors}, folder, IndexConfig.model_validate({"kind": kind}), seed=0)
     built = time.perf_counter() - start
-    search: Search
+    search: VectorSearch
     if choice.spaces:
         import faiss
 
         space = choice.spaces["pooled"]
         structure = faiss.read_index(str(folder / "pooled.faiss"))
-        search = RerankedSearch(structure, vectors, Effort(space["candidates"], space["breadth"]))
+        search = RerankedSearch(structure, vectors, SearchEffort(space["candidates"], space["breadth"]))
     else:
         start = time.perf_counter()
         search = ExactSearch(vectors, resident=choice.kind == "exact")

@@ -24,13 +24,13 @@ from linkage.evaluate.truth import read_truth
 from linkage.ingest.job import IngestJob
 from linkage.ingest.parts import read_part
 from linkage.ingest.table import is_table
-from linkage.ingest.work import Task, make_part, modules_for, survey
+from linkage.ingest.work import PageTask, make_part, modules_for, survey
 from linkage.machine import cores, free_disk, free_memory
 from linkage.records import SCHEMA, Records
 from linkage.rundir import peak_memory
 from linkage.scans.pages import Source, count_pages, find_sources
 from linkage.search.graph import EXACT_UP_TO
-from linkage.workers.pool import Limits, LostItem, Workers
+from linkage.workers.pool import LostItem, Workers, WorkLimits
 
 _SECONDS = 20.0  # for reading the sample: what is not begun by then is left out of it
 _EMBEDDED = 48  # records of the sample that are embedded
@@ -52,7 +52,7 @@ _BASE_MB, _LINK_MB, _CLUSTER_MB = 1200.0, 0.012, 0.02  # of torch and FAISS; mor
 _KB_LINKED, _KB_GROUPED, _KB_EXPORTED = 1.0, 0.3, 1.5  # of tables, per record
 
 
-class Stage(NamedTuple):
+class StageForecast(NamedTuple):
     """What one stage of a run takes.
 
     Attributes:
@@ -90,20 +90,20 @@ class Forecast:
     pages: int
     records: int
     sampled: int
-    stages: list[Stage]
+    stages: list[StageForecast]
     free_memory_mb: float
     free_disk_mb: float
     warnings: list[str] = field(default_factory=list)
 
     @property
-    def total(self) -> Stage:
+    def total(self) -> StageForecast:
         """All stages together."""
         seconds, least, most = (
             sum(times)
             for times in zip(*((stage.seconds, stage.least, stage.most) for stage in self.stages), strict=True)
         )
         memory = max(stage.memory_mb for stage in self.stages)
-        return Stage(
+        return StageForecast(
             "all", self.pages, "pages", seconds, least, most, memory, sum(stage.disk_mb for stage in self.stages)
         )
 
@@ -162,7 +162,7 @@ class _ForecastBasis:
     spread: float
     read: int
     sample: Records
-    stage: Stage
+    stage: StageForecast
     warnings: list[str] = field(default_factory=list)
 
 
@@ -172,7 +172,7 @@ def _given(table: Path) -> _ForecastBasis:
     size = table.stat().st_size / 1e6
     times = _range(2 + len(records) * 1e-3, 0.5)  # pictures are decoded once, to see that they can be
     return _ForecastBasis(
-        {}, len(records), 0.0, 0, records, Stage("ingest", len(records), "records", *times, 400.0, 2 * size)
+        {}, len(records), 0.0, 0, records, StageForecast("ingest", len(records), "records", *times, 400.0, 2 * size)
     )
 
 
@@ -180,7 +180,7 @@ def _read_sample(config: Config, inputs: Sequence[Path], scratch: Path, sample: 
     """Count the pages of all sources and read some, with the workers and the code of the ingest."""
     job = IngestJob(find_sources(inputs), scratch / "records.parquet", config.ingest)
     settings = config.ingest
-    limits = Limits(settings.page_seconds, settings.page_memory, settings.recycle)
+    limits = WorkLimits(settings.page_seconds, settings.page_memory, settings.recycle)
     count = settings.workers or cores()
     with peak_memory() as memory, Workers(count, scratch, limits, modules_for(settings)) as workers:
         counted = dict(workers.run(_count, (source.path for source in job.sources)))
@@ -203,7 +203,7 @@ def _read_sample(config: Config, inputs: Sequence[Path], scratch: Path, sample: 
     error = _error(list(seconds.values()))
     times = _range(_START + total * mean(seconds.values()) / min(count, max(total, 1)), error)
     size = total * mean(task.part.stat().st_size for task in seconds if task.part.exists()) / 1e6
-    stage = Stage("ingest", total, "pages", *times, memory(), 2 * size)  # the parts, and the table made of them
+    stage = StageForecast("ingest", total, "pages", *times, memory(), 2 * size)  # the parts, and the table made of them
     warnings = [f"{len(reasons)} of the {len(seconds)} pages tried would be set aside: {reasons[0]}"] if reasons else []
     unread = sum(not number for number in pages.values())
     warnings += [f"{unread} of {len(pages)} sources cannot be read"] if unread else []
@@ -229,7 +229,7 @@ def _whole(counted: int | LostItem) -> int:
     return 0 if isinstance(counted, LostItem) else counted
 
 
-def _drawn(job: IngestJob, pages: dict[Source, int], sample: int, dice: Random) -> Iterator[Task]:
+def _drawn(job: IngestJob, pages: dict[Source, int], sample: int, dice: Random) -> Iterator[PageTask]:
     """Pages, one out of each of `sample` equal stretches of all pages, in no order."""
     total = sum(pages.values())
     wanted = min(sample, total)
@@ -244,14 +244,14 @@ def _drawn(job: IngestJob, pages: dict[Source, int], sample: int, dice: Random) 
         yield from islice(job.tasks(sources[number], seen), page, page + 1)
 
 
-def _timed(task: Task, **settings: Any) -> float:
+def _timed(task: PageTask, **settings: Any) -> float:
     """Seconds that a page takes."""
     start = time.monotonic()
     make_part(task, **settings)
     return time.monotonic() - start
 
 
-def _until(deadline: float, tasks: Sequence[Task]) -> Iterator[Task]:
+def _until(deadline: float, tasks: Sequence[PageTask]) -> Iterator[PageTask]:
     for number, task in enumerate(tasks):
         if number and time.monotonic() > deadline:
             return
@@ -266,7 +266,7 @@ def _joined(parts: Sequence[pa.Table], path: Path) -> Records:
     return Records.open(path)
 
 
-def _embed_sample(config: Config, seen: _ForecastBasis) -> Stage:
+def _embed_sample(config: Config, seen: _ForecastBasis) -> StageForecast:
     """Embed some of the sample's records; time, memory and disk grow with all of them."""
     from linkage.encode.biencoder import BiEncoder
     from linkage.encode.embed import embed_records, threads
@@ -284,7 +284,9 @@ def _embed_sample(config: Config, seen: _ForecastBasis) -> Stage:
     peak = memory() + (count - 1) * _THREAD_MB
     times = _range(seconds / len(rows) / count * seen.records, seen.spread)
     made_mb = size / len(rows) * seen.records / 1e6
-    return Stage("embed", seen.records, "records", *times, peak, 2 * made_mb)  # parts, and the folder made of them
+    return StageForecast(
+        "embed", seen.records, "records", *times, peak, 2 * made_mb
+    )  # parts, and the folder made of them
 
 
 def _exemplars(config: Config, labels: Path | None, seen: _ForecastBasis) -> int:
@@ -300,7 +302,7 @@ def _exemplars(config: Config, labels: Path | None, seen: _ForecastBasis) -> int
     return min(known, seen.records)
 
 
-def _reckoned(records: int, exemplars: int, letters: float, labelled: bool) -> list[Stage]:
+def _reckoned(records: int, exemplars: int, letters: float, labelled: bool) -> list[StageForecast]:
     """Linking, clustering and the report, by the figures above; without exemplars nothing is linked.
 
     Args:
@@ -316,10 +318,10 @@ def _reckoned(records: int, exemplars: int, letters: float, labelled: bool) -> l
     grouping += _CLUSTER_PAIR * rest * min(rest, EXACT_UP_TO)
     telling = _REPORT_START + _REPORT_RECORD * records + _EVALUATE * labelled
     return [
-        Stage(
+        StageForecast(
             "link", queries, "records", *_range(linking, 0.5), _BASE_MB + _LINK_MB * records, queries * _KB_LINKED / 1e3
         ),
-        Stage(
+        StageForecast(
             "cluster",
             rest,
             "records",
@@ -327,7 +329,7 @@ def _reckoned(records: int, exemplars: int, letters: float, labelled: bool) -> l
             _BASE_MB + _CLUSTER_MB * rest,
             records * _KB_GROUPED / 1e3,
         ),
-        Stage("report", records, "records", *_range(telling, 0.5), _BASE_MB, records * _KB_EXPORTED / 1e3),
+        StageForecast("report", records, "records", *_range(telling, 0.5), _BASE_MB, records * _KB_EXPORTED / 1e3),
     ]
 
 

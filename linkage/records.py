@@ -137,14 +137,14 @@ class Records:
             return _read_file(self.path, self._images[row])
         return self._groups.crop(row if self._rows is None else int(self._rows[row]))
 
-    def crops(self, start: int, end: int) -> Crops:
+    def crops(self, start: int, end: int) -> CropPlaces:
         """Where the crops of some neighbouring records lie."""
         path = self.path.absolute()
         if self._images is not None:
-            return Crops(path, tuple(self._images[start:end]))
+            return CropPlaces(path, tuple(self._images[start:end]))
         if self._rows is None:
-            return Crops(path, range(start, min(end, len(self))))
-        return Crops(path, tuple(self._rows[start:end].tolist()))
+            return CropPlaces(path, range(start, min(end, len(self))))
+        return CropPlaces(path, tuple(self._rows[start:end].tolist()))
 
     def batches(self, size: int) -> Iterator[tuple[int, list[bytes | None]]]:
         """Yield (first row, encoded images) for every `size` rows in order, reading the file as it goes."""
@@ -170,7 +170,7 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Crops:
+class CropPlaces:
     """Where the crops of some records lie; it can be sent to another process and read there.
 
     Attributes:

@@ -25,7 +25,7 @@ from linkage.layout.regions import joined
 from linkage.synth.degrade import degrade, shrink
 from linkage.synth.japanese import japanese_variant
 from linkage.synth.noise import look_alikes
-from linkage.synth.render import Face, Line, can_set, faces, margins, set_line
+from linkage.synth.render import FontFace, TypeLine, can_set, faces, margins, set_line
 from linkage.tables import read_table, write_table
 from linkage.text import FOLDING, clean
 
@@ -239,7 +239,7 @@ def sibling(name: str, rng: Random) -> str:
     return form + bare[:place] + rng.choice(others) + bare[place + 1 :]
 
 
-def family_faces(family: str) -> list[Face]:
+def family_faces(family: str) -> list[FontFace]:
     """The installed faces of a family.
 
     Raises:
@@ -252,14 +252,14 @@ def family_faces(family: str) -> list[Face]:
 
 
 def drawn_line(
-    text: str, wanted: list[Face], instead: list[Face], rng: Random, strength: float, size: int
+    text: str, wanted: list[FontFace], instead: list[FontFace], rng: Random, strength: float, size: int
 ) -> Image.Image:
     """One degraded line; in `instead` where the wanted faces lack a character."""
     able = [face for face in wanted if can_set(face, text)] or [face for face in instead if can_set(face, text)]
     if not able:
         raise DependencyError(f"no held-out font can set {text!r}; run `make setup`")
     size = round(size * rng.uniform(0.85, 1.15))
-    ink = margins(set_line(Line(text, rng.choice(able), size)), *(rng.randint(3, 12) for _ in range(4)))
+    ink = margins(set_line(TypeLine(text, rng.choice(able), size)), *(rng.randint(3, 12) for _ in range(4)))
     return degrade(ink, rng, strength * rng.uniform(0.7, 1.3))
 
 

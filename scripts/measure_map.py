@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from measure_model import SEED, Case, table_of
 
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.columns import Columns
+from linkage.encode.columns import CropColumns
 from linkage.encode.pooling import Vectors, pool
 from linkage.evaluate.metrics import ratio
 from linkage.records import Records
@@ -68,7 +68,7 @@ def embed(asked: Asked, model: str, work: Path, recogniser: BiEncoder) -> Vector
     states = (one.model.visual.trunk.reader.state_dict() for one in (encoder, recogniser))
     if not all((one == other).all() for one, other in zip(*(state.values() for state in states), strict=True)):
         raise SystemExit(f"{model}: its recogniser is another one; train it with train.trunk_rate=0")
-    columns = Columns.of(asked.records, recogniser, work / "columns")
+    columns = CropColumns.of(asked.records, recogniser, work / "columns")
     given, own = (encoder.encode_text(texts) for texts in (asked.records.frame["text"].tolist(), columns.readings))
     image = encoder.encode_columns(columns.take(np.arange(len(asked.records))))
     return Vectors(*(part.astype(np.float16).astype(np.float32) for part in (image, pool(given, own, 0.5))))

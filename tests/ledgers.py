@@ -6,16 +6,16 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from linkage.ledger.ledger import Group, Ledger
+from linkage.ledger.ledger import Ledger, RecordGroup
 
 
 def made(path: Path) -> Ledger:
     return Ledger.open(path, create=True, salt="test")
 
 
-def groups(*members: str, reason: str = "clustered") -> list[Group]:
+def groups(*members: str, reason: str = "clustered") -> list[RecordGroup]:
     """Groups written as words: "ab c" are two, of records a and b, and of record c."""
-    return [Group(tuple(word), reason) for word in " ".join(members).split()]
+    return [RecordGroup(tuple(word), reason) for word in " ".join(members).split()]
 
 
 def written(ledger: Ledger, *members: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from lines import NAMES, crop, write_records
 
 from linkage.config import EncodeConfig, TrainConfig
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.columns import Columns
+from linkage.encode.columns import CropColumns
 from linkage.encode.crops import read_crop
 from linkage.encode.folder import SHIPPED
 from linkage.encode.train import train
@@ -38,7 +38,7 @@ def records(folder: Path) -> Records:
 
 def test_columns_stand_for_the_crops(encoder: BiEncoder, tmp_path: Path) -> None:
     table = records(tmp_path)
-    seen = Columns.of(table, encoder, tmp_path / "columns", np.arange(6))
+    seen = CropColumns.of(table, encoder, tmp_path / "columns", np.arange(6))
     assert [reading.replace(" ", "") for reading in seen.readings[3:]] == ["BakerBrothers"] * 3
     assert seen.readings[0] == ""
     assert len(seen[0]) == 0
@@ -50,12 +50,12 @@ def test_columns_stand_for_the_crops(encoder: BiEncoder, tmp_path: Path) -> None
 
 def test_a_second_call_opens_what_the_first_one_kept(encoder: BiEncoder, tmp_path: Path) -> None:
     table = records(tmp_path)
-    first = Columns.of(table, encoder, tmp_path / "columns", np.arange(4))
+    first = CropColumns.of(table, encoder, tmp_path / "columns", np.arange(4))
     written = (tmp_path / "columns" / "columns.bin").stat().st_mtime_ns
-    again = Columns.of(table, encoder, tmp_path / "columns", np.arange(4))
+    again = CropColumns.of(table, encoder, tmp_path / "columns", np.arange(4))
     assert (tmp_path / "columns" / "columns.bin").stat().st_mtime_ns == written
     np.testing.assert_array_equal(first[3], again[3])
-    other = Columns.of(table, encoder, tmp_path / "columns", np.arange(4, 8))
+    other = CropColumns.of(table, encoder, tmp_path / "columns", np.arange(4, 8))
     assert (tmp_path / "columns" / "columns.bin").stat().st_mtime_ns != written
     assert other.readings != first.readings
 

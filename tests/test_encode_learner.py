@@ -16,7 +16,7 @@ from linkage.encode.biencoder import BiEncoder
 from linkage.encode.data import TrainingSet
 from linkage.encode.distributed import Ranks
 from linkage.encode.learner import Learner
-from linkage.encode.plan import Stage
+from linkage.encode.plan import TrainingStage
 from linkage.encode.pooling import pool
 from linkage.errors import ConfigError
 from linkage.records import Records
@@ -43,7 +43,7 @@ def a_learner(tmp_path: Path, encoder: BiEncoder | None = None, **settings: obje
     return Learner(encoder, data, config, 0.3, 0, Ranks())
 
 
-def step(learner: Learner, stage: Stage, number: int = 0) -> float:
+def step(learner: Learner, stage: TrainingStage, number: int = 0) -> float:
     learner.train_mode()
     learner.set_rate(1e-3)
     return learner.update(stage, learner.data.batch(ROWS, learner.encoder, (0, number)), ROWS, number)
@@ -114,7 +114,7 @@ def test_nested_dimensions_must_be_shorter_than_the_vectors(tmp_path: Path) -> N
         ("supervised", {"nested": (4,)}),
     ],
 )
-def test_chunks_do_not_change_a_step(tmp_path: Path, stage: Stage, settings: dict[str, object]) -> None:
+def test_chunks_do_not_change_a_step(tmp_path: Path, stage: TrainingStage, settings: dict[str, object]) -> None:
     whole = a_learner(tmp_path, **settings)
     loss = step(whole, stage)
     chunked = a_learner(tmp_path, BiEncoder.load(str(tmp_path / "tiny"), "cpu"), chunk=3, **settings)

@@ -25,7 +25,7 @@ from linkage.errors import ConfigError, InputError, UsageError
 from linkage.ingest.ingest import ingest
 from linkage.ingest.merge import failures_path, pages_path
 from linkage.ingest.parts import FACTS
-from linkage.ingest.work import Task
+from linkage.ingest.work import PageTask
 from linkage.locks import alone
 from linkage.records import SCHEMA, Records
 from linkage.scans.images import decode_crop
@@ -308,7 +308,7 @@ def read_again(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
     def listen(self: Workers, work: Any, items: Iterable[Any], *more: Any) -> Iterator[tuple[Any, Any]]:
         for item, result in run(self, work, items, *more):
-            if isinstance(item, Task):
+            if isinstance(item, PageTask):
                 seen.append((item.path.name, item.page))
             yield item, result
 

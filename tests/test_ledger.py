@@ -15,8 +15,8 @@ from ledgers import altered, dump, groups, made, written
 
 from linkage.errors import ArtefactError, InputError
 from linkage.ledger.crosswalk import crosswalk
-from linkage.ledger.ledger import Group, Ledger
-from linkage.ledger.reassign import KINDS, Move, changes, keep_names
+from linkage.ledger.ledger import Ledger, RecordGroup
+from linkage.ledger.reassign import KINDS, RecordMove, changes, keep_names
 
 RECORDS = [f"r{n:02d}" for n in range(14)]
 
@@ -103,10 +103,10 @@ def test_a_group_with_an_exemplar_joins_its_entity_wherever_that_is_now(tmp_path
         gone = (set(one.values()) - set(two.values())).pop()
         joined = ledger.record(
             [
-                Group(("q",), "linked", "d", gone),
-                Group(("p",), "linked", "not in the ledger", gone),
-                Group(("s",), "linked", "s's exemplar", "Dupont"),
-                Group(("t",), "linked", "t's exemplar", "Dupont"),
+                RecordGroup(("q",), "linked", "d", gone),
+                RecordGroup(("p",), "linked", "not in the ledger", gone),
+                RecordGroup(("s",), "linked", "s's exemplar", "Dupont"),
+                RecordGroup(("t",), "linked", "t's exemplar", "Dupont"),
             ],
             command="test",
         ).entities
@@ -122,7 +122,7 @@ def test_an_entity_retired_by_hand_is_not_joined_and_its_id_does_not_return(tmp_
         last = ledger.events(one["a"])[-1]
         assert (last.kind, last.n_records, last.reason) == ("retire", 3, "a page of another book")
         with pytest.raises(ArtefactError, match="another book"):
-            ledger.record([Group(("q",), "linked", "a", one["a"])], command="test")
+            ledger.record([RecordGroup(("q",), "linked", "a", one["a"])], command="test")
         with pytest.raises(InputError, match="no entity"):
             ledger.retire(one["a"], reason="again", command="test")
         assert len(ledger.runs()) == 2, "what failed left no run"
@@ -136,18 +136,18 @@ def test_an_entity_that_went_into_itself_is_told_not_followed_for_ever(tmp_path:
         "INSERT INTO events VALUES (1, 1, 'retire', 'A', 'B', 1, 'r'), (1, 2, 'retire', 'B', 'A', 1, 'r')",
     )(path)
     with Ledger.open(path) as ledger, pytest.raises(ArtefactError, match=r"ledger: damaged \(entity 'A' went into"):
-        ledger.record([Group(("q",), "linked", "x", "A")], command="test")
+        ledger.record([RecordGroup(("q",), "linked", "x", "A")], command="test")
 
 
 def test_a_record_id_that_could_not_be_found_again_is_refused(tmp_path: Path) -> None:
     with made(tmp_path / "ledger") as ledger:
         with pytest.raises(InputError, match=r"^q\.csv: record_id 'a\\x00b' holds a NUL character"):
-            ledger.record([Group(("a\0b",), "clustered")], command="test", note="q.csv")
+            ledger.record([RecordGroup(("a\0b",), "clustered")], command="test", note="q.csv")
         assert not ledger.runs()
 
 
 def test_many_new_entities_are_told_as_created_once_each() -> None:
-    moves = [Move(f"r{n}", old, f"e{n}", "why") for n in range(3) for old in ("", "x")]
+    moves = [RecordMove(f"r{n}", old, f"e{n}", "why") for n in range(3) for old in ("", "x")]
     found = changes(moves, {"e0", "e1", "e2"}, set())
     assert [change.entity_id for change in found if change.kind == "create"] == ["e0", "e1", "e2"]
 
@@ -189,9 +189,9 @@ def perform(ledger: Ledger, step: tuple[str, object, list[tuple[str, str]]]) -> 
         for record, label in zip(RECORDS, what, strict=True):
             if label >= 0 and record not in by_exemplar:
                 parts.setdefault(label, []).append(record)
-        found = [Group(tuple(part), "clustered") for part in parts.values()]
+        found = [RecordGroup(tuple(part), "clustered") for part in parts.values()]
         known = ledger.entities_of(by_exemplar.values())
-        found += [Group((q,), "linked", x, f"of {x}") for q, x in by_exemplar.items() if x in known]
+        found += [RecordGroup((q,), "linked", x, f"of {x}") for q, x in by_exemplar.items() if x in known]
         ledger.record(found, command="test")
 
 

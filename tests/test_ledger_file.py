@@ -13,16 +13,17 @@ import pytest
 from ledgers import altered, dump, groups, made
 
 from linkage.errors import ArtefactError, InputError
-from linkage.ledger.ledger import Group, Ledger
+from linkage.ledger.ledger import Ledger, RecordGroup
 
 WRITER = """
 import sys
 from pathlib import Path
-from linkage.ledger.ledger import Group, Ledger
+from linkage.ledger.ledger import Ledger, RecordGroup
 name = sys.argv[2]
 with Ledger.open(Path(sys.argv[1]), create=True) as ledger:
     for n in range(10):
-        ledger.record([Group((f"{name}{n}", f"{name}{n}b"), "clustered"), Group((f"both{n}", name), "x")], command=name)
+        own, both = RecordGroup((f"{name}{n}", f"{name}{n}b"), "clustered"), RecordGroup((f"both{n}", name), "x")
+        ledger.record([own, both], command=name)
 """
 
 
@@ -43,7 +44,7 @@ def test_two_processes_at_once_both_get_all_their_runs_in(tmp_path: Path) -> Non
 KILLED = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from linkage.ledger.ledger import Group, Ledger
+from linkage.ledger.ledger import Ledger, RecordGroup
 connect = sqlite3.connect
 def deadly(*arguments, **options):
     database = connect(*arguments, **options)
@@ -57,7 +58,7 @@ def deadly(*arguments, **options):
     return database
 sqlite3.connect = deadly
 with Ledger.open(Path(sys.argv[1])) as ledger:
-    ledger.record([Group((f"r{n}", f"s{n}"), "clustered") for n in range(3000)], command="killed")
+    ledger.record([RecordGroup((f"r{n}", f"s{n}"), "clustered") for n in range(3000)], command="killed")
 """
 
 
@@ -65,7 +66,7 @@ with Ledger.open(Path(sys.argv[1])) as ledger:
 def test_a_process_killed_amid_its_transaction_leaves_the_state_before(tmp_path: Path, stop: int) -> None:
     path = tmp_path / "ledger"
     with made(path) as ledger:
-        ledger.record([Group((f"r{n}", f"t{n}"), "clustered") for n in range(2000)], command="test")
+        ledger.record([RecordGroup((f"r{n}", f"t{n}"), "clustered") for n in range(2000)], command="test")
         before = dump(path)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path), str(stop)], check=False, stderr=subprocess.PIPE)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -102,7 +103,7 @@ def newer(path: Path) -> None:
 
 def damaged(path: Path) -> None:
     with made(path) as ledger:
-        ledger.record([Group((f"r{n}",), "clustered") for n in range(3000)], command="test")
+        ledger.record([RecordGroup((f"r{n}",), "clustered") for n in range(3000)], command="test")
     data = bytearray(path.read_bytes())
     data[4096 * 3 : 4096 * 12] = b"\xa5" * (4096 * 9)
     path.write_bytes(data)

@@ -12,7 +12,7 @@ from linkdata import people, save, unit
 from linkage.config import IndexConfig
 from linkage.errors import ArtefactError, ConfigError
 from linkage.search import choice
-from linkage.search.approximate import KINDS, Effort, RerankedSearch, build
+from linkage.search.approximate import KINDS, RerankedSearch, SearchEffort, build
 from linkage.search.choice import choose, reckon
 from linkage.search.exact import ExactSearch
 from linkage.search.index import Index, build_index
@@ -32,7 +32,7 @@ def drawn(n: int, seed: int = 0, dim: int = 32) -> tuple[np.ndarray, np.ndarray]
 @pytest.mark.parametrize("kind", KINDS)
 def test_looking_at_every_candidate_is_exact_search(kind: str) -> None:
     vectors, queries = drawn(2500)
-    search = RerankedSearch(build(kind, vectors, 0), vectors, Effort(2500, 2500))
+    search = RerankedSearch(build(kind, vectors, 0), vectors, SearchEffort(2500, 2500))
     cosines, rows = search.search(queries, 12)
     exact_cosines, exact_rows = ExactSearch(vectors).search(queries, 12)
     assert (rows == exact_rows).all()
@@ -47,7 +47,7 @@ def test_the_same_structure_and_answer_whatever_the_threads(kind: str) -> None:
     for threads in (1, 2):
         faiss.omp_set_num_threads(threads)
         structure = build(kind, vectors, 0)
-        answer = RerankedSearch(structure, vectors, Effort(64, 16)).search(queries, 10)
+        answer = RerankedSearch(structure, vectors, SearchEffort(64, 16)).search(queries, 10)
         made.append((faiss.serialize_index(structure).tobytes(), answer[0].tobytes(), answer[1].tobytes()))
     faiss.omp_set_num_threads(1)
     assert made[0] == made[1]
@@ -69,7 +69,7 @@ def test_the_recall_that_was_asked_for_within_the_memory_that_was_reckoned(kind:
     assert chosen.memory_bytes <= reckon(kind, chosen.filled, len(vectors), 64)
     space = chosen.spaces["pooled"]
     structure = faiss.read_index(str(tmp_path / "pooled.faiss"))
-    rows = RerankedSearch(structure, vectors, Effort(space["candidates"], space["breadth"])).search(queries, 1)[1]
+    rows = RerankedSearch(structure, vectors, SearchEffort(space["candidates"], space["breadth"])).search(queries, 1)[1]
     assert (rows == ExactSearch(vectors).search(queries, 1)[1]).mean() >= 0.95
 
 

@@ -24,7 +24,7 @@ from linkage.link.link import LinkResult, link, link_share
 from linkage.link.slices import SearchPlan, SliceTask, find
 from linkage.records import Records
 from linkage.search.index import Index, build_index
-from linkage.workers.pool import Limits, Workers
+from linkage.workers.pool import Workers, WorkLimits
 from linkage.workers.share import Share
 
 SETTINGS: list[dict[str, Any]] = [
@@ -99,7 +99,7 @@ def test_a_killed_link_goes_on_from_what_is_found(tmp_path: Path, monkeypatch: p
 def test_another_process_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE", 30)
     whole = written(linked(tmp_path / "a", SETTINGS[0]), tmp_path / "whole")
-    limits = Limits(120.0, ByteSize(4 * 10**9), 100)
+    limits = WorkLimits(120.0, ByteSize(4 * 10**9), 100)
     with Workers(2, tmp_path, limits, ("linkage.link.slices",)) as place:
         result = linked(tmp_path / "b", SETTINGS[0], work=tmp_path / "work", place=place)
     assert written(result, tmp_path / "apart") == whole

@@ -16,7 +16,7 @@ from linkage.config import IngestConfig
 from linkage.errors import DependencyError, InputError
 from linkage.ingest.ingest import ingest
 from linkage.layout.boxes import GivenBox
-from linkage.layout.columns import Cut, lines_crossing
+from linkage.layout.columns import ColumnCut, lines_crossing
 from linkage.layout.header import header_of, lines_of
 from linkage.layout.regions import Region, blocks_of, find_regions, given_regions, has_letters
 from linkage.ocr.engine import NoEngine, Word
@@ -126,8 +126,8 @@ def test_given_boxes_are_read_in_place() -> None:
 
 def test_lines_across_a_gutter_are_counted() -> None:
     lines = [[word("a"), word("b", x=200)], [word("c")], [word("d", x=200)]]
-    assert lines_crossing(lines, [Cut(120, 0)]) == pytest.approx(1 / 3)
-    assert lines_crossing(lines, []) == lines_crossing([], [Cut(120, 0)]) == 0
+    assert lines_crossing(lines, [ColumnCut(120, 0)]) == pytest.approx(1 / 3)
+    assert lines_crossing(lines, []) == lines_crossing([], [ColumnCut(120, 0)]) == 0
 
 
 def test_a_missing_program_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

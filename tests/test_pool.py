@@ -10,9 +10,9 @@ import pytest
 from crashing import go_wrong, process, refuse
 from pydantic import ByteSize
 
-from linkage.workers.pool import Limits, LostItem, Workers
+from linkage.workers.pool import LostItem, Workers, WorkLimits
 
-LIMITS = Limits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
+LIMITS = WorkLimits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
 
 
 def test_an_item_that_goes_wrong_is_the_only_one_lost_and_the_reason_says_how(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_an_item_may_be_given_more_time(tmp_path: Path) -> None:
 
 
 def test_limits_go_by_the_names_of_their_settings_and_memory_needs_none(tmp_path: Path) -> None:
-    limits = Limits(seconds=1e-9, memory=None, recycle=9, named="other.item")
+    limits = WorkLimits(seconds=1e-9, memory=None, recycle=9, named="other.item")
     with Workers(1, tmp_path, limits) as workers:
         ((_, lost),) = workers.run(go_wrong, [5])
     assert lost == LostItem("it took longer than other.item_seconds = 1e-09 allows")

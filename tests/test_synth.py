@@ -26,8 +26,8 @@ from linkage.synth.firms import entry, two_editions
 from linkage.synth.names import KINDS, make_entities, make_entity, make_sibling
 from linkage.synth.noise import corrupt
 from linkage.synth.records import SYNTH_SCHEMA, synth_records
-from linkage.synth.render import Line, choose_face, faces, margins, set_column, set_line, stack
-from linkage.synth.sheet import Bend
+from linkage.synth.render import TypeLine, choose_face, faces, margins, set_column, set_line, stack
+from linkage.synth.sheet import PageBend
 from linkage.synth.variants import variant
 from linkage.text import FOLDING, clean
 
@@ -185,7 +185,7 @@ def test_faces_set_what_they_say_they_cover() -> None:
     assert len(faces()) > 0
     for face in faces():
         text = "株式" if face.covers("株式") else "Ag"
-        ink = np.asarray(set_line(Line(text, face, 30)))
+        ink = np.asarray(set_line(TypeLine(text, face, 30)))
         assert ink.max() > 150, f"{face.family} {face.style} leaves no ink"
         assert ink[[0, -1]].max() == 0 == ink[:, [0, -1]].max(), f"{face.family} {face.style} is cut off"
 
@@ -197,10 +197,10 @@ def test_a_character_that_no_font_has_names_the_fix() -> None:
 
 def test_letter_spacing_widens_and_columns_run_downward() -> None:
     face = choose_face("Aldridge & Sons", Random(1))
-    close, wide = (set_line(Line("Aldridge & Sons", face, 30, spacing)) for spacing in (0.0, 5.0))
+    close, wide = (set_line(TypeLine("Aldridge & Sons", face, 30, spacing)) for spacing in (0.0, 5.0))
     assert wide.width > close.width + 50
     japanese = choose_face("東京セーター", Random(1))
-    column = set_column(Line("東京セーター", japanese, 30))
+    column = set_column(TypeLine("東京セーター", japanese, 30))
     assert column.height > 4 * column.width
     block = stack([close, wide], 4, 0.5)
     assert block.size == (wide.width, close.height + wide.height + 4)
@@ -209,7 +209,7 @@ def test_letter_spacing_widens_and_columns_run_downward() -> None:
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
 def test_a_degraded_line_still_shows_its_ink_in_the_same_place(strength: float) -> None:
-    clean_ink = set_line(Line("Whitlock & Sons", choose_face("Whitlock & Sons", Random(3)), 32))
+    clean_ink = set_line(TypeLine("Whitlock & Sons", choose_face("Whitlock & Sons", Random(3)), 32))
     soft = np.asarray(clean_ink.filter(ImageFilter.GaussianBlur(2)), dtype=np.float32)
     alike = []
     for seed in range(12):
@@ -291,7 +291,7 @@ def test_the_boxes_end_where_the_ink_ends(editions: Path) -> None:
 
 @given(st.floats(-0.01, 0.01), st.floats(0, 20), st.booleans(), st.floats(0, 1654), st.floats(0, 2339))
 def test_the_bend_is_undone(tilt: float, curl: float, left: bool, x: float, y: float) -> None:
-    bend = Bend(tilt, curl, left, (1654, 2339))
+    bend = PageBend(tilt, curl, left, (1654, 2339))
     assert bend.source(*bend.target(x, y)) == pytest.approx((x, y), abs=0.05)
 
 

@@ -18,7 +18,7 @@ from linkage.synth.japanese import japanese_sibling
 from linkage.synth.learn import learn_noise
 from linkage.synth.names import make_entities, make_entity
 from linkage.synth.noise import corrupt, draw_level, look_alikes
-from linkage.synth.render import HANDWRITTEN, HELD_OUT, Line, can_set, choose_face, faces, set_line
+from linkage.synth.render import HANDWRITTEN, HELD_OUT, TypeLine, can_set, choose_face, faces, set_line
 from linkage.synth.views import draw_view
 from linkage.synth.vocabulary import make_word
 from linkage.synth.wear import bend, crossing, fading, fibres, screen, shadow
@@ -114,12 +114,12 @@ def test_held_out_families_are_never_drawn() -> None:
 def test_a_face_that_lists_a_character_but_leaves_it_blank_cannot_set_it() -> None:
     blank = [(face, c) for face in faces() for c in "éßöç" if face.covers(c) and not can_set(face, c)]
     for face, c in blank:
-        assert np.asarray(set_line(Line(c, face, 30))).max() == 0
+        assert np.asarray(set_line(TypeLine(c, face, 30))).max() == 0
     assert all(can_set(choose_face("Maß é", Random(seed)), "Maß é") for seed in range(100))
 
 
 def test_a_hand_never_writes_a_line_twice_alike_and_shows_all_of_it() -> None:
-    line = Line("Letters", choose_face("Letters", Random(0), hand=True), 32)
+    line = TypeLine("Letters", choose_face("Letters", Random(0), hand=True), 32)
     lines = [write_line(line, Random(seed)) for seed in range(8)]
     assert len({image.tobytes() for image in lines}) == 8
     assert write_line(line, Random(3)).tobytes() == lines[3].tobytes()

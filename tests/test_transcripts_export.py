@@ -28,7 +28,7 @@ from linkage.records import SCHEMA
 from linkage.scans.pages import Page
 from linkage.transcripts.export import FORMATS, export_records
 from linkage.transcripts.find import find_transcripts
-from linkage.transcripts.model import Block, Line, Piece
+from linkage.transcripts.model import TranscriptBlock, TranscriptLine, TranscriptPiece
 from linkage.transcripts.regions import transcribed_regions
 
 SIZE = (400, 300)
@@ -124,8 +124,10 @@ def linkage(*arguments: str | Path) -> str:
 def test_there_and_back_by_the_command_line(tmp_path: Path, form: str) -> None:
     scans = tmp_path / "scans"
     outline = ((20.0, 200.0), (300.0, 210.0), (290.0, 260.0), (20.0, 250.0))
-    word = Piece("縦", (20, 200, 60, 240), confidence=0.25)
-    slanted = Block("縦", (20, 200, 300, 260), outline, vertical=True, lines=(Line("縦", word.box, words=(word,)),))
+    word = TranscriptPiece("縦", (20, 200, 60, 240), confidence=0.25)
+    slanted = TranscriptBlock(
+        "縦", (20, 200, 300, 260), outline, vertical=True, lines=(TranscriptLine("縦", word.box, words=(word,)),)
+    )
     for name in ("a/1", "b/1"):
         (scans / name).parent.mkdir(parents=True)
         page(size=SIZE).save(scans / f"{name}.png")

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from linkage.cli import app
 from linkage.errors import InputError, UsageError
 from linkage.scans import download
-from linkage.scans.download import Downloads, web_url
+from linkage.scans.download import DownloadClient, web_url
 from linkage.scans.fetch import fetch_images
 from linkage.scans.iiif import read_manifest
 from linkage.tables import read_table
@@ -181,7 +181,7 @@ def test_images_are_fetched_once(server: str, tmp_path: Path) -> None:
         tmp_path, version_2({"@id": "x", "service": service}, f"{server}/busy/2.png", f"{server}/moved/3.jpg")
     )
     out = tmp_path / "scans"
-    quick = Downloads(pause=0)
+    quick = DownloadClient(pause=0)
     counts = fetch_images(manifest, out, width=800, downloads=quick)
     assert counts == {"canvases": 3, "fetched": 3, "there": 0, "set_aside": 0}
     table = read_table(out / "canvases.csv")
@@ -205,7 +205,7 @@ def test_what_cannot_be_had_is_set_aside(server: str, tmp_path: Path, monkeypatc
     manifest = save(tmp_path, version_3(*({"id": url} for url in [*urls, *wrong, f"{server}/good.jpg"])))
     out = tmp_path / "scans"
     with pytest.raises(InputError, match="11 of 12 images were set aside"):
-        fetch_images(manifest, out, downloads=Downloads(pause=0))
+        fetch_images(manifest, out, downloads=DownloadClient(pause=0))
     reasons = read_table(out / "failures.csv")["reason"].tolist()
     expected = (
         ["answers 404", "answers 302", "answers 302", "no answer", "not an image"]
@@ -218,7 +218,7 @@ def test_what_cannot_be_had_is_set_aside(server: str, tmp_path: Path, monkeypatc
     assert [path.name for path in out.glob("*.jpg")] == ["0012_page_12.jpg"]
     monkeypatch.setattr(download, "MAX_BYTES", 10)
     with pytest.raises(InputError, match="larger than"):
-        Downloads(pause=0).fetch(f"{server}/good.jpg", out / "large.jpg")
+        DownloadClient(pause=0).fetch(f"{server}/good.jpg", out / "large.jpg")
     assert not (out / "large.jpg").exists()
 
 

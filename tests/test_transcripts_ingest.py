@@ -22,7 +22,7 @@ from linkage.records import Records
 from linkage.scans.images import decode_crop
 from linkage.tables import read_table
 from linkage.transcripts.export import export_records
-from linkage.transcripts.model import Block, Line
+from linkage.transcripts.model import TranscriptBlock, TranscriptLine
 
 FILE = IngestConfig(ocr="file", workers=1, padding=0, max_failures=1.0)
 
@@ -86,9 +86,9 @@ def test_coordinates_follow_the_size_of_the_picture(scans: Path) -> None:
 
 
 def test_what_lies_outside_is_clipped_or_dropped_with_a_reason(scans: Path) -> None:
-    over = Block("over", box=(-50, 280, 500, 900), lines=(Line("over", (-50, 280, 500, 900)),))
-    beyond = Block("beyond", box=(500, 10, 600, 20), lines=(Line("beyond", (500, 10, 600, 20)),))
-    nowhere = Block("nowhere")
+    over = TranscriptBlock("over", box=(-50, 280, 500, 900), lines=(TranscriptLine("over", (-50, 280, 500, 900)),))
+    beyond = TranscriptBlock("beyond", box=(500, 10, 600, 20), lines=(TranscriptLine("beyond", (500, 10, 600, 20)),))
+    nowhere = TranscriptBlock("nowhere")
     write(scans / "1.xml", over, beyond, nowhere, form="alto")
     frame = records(scans, regions="blocks")
     assert frame[["x0", "y0", "x1", "y1"]].to_numpy().tolist() == [[0, 280, 400, 300]]
@@ -112,8 +112,8 @@ def test_a_page_without_a_sound_transcript_is_set_aside(scans: Path) -> None:
 def test_a_crop_follows_the_outline_and_the_direction_is_the_files(scans: Path) -> None:
     Image.new("L", (400, 300), 100).save(scans / "1.png")
     outline = ((100.0, 100.0), (200.0, 100.0), (100.0, 200.0))
-    text = Line("縦書き", (100, 100, 200, 200))
-    write(scans / "1.xml", Block("縦書き", (100, 100, 200, 200), outline, vertical=True, lines=(text,)))
+    text = TranscriptLine("縦書き", (100, 100, 200, 200))
+    write(scans / "1.xml", TranscriptBlock("縦書き", (100, 100, 200, 200), outline, vertical=True, lines=(text,)))
     (row,) = records(scans, regions="blocks").itertuples()
     assert (row.polygon, row.direction) == ("100,100 200,100 100,200", "vertical")
     assert decode_crop(row.crop).size == (100, 100)

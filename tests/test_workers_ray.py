@@ -16,14 +16,14 @@ from linkage.config import load_config
 from linkage.errors import DependencyError
 from linkage.link import slices
 from linkage.run import run
-from linkage.workers.pool import Limits, LostItem
+from linkage.workers.pool import LostItem, WorkLimits
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
 from linkage.workers.ray import RayWorkers
 
 pytestmark = pytest.mark.slow
-LIMITS = Limits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
+LIMITS = WorkLimits(seconds=8, memory=ByteSize(200_000_000), recycle=1000)
 SETTINGS = ("ingest.regions=page", "ingest.ocr=none", "link.exemplars='old/*'", "encode.device=cpu", "link.device=cpu")
 RESULTS = [f"export/{name}.csv" for name in ("links", "members", "entities")]
 RESULTS += ["failures.csv", "ingest/records.parquet", "embed/image.npy", "embed/text.npy", "embed/records.parquet"]

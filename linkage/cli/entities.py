@@ -52,7 +52,7 @@ def history(
     Example: linkage ledger history firms.ledger e3vn52bopnd2f
     """
     from linkage.errors import InputError
-    from linkage.ledger.ledger import Event, Ledger, Stay
+    from linkage.ledger.ledger import Ledger, LedgerEvent, RecordStay
 
     with Ledger.open(path) as opened:
         events, stays = opened.events(name), opened.stays(name)
@@ -62,9 +62,9 @@ def history(
         print_json({"events": [event._asdict() for event in events], "stays": [stay._asdict() for stay in stays]})
         return
     if events:
-        print_table(Event._fields, events)
+        print_table(LedgerEvent._fields, events)
     if stays:
-        print_table(Stay._fields, stays)
+        print_table(RecordStay._fields, stays)
 
 
 @ledger.command()

@@ -14,7 +14,7 @@ from linkage.cluster.fit import DEFAULT_POOLED_DISTANCE, DEFAULT_PROBABILITY, la
 from linkage.cluster.members import entity_id, member_columns
 from linkage.cluster.tree import Distance, medoids
 from linkage.cluster.vectors import collapse, cosines, entities_of, pooled_distance
-from linkage.compare.fields import Kind, check_columns
+from linkage.compare.fields import FieldType, check_columns
 from linkage.compare.fit import LabelledPairs, refit
 from linkage.compare.likeness import ComparedRecords, RecordComparison
 from linkage.compare.scorer import DEFAULT_SCORER, FEATURES, Scorer
@@ -75,7 +75,7 @@ def cluster(
     config: ClusterConfig,
     *,
     scorer: Scorer | None = None,
-    fields: Mapping[str, Kind] | None = None,
+    fields: Mapping[str, FieldType] | None = None,
     seed: int = 0,
     device: Device = "auto",
 ) -> ClusterResult:

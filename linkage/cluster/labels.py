@@ -12,7 +12,7 @@ import pandas as pd
 from linkage.cluster.entities import pooled_alone
 from linkage.cluster.members import LABELLED, entity_id
 from linkage.cluster.tree import medoids
-from linkage.compare.fields import Kind
+from linkage.compare.fields import FieldType
 from linkage.compare.likeness import ComparedRecords, RecordComparison
 from linkage.compare.scorer import Scorer
 from linkage.compare.wording import Wording
@@ -31,7 +31,7 @@ def decide_by_labels(
     embeddings: Embeddings,
     scorer: Scorer,
     *,
-    fields: Mapping[str, Kind] | None = None,
+    fields: Mapping[str, FieldType] | None = None,
     pooled: bool = False,
 ) -> pd.DataFrame:
     """The members table with every labelled record in the entity that its label names.
@@ -132,7 +132,13 @@ class _Comparisons:
     """Pairs of members (their rows) compared; only what is asked for is read."""
 
     def __init__(
-        self, ids: pd.Series, frame: pd.DataFrame, embeddings: Embeddings, fields: Mapping[str, Kind], *, pooled: bool
+        self,
+        ids: pd.Series,
+        frame: pd.DataFrame,
+        embeddings: Embeddings,
+        fields: Mapping[str, FieldType],
+        *,
+        pooled: bool,
     ) -> None:
         self._frame = frame.set_index("record_id", drop=False).loc[ids].reset_index(drop=True)
         self._rows = rows_of(self._frame["record_id"], embeddings)

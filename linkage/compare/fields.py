@@ -20,7 +20,7 @@ from linkage.errors import InputError
 from linkage.tables import plain
 from linkage.text import FOLDING, Folding
 
-Kind = Literal["text", "number", "date", "exact"]
+FieldType = Literal["text", "number", "date", "exact"]
 SUFFIX = "_score"
 """A comparison of column c is column c_score of the links table."""
 
@@ -60,7 +60,7 @@ class FieldValues:
         texts: by name of the comparison, folded texts.
     """
 
-    def __init__(self, table: pd.DataFrame, fields: Mapping[str, Kind], folding: Folding = FOLDING) -> None:
+    def __init__(self, table: pd.DataFrame, fields: Mapping[str, FieldType], folding: Folding = FOLDING) -> None:
         self.n = len(table)
         self.fields = fields
         self.placed = "source" in table and bool((table["source"] != "").any())
@@ -143,7 +143,7 @@ def blocks(left: pd.DataFrame, right: BlockingKeys, columns: Sequence[str]) -> I
         yield rows, right.agreeing(key)
 
 
-Key = tuple[str, ...]
+BlockingKey = tuple[str, ...]
 K = TypeVar("K")
 
 
@@ -156,9 +156,9 @@ class BlockingKeys:
         self._keys = keys = _keys(table, columns, folding) if columns else []
         told = [tuple(place for place, cell in enumerate(key) if cell) for key in keys]
         self._by_told = _rows_by(told)
-        self._found: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[Key, np.ndarray]] = {}
+        self._found: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[BlockingKey, np.ndarray]] = {}
 
-    def agreeing(self, key: Key) -> np.ndarray:
+    def agreeing(self, key: BlockingKey) -> np.ndarray:
         """The rows that agree with a key, ascending."""
         found = [np.empty(0, np.int64)]
         for told, rows in self._by_told.items():
@@ -172,7 +172,7 @@ class BlockingKeys:
         return np.sort(np.concatenate(found))
 
 
-def _keys(table: pd.DataFrame, columns: Sequence[str], folding: Folding) -> list[Key]:
+def _keys(table: pd.DataFrame, columns: Sequence[str], folding: Folding) -> list[BlockingKey]:
     return list(zip(*([folding.fold(plain(cell)) for cell in table[name]] for name in columns), strict=True))
 
 

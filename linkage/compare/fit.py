@@ -17,7 +17,7 @@ from linkage.compare.scorer import (
     FREE,
     LEVELS,
     PLACES,
-    Extra,
+    FieldWeight,
     Scorer,
     Weights,
     further,
@@ -165,7 +165,7 @@ def _fit_levels(pairs: LabelledPairs, start: Scorer, strength: float, kinds: Seq
     level = levels_of(pairs.alike)
     names = further(pairs.alike)
     fitted = start
-    extras: dict[str, Extra] | None = None
+    extras: dict[str, FieldWeight] | None = None
     for place, kind in enumerate(LEVELS):
         part = pairs.at(level <= place)
         if kind not in kinds or not part.enough:
@@ -209,7 +209,7 @@ class _Problem:
         for place in np.flatnonzero(spread[1:] < 1e-9) + 1:  # what is the same in all pairs tells nothing
             self.bounds[place] = (self.pull[place], self.pull[place])
 
-    def solve(self) -> tuple[Weights, dict[str, Extra]]:
+    def solve(self) -> tuple[Weights, dict[str, FieldWeight]]:
         """The coefficients under which the truth is likeliest, less the penalty."""
         bounds = [
             tuple(None if side is None else side * scale for side in pair)
@@ -221,7 +221,7 @@ class _Problem:
         found = (best / self.scale).tolist()
         n = 1 + len(self.features)
         told = zip(self.extras, found[n::2], found[n + 1 :: 2], strict=True)
-        extras = {name: Extra(weight, shift) for name, weight, shift in told}
+        extras = {name: FieldWeight(weight, shift) for name, weight, shift in told}
         return Weights(found[0], dict(zip(self.features, found[1:n], strict=True))), extras
 
 

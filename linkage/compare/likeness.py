@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from linkage.compare.fields import FieldComparisons, FieldValues, Kind, TextCounts
+from linkage.compare.fields import FieldComparisons, FieldType, FieldValues, TextCounts
 from linkage.compare.scorer import COSINES
 from linkage.compare.wording import MEASURES, Wording, likelihoods, written
 from linkage.encode.pooling import Vectors, coefficients
@@ -46,7 +46,7 @@ class ComparedRecords:
             self._told[image_weight] = np.concatenate([coefficients(*some, image_weight) for some in vectors])
         return np.asarray(self._told[image_weight])
 
-    def told(self, fields: Mapping[str, Kind]) -> FieldValues:
+    def told(self, fields: Mapping[str, FieldType]) -> FieldValues:
         """What the records say in the columns compared; kept for the next call."""
         key = tuple(fields.items())
         if key not in self._told:
@@ -62,7 +62,7 @@ class RecordComparison:
         left: ComparedRecords,
         right: ComparedRecords,
         image_weight: float,
-        fields: Mapping[str, Kind],
+        fields: Mapping[str, FieldType],
         counts: TextCounts | None = None,
     ) -> None:
         """Take both sides; `counts`: by which n-grams are rare, default: how many records of both sides have them."""

@@ -64,7 +64,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Extra:
+class FieldWeight:
     """A further comparison, of a column that the user named: weight x similarity + shift, 0 where it is missing.
 
     Attributes:
@@ -76,7 +76,7 @@ class Extra:
     shift: float
 
 
-DEFAULT_EXTRA = Extra(4.0, -2.0)
+DEFAULT_EXTRA = FieldWeight(4.0, -2.0)
 """Of a field of which no label told how much it counts: e^2 to 1 for a match where equal, as much against it."""
 
 
@@ -94,7 +94,7 @@ class Scorer:
     """
 
     levels: dict[str, Weights]
-    extras: dict[str, Extra] = field(default_factory=dict)
+    extras: dict[str, FieldWeight] = field(default_factory=dict)
     origin: Origin = "default"
     pairs: int = 0
     positives: int = 0
@@ -117,9 +117,9 @@ class Scorer:
             parts[name] = (extra.weight * alike[name].astype(float) + extra.shift).fillna(0.0)
         return parts
 
-    def extra(self, name: str) -> Extra:
+    def extra(self, name: str) -> FieldWeight:
         """The coefficients of a further comparison."""
-        return self.extras.get(name, Extra(0.0, 0.0) if name in PLACES else DEFAULT_EXTRA)
+        return self.extras.get(name, FieldWeight(0.0, 0.0) if name in PLACES else DEFAULT_EXTRA)
 
     def logit(self, alike: pd.DataFrame) -> np.ndarray:
         """Log odds of a match, float64 (n,); arguments as for `contributions`."""
@@ -157,7 +157,7 @@ class Scorer:
 
     def scaled(self, stretch: float, shifts: np.ndarray) -> Scorer:
         """The scorer whose logit is shift + stretch x this one's, with a shift for each of LEVELS (3,)."""
-        extras = {name: Extra(stretch * one.weight, stretch * one.shift) for name, one in self.extras.items()}
+        extras = {name: FieldWeight(stretch * one.weight, stretch * one.shift) for name, one in self.extras.items()}
         moved = zip(LEVELS, shifts.tolist(), strict=True)
         levels = {name: self.levels[name].times(stretch, shift) for name, shift in moved}
         return replace(self, extras=extras, levels=levels)
@@ -196,7 +196,7 @@ class Scorer:
             raise ValueError(f"not of format {FORMAT}; make the model or the links again")
         levels = values.pop("levels")
         levels = {name: _weights(levels[name]) for name in LEVELS}
-        extras = {str(name): Extra(**one) for name, one in values.pop("extras").items()}
+        extras = {str(name): FieldWeight(**one) for name, one in values.pop("extras").items()}
         scorer = cls(levels, extras, **values)
         if not all(_is_number(value) for one in extras.values() for value in (one.weight, one.shift)):
             raise ValueError("coefficients of further comparisons are not readable; fit the scorer again")

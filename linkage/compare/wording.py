@@ -23,7 +23,7 @@ _LEAST = 1e-3  # likelihood per letter that counts as none at all
 _COUNTED = 2000  # characters of which the n-grams are counted: of a text of 1 MB they would take seconds
 
 
-class Words(NamedTuple):
+class TextView(NamedTuple):
     """One text of each of n records: (n,) objects, and their lengths, int64 (n,), 0 where it is not to be compared.
 
     No text is longer than CHARACTERS: what two of n cost grows with n^2 and more, for one pair to half a minute at
@@ -70,7 +70,7 @@ class Wording:
         views = [np.array([text[:CHARACTERS] for text in view], dtype=object) for view in (self.texts, self.readings)]
         lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in views]
         lengths[1][self.texts == self.readings] = 0  # said already
-        self.words = [Words(view, length) for view, length in zip(views, lengths, strict=True)]
+        self.words = [TextView(view, length) for view, length in zip(views, lengths, strict=True)]
         self.folded = _cut(folded)
         self._packed = [None] * len(texts) if readings is None else readings["lattice"].tolist()
         sure = unknown if given is None else np.asarray(given, dtype=np.float64)
@@ -195,7 +195,7 @@ def _strings(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.
     return best
 
 
-def _compared(left: Words, a: np.ndarray, right: Words, b: np.ndarray) -> np.ndarray:
+def _compared(left: TextView, a: np.ndarray, right: TextView, b: np.ndarray) -> np.ndarray:
     """The two similarities of texts that are there."""
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.fuzz import partial_ratio

@@ -25,7 +25,7 @@ from linkage.encode.crops import fit_photo
 from linkage.encode.folder import CONFIG_FILE, SHIPPED, VOCABULARY_FILE, WEIGHTS_FILE, model_folder
 from linkage.encode.memory import keep_memory
 from linkage.encode.pooling import pool
-from linkage.encode.sight import Sight, look
+from linkage.encode.sight import CropSight, look
 from linkage.encode.tokenizer import CharTokenizer
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 from linkage.ocr.lines import fit_line
@@ -194,7 +194,7 @@ class BiEncoder:
         embed = partial(towers.image_features, self.model)
         return self._encode(columns, [len(part) > 0 for part in columns], embed)
 
-    def look(self, images: Sequence[Image.Image | None]) -> tuple[np.ndarray, list[Sight | None]]:
+    def look(self, images: Sequence[Image.Image | None]) -> tuple[np.ndarray, list[CropSight | None]]:
         """Embed lines of writing and read them in the same pass; only where `ink`.
 
         Returns:
@@ -202,7 +202,9 @@ class BiEncoder:
         """
         return self.look_at([None if image is None else self.pixels(image) for image in images])
 
-    def look_at(self, pixels: Sequence[np.ndarray | None], batch: int = BATCH) -> tuple[np.ndarray, list[Sight | None]]:
+    def look_at(
+        self, pixels: Sequence[np.ndarray | None], batch: int = BATCH
+    ) -> tuple[np.ndarray, list[CropSight | None]]:
         """What `look` returns, of pictures that went through `pixels`.
 
         Args:
@@ -210,7 +212,7 @@ class BiEncoder:
             batch: lines of 320 columns of pixels, or as many of others as have no more columns, at a time.
         """
         vectors = np.zeros((len(pixels), self.dim), dtype=np.float32)
-        sights: list[Sight | None] = [None] * len(pixels)
+        sights: list[CropSight | None] = [None] * len(pixels)
         rows = [row for row, one in enumerate(pixels) if one is not None]
         if rows:
             there = [one for one in pixels if one is not None]

@@ -20,7 +20,7 @@ from linkage.text import clean
 _AT_A_TIME = 512  # many, so that lines of like width find each other
 
 
-class Columns:
+class CropColumns:
     """The columns of n records.
 
     Attributes:
@@ -41,7 +41,7 @@ class Columns:
         return [self[row] for row in rows.tolist()]
 
     @classmethod
-    def of(cls, records: Records, encoder: BiEncoder, folder: Path, rows: np.ndarray | None = None) -> Columns:
+    def of(cls, records: Records, encoder: BiEncoder, folder: Path, rows: np.ndarray | None = None) -> CropColumns:
         """Look at the crops of the given rows of a table, or open what an earlier call with the same model kept.
 
         Args:

@@ -12,7 +12,7 @@ from PIL import Image
 from linkage.arrays import codes_of
 from linkage.encode.augment import augment_image, augment_photo, augment_text
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.columns import Columns
+from linkage.encode.columns import CropColumns
 from linkage.encode.crops import read_crop
 from linkage.errors import InputError
 from linkage.records import Records
@@ -85,9 +85,9 @@ class TrainingSet:
             has_crop[start : start + len(crops)] = [crop is not None for crop in crops]
         self.has_crop = has_crop[self.rows]
         self.paired = self.has_crop & (part["text"] != "").to_numpy()
-        self.columns: Columns | None = None
+        self.columns: CropColumns | None = None
 
-    def show(self, columns: Columns) -> None:
+    def show(self, columns: CropColumns) -> None:
         """Take what a frozen recogniser saw of the rows for their pictures, and its readings for further texts."""
         self.columns = columns
         self.paired = self.has_crop & np.array(

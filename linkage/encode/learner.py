@@ -17,7 +17,7 @@ from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.distributed import Ranks
 from linkage.encode.gradcache import GradCache
 from linkage.encode.losses import info_nce, nested, siglip, sup_con
-from linkage.encode.plan import Stage
+from linkage.encode.plan import TrainingStage
 from linkage.errors import ConfigError, InputError
 
 MAX_SCALE = math.log(100.0)
@@ -79,7 +79,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
 
-    def update(self, stage: Stage, batch: Batch, rows: np.ndarray, step: int) -> float:
+    def update(self, stage: TrainingStage, batch: Batch, rows: np.ndarray, step: int) -> float:
         """Learn from one batch; returns its loss.
 
         Args:
@@ -114,7 +114,7 @@ class Learner:
         self.model.logit_scale.data.clamp_(0.0, MAX_SCALE)
         return value
 
-    def _loss(self, stage: Stage, vectors: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    def _loss(self, stage: TrainingStage, vectors: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         image, text = vectors.unbind(dim=1)
         both = (image.detach().any(dim=1) & text.detach().any(dim=1))[:, None]
         pooled = _pool(image, text, self._image_weight)

@@ -36,7 +36,7 @@ class InkColumns(NamedTuple):
     place: torch.Tensor
 
 
-class Lattices(NamedTuple):
+class LatticeBatch(NamedTuple):
     """The likeliest characters of every column that holds ink.
 
     Attributes:
@@ -93,11 +93,11 @@ class LineTower(nn.Module):
         """(B, 3, 48, W) -> (B, width)."""
         return self.gist(self.see(x)[0])
 
-    def see(self, x: torch.Tensor) -> tuple[InkColumns, Lattices]:
+    def see(self, x: torch.Tensor) -> tuple[InkColumns, LatticeBatch]:
         """Read crops (B, 3, 48, W); the columns without ink are left out."""
         return self.judge(*self.reader(x))
 
-    def judge(self, features: torch.Tensor, real: torch.Tensor) -> tuple[InkColumns, Lattices]:
+    def judge(self, features: torch.Tensor, real: torch.Tensor) -> tuple[InkColumns, LatticeBatch]:
         """What the reader's columns (B, T, 120) say; `real` is bool (B, T), no padding."""
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
@@ -112,7 +112,7 @@ class LineTower(nn.Module):
             inked, total = inked.gather(1, kept), total.gather(1, kept)  # (B, K)
             features, logits = _take(features, kept), _take(logits, kept)  # (B, K, 120), (B, K, classes)
             seen, best, classes = self.attend(features, logits, total, inked, gap)
-            lattices = Lattices(classes, best, ((1 - none).clamp(0, 1).gather(1, kept) * inked).detach(), gap)
+            lattices = LatticeBatch(classes, best, ((1 - none).clamp(0, 1).gather(1, kept) * inked).detach(), gap)
         return seen, lattices
 
     def attend(

@@ -13,10 +13,10 @@ from linkage.encode.batches import align_batches, class_batches
 from linkage.encode.data import TrainingSet
 from linkage.errors import InputError
 
-Stage = Literal["align", "supervised"]
+TrainingStage = Literal["align", "supervised"]
 
 
-def stages(data: TrainingSet, config: TrainConfig, path: Path) -> list[Stage]:
+def stages(data: TrainingSet, config: TrainConfig, path: Path) -> list[TrainingStage]:
     """The stage of each epoch.
 
     Raises:
@@ -24,7 +24,7 @@ def stages(data: TrainingSet, config: TrainConfig, path: Path) -> list[Stage]:
     """
     pairs = int(data.paired.sum())
     _, sizes = np.unique(data.labels[data.labels >= 0], return_counts=True)
-    plan: list[Stage] = []
+    plan: list[TrainingStage] = []
     if pairs >= 2:
         plan += ["align"] * config.align_epochs
     if (sizes >= 2).sum() >= 1 and len(sizes) >= 2:
@@ -38,7 +38,7 @@ def stages(data: TrainingSet, config: TrainConfig, path: Path) -> list[Stage]:
 
 
 def epoch_batches(
-    stage: Stage, data: TrainingSet, config: TrainConfig, neighbours: np.ndarray, rng: np.random.Generator
+    stage: TrainingStage, data: TrainingSet, config: TrainConfig, neighbours: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """The batches of one epoch, as rows of the training set.
 

@@ -23,11 +23,11 @@ from linkage.encode.crops import read_crop
 from linkage.encode.folder import model_folder
 from linkage.encode.lattice import READINGS
 from linkage.encode.pooling import pool
-from linkage.encode.sight import Sight
+from linkage.encode.sight import CropSight
 from linkage.errors import ArtefactError, InputError
 from linkage.keys import result_key
 from linkage.ocr.reader import one_thread
-from linkage.records import Crops, Records
+from linkage.records import CropPlaces, Records
 from linkage.tables import replacing
 from linkage.text import Folding, clean
 
@@ -57,7 +57,7 @@ class Shard:
     """
 
     start: int
-    crops: Crops
+    crops: CropPlaces
     record_ids: tuple[str, ...]
     texts: tuple[str, ...]
     directions: tuple[str, ...]
@@ -218,7 +218,7 @@ def _seen(
     return vectors, [_reading(sight) if config.reading else _NOTHING_READ for sight in sights]
 
 
-def _reading(sight: Sight | None) -> tuple[str, float, bytes | None]:
+def _reading(sight: CropSight | None) -> tuple[str, float, bytes | None]:
     """The model's reading of a crop, how sure it is (geometric mean over the characters), and the lattice."""
     if sight is None:
         return _NOTHING_READ

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from linkage.encode.lattice import Lattice
-from linkage.encode.line import InkColumns, Lattices
+from linkage.encode.line import InkColumns, LatticeBatch
 from linkage.encode.towers import restore_order
 from linkage.ocr.reader import batches_of_lines
 
 _JUDGED = 512  # columns of features at a time: each has 18,710 chances, several times over
 
 
-class Sight(NamedTuple):
+class CropSight(NamedTuple):
     """One crop as the recogniser saw it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Sight(NamedTuple):
 
 def look(
     model: Any, pixels: Sequence[np.ndarray], letters: np.ndarray, columns: int
-) -> tuple[torch.Tensor, list[Sight]]:
+) -> tuple[torch.Tensor, list[CropSight]]:
     """Embed lines and keep what was seen of them, in one pass.
 
     Args:
@@ -44,7 +44,7 @@ def look(
     """
     trunk = model.visual.trunk
     vectors: list[torch.Tensor] = []
-    sights: list[Sight] = []
+    sights: list[CropSight] = []
     order: list[int] = []
     for rows, batch in batches_of_lines(pixels, columns):
         features, real = trunk.reader(batch.to(model.logit_scale.device))
@@ -59,7 +59,7 @@ def look(
     return restore_order(vectors, order), [sights[place] for place in np.argsort(order)]
 
 
-def _apart(seen: InkColumns, lattices: Lattices, letters: np.ndarray) -> list[Sight]:
+def _apart(seen: InkColumns, lattices: LatticeBatch, letters: np.ndarray) -> list[CropSight]:
     columns = torch.cat((seen.says, seen.shows, seen.weight.unsqueeze(2), seen.place.unsqueeze(2)), dim=2)
     counted, inked = (part.cpu().numpy() > 0 for part in (seen.weight, lattices.weight))
     arrays = [part.detach().cpu().numpy() for part in (columns, *lattices)]
@@ -68,5 +68,5 @@ def _apart(seen: InkColumns, lattices: Lattices, letters: np.ndarray) -> list[Si
         line = arrays[0][row, counted[row]]
         classes, chances, weight, gap = (part[row, inked[row]] for part in arrays[1:])
         lattice = Lattice(letters[classes], chances.astype(np.float16), weight.astype(np.float16), gap)
-        sights.append(Sight(line.astype(np.float16), lattice))
+        sights.append(CropSight(line.astype(np.float16), lattice))
     return sights

@@ -69,7 +69,7 @@ def image_features(model: Any, pixels: Sequence[np.ndarray], columns: int = USUA
     Args:
         model: any open_clip model.
         pixels: uint8 (C, H, W) each, C = 1 or 3; widths may differ where the image tower reads lines. Or what it has
-            seen of lines already, float16 (K, 242) each (see `sight.Sight`).
+            seen of lines already, float16 (K, 242) each (see `sight.CropSight`).
         columns: of pixels in a batch of lines, see `batches_of_lines`.
 
     Returns:

@@ -19,11 +19,11 @@ from linkage.config import EncodeConfig, TrainConfig
 from linkage.encode.batches import hard_negatives
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.checkpoint import read_checkpoint, read_state, read_weights, write_checkpoint, write_weights
-from linkage.encode.columns import Columns
+from linkage.encode.columns import CropColumns
 from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.distributed import Ranks, joined
 from linkage.encode.learner import Learner, trunk_rate, use_bf16
-from linkage.encode.plan import Stage, epoch_batches, labelled, rate_share, stages
+from linkage.encode.plan import TrainingStage, epoch_batches, labelled, rate_share, stages
 from linkage.encode.validate import Validation
 from linkage.errors import DependencyError, InputError
 from linkage.keys import result_key
@@ -119,12 +119,12 @@ def _train(
     return summary
 
 
-def _look(encoder: BiEncoder, data: TrainingSet, validation: Validation, folder: Path, ranks: Ranks) -> Columns:
+def _look(encoder: BiEncoder, data: TrainingSet, validation: Validation, folder: Path, ranks: Ranks) -> CropColumns:
     """Show the data what the frozen recogniser sees, once for all epochs; returns the same for the validation rows."""
     if not ranks.leads:
         ranks.share(None)  # the first one looks
-    data.show(Columns.of(data.records, encoder, folder / "train", data.rows))
-    columns = Columns.of(validation.records, encoder, folder / "val")
+    data.show(CropColumns.of(data.records, encoder, folder / "train", data.rows))
+    columns = CropColumns.of(validation.records, encoder, folder / "val")
     if ranks.leads:
         ranks.share(None)
     return columns
@@ -139,7 +139,7 @@ class Trainer:
         best: figures of the best epoch on the validation rows so far, with its number as `epoch`; {} without any.
     """
 
-    def __init__(self, learner: Learner, plan: list[Stage], folder: Path, key: str) -> None:
+    def __init__(self, learner: Learner, plan: list[TrainingStage], folder: Path, key: str) -> None:
         self.learner = learner
         self.data = learner.data
         self.config = learner.config
@@ -152,11 +152,11 @@ class Trainer:
         self.best: dict[str, Any] = {}
         self._kept_at = 0  # step of the last checkpoint
         self._stale = 0  # epochs of the stage since the best one
-        self._over: Stage | None = None  # the stage that was ended early
+        self._over: TrainingStage | None = None  # the stage that was ended early
         self._key = key
         self._board = _board(folder) if self.config.tensorboard and self.ranks.leads else None
 
-    def run(self, validation: Validation, columns: Columns | None) -> None:
+    def run(self, validation: Validation, columns: CropColumns | None) -> None:
         """Train every epoch of the plan that is not done yet; the model ends with the weights of the best one.
 
         Args:
@@ -222,7 +222,7 @@ class Trainer:
         found = hard_negatives(vectors, labels, self.data.readings[rows], k, cosine)
         self.neighbours = torch.from_numpy(self.ranks.share(found))
 
-    def _validate(self, epoch: int, validation: Validation, columns: Columns | None) -> None:
+    def _validate(self, epoch: int, validation: Validation, columns: CropColumns | None) -> None:
         """Measure; keep the best weights; end the stage where nothing has got better for long enough."""
         if not validation.rows:
             return

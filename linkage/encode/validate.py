@@ -9,7 +9,7 @@ import pandas as pd
 
 from linkage.arrays import codes_of
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.columns import Columns
+from linkage.encode.columns import CropColumns
 from linkage.encode.crops import read_crops
 from linkage.encode.pooling import pool
 from linkage.records import Records
@@ -50,7 +50,7 @@ class Validation:
         self._queries = np.flatnonzero(counts if self._leave_one_out else counts & ~exemplar & known)
         self.queries = len(self._queries)
 
-    def measure(self, encoder: BiEncoder, columns: Columns | None = None) -> dict[str, float]:
+    def measure(self, encoder: BiEncoder, columns: CropColumns | None = None) -> dict[str, float]:
         """Figures of a model on these rows.
 
         Args:
@@ -82,7 +82,7 @@ class Validation:
                     figures[f"{name}_recall_{k}"] = share
         return {name: round(value, 5) for name, value in figures.items()}
 
-    def _embed(self, encoder: BiEncoder, columns: Columns | None) -> tuple[np.ndarray, np.ndarray]:
+    def _embed(self, encoder: BiEncoder, columns: CropColumns | None) -> tuple[np.ndarray, np.ndarray]:
         frame = self.records.frame
         texts = frame["text"].tolist()
         if columns is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 from linkage.compare.likeness import PARTS
 from linkage.compare.scorer import COSINES
 from linkage.compare.wording import Wording, written
-from linkage.report.pictures import Step, align, in_common
+from linkage.report.pictures import AlignmentStep, align, in_common
 from linkage.text import Folding
 
 VOICES = {
@@ -45,7 +45,7 @@ _VIEWS = [(left, right) for left in ("text", "reading") for right in ("text", "r
 
 
 @dataclass(frozen=True)
-class Record:
+class ShownRecord:
     """One of the two records: its given text, the model's own reading of its crop, and where it stands."""
 
     record_id: str
@@ -59,9 +59,9 @@ class Record:
         return self.text if view == "text" else self.reading
 
 
-def record_of(row: pd.Series, prefix: str = "") -> Record:
+def record_of(row: pd.Series, prefix: str = "") -> ShownRecord:
     """The record that a row of a table tells of; with prefix "exemplar_" the candidate of a links row."""
-    return Record(
+    return ShownRecord(
         as_text(row["exemplar_id" if prefix else "record_id"]),
         as_text(row.get(f"{prefix}text")),
         as_text(row.get(f"{prefix}reading")),
@@ -91,8 +91,8 @@ class Comparison:
         part: the letters that made `partial_score`, aligned: the shorter string and the best part of the longer.
     """
 
-    left: Record
-    right: Record
+    left: ShownRecord
+    right: ShownRecord
     entity_id: str
     cosine: float
     parts: dict[str, float]
@@ -103,14 +103,14 @@ class Comparison:
     probability: float
     distance: float | None
     views: tuple[str, str] | None
-    aligned: list[Step]
+    aligned: list[AlignmentStep]
     in_common: bool
-    part: list[Step]
+    part: list[AlignmentStep]
 
 
 def compare(
-    left: Record,
-    right: Record,
+    left: ShownRecord,
+    right: ShownRecord,
     entity_id: str,
     numbers: Mapping[str, Any],
     contributions: pd.Series,
@@ -153,7 +153,9 @@ def compare(
     )
 
 
-def counted(left: Record, right: Record, folding: Folding) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+def counted(
+    left: ShownRecord, right: ShownRecord, folding: Folding
+) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
     """Which strings of two records made `string_score`, and which `partial_score`: the most alike by each measure."""
     texts = [left.said(one) for one, _ in _VIEWS], [right.said(other) for _, other in _VIEWS]
     said = [Wording(side, folding=folding) for side in texts]
@@ -166,7 +168,7 @@ def _most(rated: np.ndarray) -> tuple[str, str] | None:
     return None if np.isnan(rated).all() else _VIEWS[int(np.nanargmax(rated))]
 
 
-def _best_part(left: Record, right: Record, views: tuple[str, str], folding: Folding) -> list[Step]:
+def _best_part(left: ShownRecord, right: ShownRecord, views: tuple[str, str], folding: Folding) -> list[AlignmentStep]:
     from rapidfuzz.fuzz import partial_ratio_alignment
 
     one, other = Wording([left.said(views[0]), right.said(views[1])], folding=folding).texts

@@ -15,7 +15,7 @@ from linkage.compare.scorer import Scorer
 from linkage.errors import UsageError
 from linkage.explain.comparison import (
     Comparison,
-    Record,
+    ShownRecord,
     as_number,
     as_page,
     as_text,
@@ -62,7 +62,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ExplainedCandidate:
     """A candidate entity of a query; `in_set`: it is of the query's candidate set, None where there are no sets."""
 
     rank: int
@@ -74,7 +74,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Link:
+class ExplainedLink:
     """A query's decision and what it came from.
 
     Attributes:
@@ -97,14 +97,14 @@ class Link:
     tied: int | None
     best: Comparison
     runner_up: Comparison | None
-    candidates: list[Candidate]
+    candidates: list[ExplainedCandidate]
     others: float
     nothing: float
     bar: float | None
 
 
 @dataclass(frozen=True)
-class Member:
+class ExplainedMember:
     """A record of an entity."""
 
     record_id: str
@@ -137,11 +137,11 @@ class Explanation:
     entity_id: str
     origin: str
     says: list[str]
-    link: Link | None = None
+    link: ExplainedLink | None = None
     group: ClusterPlace | None = None
-    members: list[Member] | None = None
+    members: list[ExplainedMember] | None = None
     sources: int | None = None
-    exemplar: Record | None = None
+    exemplar: ShownRecord | None = None
     weakest: Explanation | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _told_of_label(entity: str, found: str, came: str) -> str:
     return f"Its label decides: it is of {entity}; {agrees}."
 
 
-def _stood_for(name: str, entity: str, origin: str, evidence: Evidence) -> list[Member]:
+def _stood_for(name: str, entity: str, origin: str, evidence: Evidence) -> list[ExplainedMember]:
     """The records that came to the entity by this exemplar."""
     members, links = evidence.members, evidence.links
     inside = members[(members["entity_id"] == entity) & (members["record_id"] != name)]
@@ -227,7 +227,9 @@ def _stood_for(name: str, entity: str, origin: str, evidence: Evidence) -> list[
     return _members(inside)
 
 
-def _told_of_exemplar(name: str, entity: str, is_exemplar: bool, stood_for: list[Member], members: pd.DataFrame) -> str:
+def _told_of_exemplar(
+    name: str, entity: str, is_exemplar: bool, stood_for: list[ExplainedMember], members: pd.DataFrame
+) -> str:
     n = len(stood_for)
     came = f"{n} {'record' if n == 1 else 'records'} came to it by this one"
     if is_exemplar:
@@ -257,10 +259,10 @@ def _entity(name: str, evidence: Evidence) -> Explanation:
     return Explanation("entity", name, name, "", says, None, None, members, sources, record_of(first), weakest)
 
 
-def _members(rows: pd.DataFrame) -> list[Member]:
+def _members(rows: pd.DataFrame) -> list[ExplainedMember]:
     ordered = rows.sort_values(["membership", "record_id"], kind="stable").to_dict("records")
     return [
-        Member(
+        ExplainedMember(
             record_id=str(row["record_id"]),
             origin=str(row["origin"]),
             membership=float(row["membership"]),
@@ -272,7 +274,7 @@ def _members(rows: pd.DataFrame) -> list[Member]:
     ]
 
 
-def _link(rows: pd.DataFrame, scorer: Scorer, folding: Folding) -> Link | None:
+def _link(rows: pd.DataFrame, scorer: Scorer, folding: Folding) -> ExplainedLink | None:
     """The decision on a query from its rows of the links table; None where it has no candidate."""
     rows = rows[rows["probability"].notna()].sort_values("rank", kind="stable").reset_index(drop=True)
     if not len(rows):
@@ -292,7 +294,7 @@ def _link(rows: pd.DataFrame, scorer: Scorer, folding: Folding) -> Link | None:
     others = rest if rest > _ROUNDED else 0.0
     rivals = float(rows["probability"].sum()) - float(row["probability"]) + others
     threshold, tied = as_number(row["threshold"]), as_number(row.get("tied"))
-    return Link(
+    return ExplainedLink(
         decision=str(row["decision"]),
         probability=float(row["probability"]),
         margin=as_number(row["margin"]),
@@ -303,7 +305,7 @@ def _link(rows: pd.DataFrame, scorer: Scorer, folding: Folding) -> Link | None:
         best=_candidate(row, told.iloc[best], folding),
         runner_up=None if second is None else _candidate(rows.iloc[second], told.iloc[second], folding),
         candidates=[
-            Candidate(
+            ExplainedCandidate(
                 int(one["rank"]),
                 str(one["entity_id"]),
                 str(one["exemplar_id"]),
@@ -338,7 +340,7 @@ def _candidate(row: pd.Series, told: pd.Series, folding: Folding) -> Comparison:
     )
 
 
-def _told_of_link(link: Link) -> list[str]:
+def _told_of_link(link: ExplainedLink) -> list[str]:
     """The decision in words: what was decided, what told the candidates apart, what carried it over the threshold."""
     best, source = link.best, SOURCES.get(link.threshold_source, link.threshold_source)
     heads = {"match": f"Linked to {best.entity_id}", "review": f"For review: perhaps {best.entity_id}"}
@@ -359,7 +361,7 @@ def _told_of_link(link: Link) -> list[str]:
     return says
 
 
-def _told_of_set(link: Link, sets: str) -> list[str]:
+def _told_of_set(link: ExplainedLink, sets: str) -> list[str]:
     """How large the query's candidate set is, and what sets promise."""
     inside = [one.in_set for one in link.candidates if one.in_set is not None]
     if not inside:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from linkage.compare.fields import Kind
+from linkage.compare.fields import FieldType
 from linkage.compare.likeness import ComparedRecords, RecordComparison
 from linkage.compare.scorer import Scorer
 from linkage.compare.wording import Wording
-from linkage.explain.comparison import Comparison, Record, compare, difference, record_of, weigh
+from linkage.explain.comparison import Comparison, ShownRecord, compare, difference, record_of, weigh
 from linkage.search.index import rows_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class ClusterEvidence:
     frame: pd.DataFrame
     embeddings: Embeddings
     scorer: Scorer
-    fields: Mapping[str, Kind]
+    fields: Mapping[str, FieldType]
     max_distance: float
     max_distance_source: str
     pooled: bool = False
@@ -167,5 +167,5 @@ class _Pairs:
             distance=float(distance[best]),
         )
 
-    def _record(self, row: int) -> Record:
+    def _record(self, row: int) -> ShownRecord:
         return record_of(self.frame.iloc[row])

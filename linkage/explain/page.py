@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from linkage.compare.likeness import PARTS
-from linkage.explain.comparison import MEANINGS, Comparison, Record, weighed
+from linkage.explain.comparison import MEANINGS, Comparison, ShownRecord, weighed
 from linkage.explain.explanation import Explanation
 from linkage.records import Records
 from linkage.report.page import render
-from linkage.report.pictures import Pictures, mark_differences, shorten
+from linkage.report.pictures import Thumbnails, mark_differences, shorten
 from linkage.tables import replacing
 from linkage.text import Folding
 
@@ -26,7 +26,7 @@ def write_explanation(out: Path, explanation: Explanation, records: Records | No
         records: where the crops are; None: the page has none.
         folding: what makes two texts equal.
     """
-    shown = _PageContent(Pictures(records) if records else None, folding)
+    shown = _PageContent(Thumbnails(records) if records else None, folding)
     parts = [explanation, *([explanation.weakest] if explanation.weakest else [])]
     page = render("explain.html", explanation=explanation, parts=[shown.part(part) for part in parts])
     with replacing(out) as temporary:
@@ -36,7 +36,7 @@ def write_explanation(out: Path, explanation: Explanation, records: Records | No
 class _PageContent:
     """What the template shows of explanations."""
 
-    def __init__(self, pictures: Pictures | None, folding: Folding) -> None:
+    def __init__(self, pictures: Thumbnails | None, folding: Folding) -> None:
         self.pictures = pictures
         self.folding = folding
 
@@ -98,7 +98,7 @@ class _PageContent:
             "silent": [(name, pair.similarities[name]) for name in silent],
         }
 
-    def side(self, name: str, side: Record, other: str, said: str | None = None) -> dict[str, Any]:
+    def side(self, name: str, side: ShownRecord, other: str, said: str | None = None) -> dict[str, Any]:
         """A crop and what it says, with what differs from the other marked."""
         said = (side.text or side.reading) if said is None else said
         also = side.reading if said == side.text else side.text

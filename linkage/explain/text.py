@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator
 from itertools import zip_longest
 
-from linkage.explain.comparison import MEANINGS, Comparison, Record, weighed
-from linkage.explain.explanation import Explanation, Link, Member
-from linkage.report.pictures import Step
+from linkage.explain.comparison import MEANINGS, Comparison, ShownRecord, weighed
+from linkage.explain.explanation import ExplainedLink, ExplainedMember, Explanation
+from linkage.report.pictures import AlignmentStep
 
 WIDTH = 100
 GAP = "·"
@@ -45,7 +45,7 @@ def explanation_lines(explanation: Explanation, width: int = WIDTH) -> Iterator[
         yield from explanation_lines(explanation.weakest, width)
 
 
-def _link(link: Link, width: int) -> Iterator[str]:
+def _link(link: ExplainedLink, width: int) -> Iterator[str]:
     yield from _comparison(link.best, link.runner_up, "exemplar", width)
     yield ""
     shares = [f"{link.best.probability:.3f} this one"]
@@ -69,7 +69,7 @@ def _link(link: Link, width: int) -> Iterator[str]:
         yield fit(f"  {one.rank:4}  {one.probability:.3f}  {inside}{one.entity_id}  {one.text}", width)
 
 
-def _reviews(link: Link) -> bool:
+def _reviews(link: ExplainedLink) -> bool:
     return link.review_threshold is not None and (link.threshold is None or link.review_threshold < link.threshold)
 
 
@@ -85,7 +85,7 @@ def _comparison(pair: Comparison, other: Comparison | None, right: str, width: i
     yield from _table(pair, other, width)
 
 
-def _side(name: str, side: Record, width: int) -> Iterator[str]:
+def _side(name: str, side: ShownRecord, width: int) -> Iterator[str]:
     page = f", page {side.page}" if side.page is not None and side.page > 1 else ""
     yield fit(f"  {name:{_NAME}} {side.record_id}  {side.source}{page}", width)
     for kind, said in (("text", side.text), ("reading", side.reading if side.reading != side.text else "")):
@@ -111,7 +111,7 @@ def _alignment(pair: Comparison, right: str, width: int) -> Iterator[str]:
             yield f"  {'':{_NAME}} {marks}".rstrip()
 
 
-def aligned_lines(steps: list[Step], width: int, blocks: int = _BLOCKS) -> Iterator[tuple[str, str, str]]:
+def aligned_lines(steps: list[AlignmentStep], width: int, blocks: int = _BLOCKS) -> Iterator[tuple[str, str, str]]:
     """Two texts one above the other with marks under what differs, in blocks of at most `width` columns.
 
     GAP stands where one has nothing. Wide characters take two columns; what does not fit into the blocks is cut with …
@@ -138,7 +138,7 @@ def _joined(block: list[tuple[str, str, str]]) -> tuple[str, str, str]:
     return upper, lower, marks
 
 
-def _characters(steps: list[Step]) -> Iterator[tuple[str, str, bool]]:
+def _characters(steps: list[AlignmentStep]) -> Iterator[tuple[str, str, bool]]:
     for step in steps:
         for left, right in zip_longest(step.left, step.right, fillvalue=GAP):
             yield plain(left), plain(right), step.differs
@@ -182,7 +182,7 @@ def _value(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _members(members: list[Member], width: int) -> Iterator[str]:
+def _members(members: list[ExplainedMember], width: int) -> Iterator[str]:
     yield ""
     yield "  members, weakest first"
     for one in members[:_MEMBERS]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linkage.scans.rescans import Look, same_sheet
+from linkage.scans.rescans import PageLook, same_sheet
 
 _MOST_BITS = 80  # of a hash that differ, of 256; half of them do by chance
 _MOST_CANDIDATES = 4  # pages laid over one page: a good half of a second each
@@ -41,7 +41,7 @@ class PageFingerprint:
     bits: bytes = b""
 
 
-def find_duplicates(pages: Sequence[PageFingerprint], look: Callable[[int], Look]) -> Iterator[Duplicate | None]:
+def find_duplicates(pages: Sequence[PageFingerprint], look: Callable[[int], PageLook]) -> Iterator[Duplicate | None]:
     """Yield for every page in order where it was met before; None where it was not.
 
     Pages whose hashes are near are candidates, the nearest few are laid over the page (see `rescans.same_sheet`).

@@ -28,7 +28,7 @@ from linkage.ingest.work import modules_for
 from linkage.locks import alone, among
 from linkage.scans.pages import find_sources
 from linkage.workers.engine import Pool, open_workers
-from linkage.workers.pool import Limits
+from linkage.workers.pool import WorkLimits
 from linkage.workers.share import Share
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def _workers(job: IngestJob, scratch: Path, engine: str) -> AbstractContextManag
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     config = job.config
-    limits = Limits(config.page_seconds, config.page_memory, config.recycle)
+    limits = WorkLimits(config.page_seconds, config.page_memory, config.recycle)
     return open_workers(engine, config.workers, scratch, limits, modules_for(config))
 
 

@@ -14,12 +14,12 @@ from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.merge import FinishedTable, SourceParts, rows_by_page
 from linkage.ingest.parts import PartNote, part_schema, read_note, write_part
-from linkage.ingest.work import SourceSurvey, Task
+from linkage.ingest.work import PageTask, SourceSurvey
 from linkage.keys import digest, file_state, result_key
 from linkage.layout.boxes import GivenBox, read_boxes
 from linkage.ocr.engines import make_engine
 from linkage.scans.pages import Source, read_page
-from linkage.scans.rescans import Look, look_at
+from linkage.scans.rescans import PageLook, look_at
 from linkage.transcripts.find import find_transcripts
 
 
@@ -65,13 +65,13 @@ class IngestJob:
         files = [(source.name, self._key(source, seen), seen.reason) for source, seen in surveyed.items()]
         return digest([self.settings, files])
 
-    def tasks(self, source: Source, seen: SourceSurvey) -> Iterator[Task]:
+    def tasks(self, source: Source, seen: SourceSurvey) -> Iterator[PageTask]:
         """The pages of a source in order."""
         key = self._key(source, seen)
         for page in range(1, seen.pages + 1):
             part = self._part(key, page)
             transcript = self._transcripts[source].page(page) if source in self._transcripts else None
-            yield Task(source.path, seen.sha256, page, part, self._on(source, page, seen.pages), transcript)
+            yield PageTask(source.path, seen.sha256, page, part, self._on(source, page, seen.pages), transcript)
 
     def known(self, before: FinishedTable, *, failed: bool) -> set[tuple[str, Path]]:
         """Names of sources and parts of the pages of an earlier table; of those set aside only where `failed`."""
@@ -109,7 +109,7 @@ class IngestJob:
             failed: also of pages that were set aside.
         """
         wanted = {source.name: (source, seen) for source, seen in surveyed.items()}
-        tasks: list[Task] = []
+        tasks: list[PageTask] = []
         copies: Counter[str] = Counter()
         name = None
         for note, rows in rows_by_page(self.out, before):
@@ -142,8 +142,8 @@ class IngestJob:
         return own + [repr(template) for template in templates if template.matches(source.name)]
 
 
-def _look_again(path: Path, config: IngestConfig, page: int) -> Look:
+def _look_again(path: Path, config: IngestConfig, page: int) -> PageLook:
     try:
         return look_at(read_page(path, page, dpi=config.dpi, max_megapixels=config.max_megapixels).image)
     except InputError:  # it could be read before: then it is like nothing else
-        return Look()
+        return PageLook()

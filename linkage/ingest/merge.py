@@ -19,7 +19,7 @@ from linkage.errors import UsageError
 from linkage.ingest.duplicates import PageFingerprint, find_duplicates
 from linkage.ingest.parts import FACTS, PartNote, part_schema, read_note, read_part
 from linkage.progress import progress
-from linkage.scans.rescans import Look
+from linkage.scans.rescans import PageLook
 from linkage.tables import replacing, write_table
 
 ROWS_PER_GROUP = 256
@@ -42,7 +42,7 @@ class SourceParts:
     key: str
     parts: Sequence[Path]
     reasons: Sequence[str]
-    look: Callable[[int], Look]
+    look: Callable[[int], PageLook]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +204,11 @@ def _met_before(sources: Sequence[SourceParts]) -> dict[tuple[str, int], dict[st
         bits = bytes.fromhex(note.facts.get("hash", ""))
         seen.append(PageFingerprint((source.sha256, page), note.facts.get("pixels", ""), bits))
 
-    def look(place: int) -> Look:
+    def look(place: int) -> PageLook:
         source, page = places[place]
         note = read_note(source.parts[page - 1])
         # What a page looks like is not kept in the table that parts are made from again.
-        return Look.unpacked(note.look) if note and note.look else source.look(page)
+        return PageLook.unpacked(note.look) if note and note.look else source.look(page)
 
     with progress("comparing", len(places), "pages") as advance:
         found = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from linkage.ingest.job import IngestJob
 from linkage.ingest.parts import PartNote, part_of, read_note, write_part
-from linkage.ingest.work import SourceSurvey, Task, make_part, survey
+from linkage.ingest.work import PageTask, SourceSurvey, make_part, survey
 from linkage.progress import progress
 from linkage.scans.pages import Source
 from linkage.workers.engine import Pool
@@ -37,7 +37,7 @@ def survey_sources(job: IngestJob, workers: Pool, shard: Share | None = None) ->
 
 def tasks_of(
     job: IngestJob, surveyed: Mapping[Source, SourceSurvey], shard: Share | None = None
-) -> Iterator[tuple[Source, Task]]:
+) -> Iterator[tuple[Source, PageTask]]:
     """Every page, or every page of a shard, in order.
 
     Where a source stands and the number of its page say which shard a page is in: to know that, nobody need have
@@ -72,7 +72,7 @@ def read_pages(
     total = sum(1 for _ in tasks_of(job, surveyed, shard)) if shard else sum(seen.pages for seen in surveyed.values())
     with progress("reading", total, "pages") as advance:
 
-        def missing() -> Iterator[Task]:
+        def missing() -> Iterator[PageTask]:
             made = set()  # the same content in two places is read once
             for source, task in tasks_of(job, surveyed, shard):
                 there = task.part in made or (source.name, task.part) in known

@@ -16,7 +16,7 @@ import pandas as pd
 from linkage.config import IngestConfig
 from linkage.errors import InputError
 from linkage.ingest.job import IngestJob
-from linkage.ingest.work import SourceSurvey, Task, cut, modules_for, survey
+from linkage.ingest.work import PageTask, SourceSurvey, cut, modules_for, survey
 from linkage.layout.preview import RegionOutline, draw_regions
 from linkage.layout.regions import Region
 from linkage.machine import cores
@@ -25,7 +25,7 @@ from linkage.progress import progress
 from linkage.scans.pages import find_sources, read_page
 from linkage.scans.straighten import StraightPage
 from linkage.tables import replacing
-from linkage.workers.pool import Limits, LostItem, Workers
+from linkage.workers.pool import LostItem, Workers, WorkLimits
 
 COLUMNS = ("source", "page", "x0", "y0", "x1", "y1", "unit", "direction", "text")
 """Columns of the table of boxes, which `layout.boxes.read_boxes` reads; the user's own follow."""
@@ -64,15 +64,15 @@ def show_regions(
     """
     job = IngestJob(find_sources(inputs), (preview or Path()) / "regions.parquet", config)
     failures: list[tuple[str, int | None, str]] = []
-    tasks: dict[Task, str] = {}
+    tasks: dict[PageTask, str] = {}
     for number, source in enumerate(job.sources, start=1):
         seen = SourceSurvey(reason=source.reason) if source.reason else survey(job.files(source))
         failures += [(source.name, None, seen.reason)] if seen.reason else []
         for task in job.tasks(source, seen):
             tasks[replace(task, part=Path(f"{number:04d}-{_safe(source.name)}-{task.page}.png"))] = source.name
     chosen = _spread(list(tasks), pages)
-    found: dict[Task, list[dict[str, Any]]] = {}
-    limits = Limits(config.page_seconds, config.page_memory, config.recycle)
+    found: dict[PageTask, list[dict[str, Any]]] = {}
+    limits = WorkLimits(config.page_seconds, config.page_memory, config.recycle)
     work = partial(_look_at, config=config, engine=job.engine, folder=preview, texts=texts)
     with (
         tempfile.TemporaryDirectory(prefix="linkage-regions-") as scratch,
@@ -89,7 +89,7 @@ def show_regions(
 
 
 def _look_at(
-    task: Task, config: IngestConfig, engine: Engines, folder: Path | None, texts: bool
+    task: PageTask, config: IngestConfig, engine: Engines, folder: Path | None, texts: bool
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of one page without `source`, and why it or some of its boxes cannot be had; writes its picture."""
     reasons: list[str] = []
@@ -124,7 +124,7 @@ def _safe(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)[-80:]
 
 
-def _spread(tasks: list[Task], count: int) -> list[Task]:
+def _spread(tasks: list[PageTask], count: int) -> list[PageTask]:
     if not 0 < count < len(tasks):
         return tasks
     return [tasks[place] for place in np.linspace(0, len(tasks) - 1, count).round().astype(int)]

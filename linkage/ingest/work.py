@@ -52,7 +52,7 @@ class SourceSurvey:
 
 
 @dataclass(frozen=True)
-class Task:
+class PageTask:
     """One page to read into one part file.
 
     `given` are its boxes where the user gives the regions; `transcript` the file that has been read from it and which
@@ -94,7 +94,7 @@ def _content(transcript: Path) -> str:
         return "unreadable"
 
 
-def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequence[str]) -> None:
+def make_part(task: PageTask, config: IngestConfig, engine: Engines, columns: Sequence[str]) -> None:
     """Read one page and write its part; a page that cannot be read makes a part with a reason and no rows.
 
     Args:
@@ -129,7 +129,7 @@ def make_part(task: Task, config: IngestConfig, engine: Engines, columns: Sequen
 
 
 def cut(
-    page: Page, task: Task, config: IngestConfig, engine: Engines, reasons: list[str]
+    page: Page, task: PageTask, config: IngestConfig, engine: Engines, reasons: list[str]
 ) -> tuple[StraightPage, list[Region], str]:
     """Straighten a page as the settings say and cut it into regions, which are in pixels of the straightened page.
 

@@ -81,7 +81,7 @@ class GivenBox:
 
 
 @dataclass(frozen=True)
-class Template:
+class BoxTemplate:
     """One row of the table that is for many pages.
 
     Attributes:
@@ -121,7 +121,7 @@ class GivenBoxes:
     path: Path
     by_source: dict[str, list[GivenBox]]
     columns: tuple[str, ...]
-    templates: tuple[Template, ...] = ()
+    templates: tuple[BoxTemplate, ...] = ()
 
     @property
     def ids_given(self) -> bool:
@@ -187,7 +187,7 @@ def read_boxes(path: Path) -> GivenBoxes:
     own = {name, *edges, "page", "unit", "text", *SCHEMA.names}
     columns = tuple(column for column in table.columns if column not in own)
     by_source: dict[str, list[GivenBox]] = defaultdict(list)
-    templates: list[Template] = []
+    templates: list[BoxTemplate] = []
     for number, row in enumerate(table.to_dict("records"), start=2):
         try:
             source = _text(row[name])
@@ -196,7 +196,7 @@ def read_boxes(path: Path) -> GivenBoxes:
             if isinstance(pages, int):
                 by_source[source].append(box)
             else:
-                templates.append(Template(source, pages, box))
+                templates.append(BoxTemplate(source, pages, box))
         except ValueError as error:
             raise InputError(f"{path}: row {number}: {error}") from None
     _check_ids(by_source, path)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linkage.layout.ink import Ink
+from linkage.layout.ink import PageInk
 from linkage.layout.level import straightened
 from linkage.ocr.engine import Word
 
@@ -33,7 +33,7 @@ _BEGUN = 0.12  # share of a column's lines that have ink where they begin
 _MARGIN = 0.03  # share of a column's lines that have ink, specks and shadows, in its margin
 
 
-class Cut(NamedTuple):
+class ColumnCut(NamedTuple):
     """A straight line from top to bottom: x at the page's top, and how far right it goes per pixel down."""
 
     x: float
@@ -44,23 +44,23 @@ class Cut(NamedTuple):
         return self.x + self.slant * y
 
 
-def find_gutters(ink: Ink) -> list[Cut]:
+def find_gutters(ink: PageInk) -> list[ColumnCut]:
     """Where to cut a page into columns, from left to right; none for a page of one column."""
     return _gutters(_strips(straightened(ink.letters), ink.line), ink) if ink.line else []
 
 
-def _gutters(strips: np.ndarray, ink: Ink) -> list[Cut]:
+def _gutters(strips: np.ndarray, ink: PageInk) -> list[ColumnCut]:
     if strips.any(axis=1).sum() < _FEWEST_STRIPS:
         return []
     height, width = ink.letters.shape
     middles = _middles(strips, height)
-    cuts: list[Cut] = []
+    cuts: list[ColumnCut] = []
     for _, cut in sorted(_gaps(strips, middles, _WIDTH * ink.line), reverse=True):  # the clearest first
         if any((cut.x - other.x) * (cut.at(height) - other.at(height)) <= 0 for other in cuts):
             continue  # they would meet on the page
         if not 0 < cut.at(height / 2) < width:
             continue
-        edges = sorted([*cuts, Cut(0, 0), Cut(width, 0)], key=lambda edge: edge.at(height / 2))
+        edges = sorted([*cuts, ColumnCut(0, 0), ColumnCut(width, 0)], key=lambda edge: edge.at(height / 2))
         place = sum(edge.at(height / 2) < cut.at(height / 2) for edge in edges)
         before = _between(strips, middles, edges[place - 1], cut)
         after = _between(strips, middles, cut, edges[place])
@@ -69,7 +69,7 @@ def _gutters(strips: np.ndarray, ink: Ink) -> list[Cut]:
     return sorted(cuts)
 
 
-def find_columns(ink: Ink) -> list[tuple[Cut, Cut]]:
+def find_columns(ink: PageInk) -> list[tuple[ColumnCut, ColumnCut]]:
     """Left and right edges of the columns of text, from left to right, without margins; none on a blank page.
 
     A sliver of another page, beyond a rule or a shadow along the page, is no part of a column.
@@ -79,11 +79,11 @@ def find_columns(ink: Ink) -> list[tuple[Cut, Cut]]:
     height, width = ink.letters.shape
     strips, rules = _strips(straightened(ink.letters), ink.line), _strips(ink.uprights, ink.line)
     middles = _middles(strips, height)
-    edges = _page_edges(rules, middles, [Cut(0, 0), *_gutters(strips, ink), Cut(width, 0)], ink.line)
+    edges = _page_edges(rules, middles, [ColumnCut(0, 0), *_gutters(strips, ink), ColumnCut(width, 0)], ink.line)
     return [_trimmed(strips, middles, left, right, ink.line) for left, right in pairwise(edges)]
 
 
-def lines_crossing(lines: Sequence[Sequence[Word]], cuts: Sequence[Cut]) -> float:
+def lines_crossing(lines: Sequence[Sequence[Word]], cuts: Sequence[ColumnCut]) -> float:
     """Share of the lines that run across a cut: words on both sides of it, or one right over it."""
     crossing = 0
     for line in lines:
@@ -92,7 +92,7 @@ def lines_crossing(lines: Sequence[Sequence[Word]], cuts: Sequence[Cut]) -> floa
     return crossing / max(len(lines), 1)
 
 
-def _page_edges(rules: np.ndarray, middles: np.ndarray, edges: list[Cut], line: float) -> list[Cut]:
+def _page_edges(rules: np.ndarray, middles: np.ndarray, edges: list[ColumnCut], line: float) -> list[ColumnCut]:
     """The edges, the outer ones moved in to rules that run along the page close by."""
     from scipy import ndimage
 
@@ -101,7 +101,7 @@ def _page_edges(rules: np.ndarray, middles: np.ndarray, edges: list[Cut], line: 
     for slant in map(float, _SLANTS):
         ruled = np.flatnonzero(_slanted(wide, middles, slant).mean(axis=0) >= _RULED)
         for x in map(float, ruled):
-            cut = Cut(x, slant)
+            cut = ColumnCut(x, slant)
             middle, inner, outer = cut.at(height / 2), edges[1].at(height / 2), edges[0].at(height / 2)
             if outer < middle and middle < _SLIVER * (inner - middle):
                 edges[0] = cut
@@ -111,7 +111,9 @@ def _page_edges(rules: np.ndarray, middles: np.ndarray, edges: list[Cut], line: 
     return edges
 
 
-def _trimmed(strips: np.ndarray, middles: np.ndarray, left: Cut, right: Cut, line: float) -> tuple[Cut, Cut]:
+def _trimmed(
+    strips: np.ndarray, middles: np.ndarray, left: ColumnCut, right: ColumnCut, line: float
+) -> tuple[ColumnCut, ColumnCut]:
     """The edges of a column without its margins, in which there may be shadows and specks, but for half a line.
 
     They get the slant along which the lines begin below one another most sharply, which a wide gutter leaves open.
@@ -142,8 +144,8 @@ def _trimmed(strips: np.ndarray, middles: np.ndarray, left: Cut, right: Cut, lin
     middle = float(middles.mean())
     lean = slant * middle
     return (
-        Cut(max(left.at(middle) - lean, float(first) - line / 2), slant),
-        Cut(min(right.at(middle) - lean, float(last) + line / 2), slant),
+        ColumnCut(max(left.at(middle) - lean, float(first) - line / 2), slant),
+        ColumnCut(min(right.at(middle) - lean, float(last) + line / 2), slant),
     )
 
 
@@ -167,7 +169,7 @@ def _slanted(strips: np.ndarray, middles: np.ndarray, slant: float) -> np.ndarra
     return np.where(inside, np.take_along_axis(strips, np.clip(at, 0, width - 1), axis=1), False)
 
 
-def _gaps(strips: np.ndarray, middles: np.ndarray, least: float) -> list[tuple[float, Cut]]:
+def _gaps(strips: np.ndarray, middles: np.ndarray, least: float) -> list[tuple[float, ColumnCut]]:
     """Gaps with how clear they are: width times the share of strips by which they are crossed less than allowed."""
     inked = strips[strips.any(axis=1)], middles[strips.any(axis=1)]
     gaps = []
@@ -179,11 +181,11 @@ def _gaps(strips: np.ndarray, middles: np.ndarray, least: float) -> list[tuple[f
             start, end = max(runs(clear), key=lambda run: run[1] - run[0])
             if end - start >= least and left > 0 and right < len(crossed):
                 room = float((_CROSSED - crossed[left + start : left + end]).sum())
-                gaps.append((room, Cut(left + (start + end) / 2, float(slant))))
+                gaps.append((room, ColumnCut(left + (start + end) / 2, float(slant))))
     return gaps
 
 
-def _between(strips: np.ndarray, middles: np.ndarray, left: Cut, right: Cut) -> np.ndarray:
+def _between(strips: np.ndarray, middles: np.ndarray, left: ColumnCut, right: ColumnCut) -> np.ndarray:
     """The part between two cuts, upright along the one that has a slant."""
     slant = right.slant or left.slant
     x = np.arange(strips.shape[1]) + np.rint(slant * middles)[:, None]

@@ -15,8 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from linkage.layout.columns import Cut, find_columns
-from linkage.layout.ink import Ink
+from linkage.layout.columns import ColumnCut, find_columns
+from linkage.layout.ink import PageInk
 from linkage.layout.level import LevelColumn, level
 from linkage.layout.lines import Line, find_lines
 
@@ -72,7 +72,7 @@ def _side(lines: Sequence[Line], side: int) -> list[tuple[float, float]]:
     return [(x, y) for x, rows in zip(ends, _steps(lines, side), strict=True) for y in rows]
 
 
-def find_entries(ink: Ink) -> list[Entry]:
+def find_entries(ink: PageInk) -> list[Entry]:
     """Entries of a page in reading order, column by column."""
     columns = [_levelled(ink, left, right) for left, right in find_columns(ink)]
     if not columns:
@@ -89,7 +89,7 @@ def find_entries(ink: Ink) -> list[Entry]:
     ]
 
 
-def _levelled(ink: Ink, left: Cut, right: Cut) -> LevelColumn:
+def _levelled(ink: PageInk, left: ColumnCut, right: ColumnCut) -> LevelColumn:
     middle = len(ink.letters) / 2
     x = left.x + left.slant * np.arange(len(ink.letters))
     return level(ink.letters, x, max(round(right.at(middle) - left.at(middle)), 1))

@@ -22,7 +22,7 @@ _LINE = 2.0  # a line is as high as this many letters without stems
 
 
 @dataclass(frozen=True)
-class Ink:
+class PageInk:
     """The ink of a page, as masks of its size (height, width).
 
     Attributes:
@@ -38,7 +38,7 @@ class Ink:
     line: float
 
 
-def find_ink(image: Image.Image) -> Ink:
+def find_ink(image: Image.Image) -> PageInk:
     """Tell the ink of a page from its paper.
 
     Ink is darker than the paper around it (a threshold between the two, after Otsu 1979, on grey values divided by
@@ -53,13 +53,13 @@ def find_ink(image: Image.Image) -> Ink:
     line = _line_height(dark)
     if not line:
         nothing = np.zeros_like(dark)
-        return Ink(nothing, nothing, nothing, 0.0)
+        return PageInk(nothing, nothing, nothing, 0.0)
     reach = max(round(_RULE * line), 3)
     levels, uprights = _rules(np.ascontiguousarray(dark.T), reach).T, _rules(dark, reach)
     side = max(round(_BLOT * line), 3)
     blots = ndimage.binary_dilation(_opened(dark, side, side), iterations=2)
     letters = _without_specks(dark & ~ndimage.binary_dilation(levels | uprights) & ~blots, _GRAIN * line)
-    return Ink(letters, levels, uprights, line)
+    return PageInk(letters, levels, uprights, line)
 
 
 def _dark(grey: np.ndarray) -> np.ndarray:

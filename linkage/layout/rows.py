@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from linkage.layout.columns import runs
-from linkage.layout.ink import Ink
+from linkage.layout.ink import PageInk
 from linkage.layout.level import slope_of
 from linkage.ocr.engine import Word
 
@@ -17,7 +17,7 @@ _RULED = 0.4  # share of the words' width along which a rule parts rows
 _ROW = 4.0  # greatest usual height of a ruled row, in heights of a word; with more, rules part whole tables
 
 
-def rows_of_words(words: Sequence[Word], ink: Ink) -> list[list[Word]]:
+def rows_of_words(words: Sequence[Word], ink: PageInk) -> list[list[Word]]:
     """Rows of a table from top to bottom; the words of a row cell by cell from left to right.
 
     Where rules go across the table, what stands between two of them is a row, however many lines its cells have;

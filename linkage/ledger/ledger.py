@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 from linkage.errors import ArtefactError, InputError
 from linkage.ledger.ledgerfile import LedgerFile
-from linkage.ledger.reassign import KINDS, Move, changes, keep_names
+from linkage.ledger.reassign import KINDS, RecordMove, changes, keep_names
 
 
-class Group(NamedTuple):
+class RecordGroup(NamedTuple):
     """Records that are one entity.
 
     Attributes:
@@ -36,8 +36,8 @@ class Group(NamedTuple):
     entity_id: str = ""
 
 
-class Event(NamedTuple):
-    """A change (see `reassign.Change`) with the run that made it and its time."""
+class LedgerEvent(NamedTuple):
+    """A change (see `reassign.EntityChange`) with the run that made it and its time."""
 
     run: int
     time: str
@@ -48,7 +48,7 @@ class Event(NamedTuple):
     reason: str
 
 
-class Run(NamedTuple):
+class LedgerRun(NamedTuple):
     """A run: its number from 1, command, UTC time, note, and its number of events by kind."""
 
     run: int
@@ -61,11 +61,11 @@ class Run(NamedTuple):
 class RecordedRun(NamedTuple):
     """What `Ledger.record` wrote: the run, and the entity of every record that it was told about."""
 
-    run: Run
+    run: LedgerRun
     entities: dict[str, str]
 
 
-class Stay(NamedTuple):
+class RecordStay(NamedTuple):
     """One interval of a record in an entity, from run `since_run` to before `until_run` (None: still there)."""
 
     record_id: str
@@ -80,7 +80,7 @@ class Ledger(LedgerFile):
     Every method may raise ArtefactError: the file is damaged, not writable, or another process keeps it locked.
     """
 
-    def record(self, groups: Sequence[Group], *, command: str, note: str = "") -> RecordedRun:
+    def record(self, groups: Sequence[RecordGroup], *, command: str, note: str = "") -> RecordedRun:
         """Write one run: what is known of some records now; records in no group stay where they are.
 
         A group with an exemplar joins that record's entity. Every other group keeps the id of the entity that it
@@ -110,7 +110,7 @@ class Ledger(LedgerFile):
             before = self.entities_of(records)
             names = self._names(run, groups, before)
             moves = [
-                Move(record, before.get(record, ""), name, group.reason)
+                RecordMove(record, before.get(record, ""), name, group.reason)
                 for group, name in zip(groups, names, strict=True)
                 for record in group.records
                 if before.get(record) != name
@@ -119,7 +119,7 @@ class Ledger(LedgerFile):
             named = {record: name for group, name in zip(groups, names, strict=True) for record in group.records}
             return RecordedRun(self._run(run), named)
 
-    def retire(self, entity_id: str, *, reason: str, command: str) -> Run:
+    def retire(self, entity_id: str, *, reason: str, command: str) -> LedgerRun:
         """Write one run: an entity ends, and its records belong to none.
 
         Raises:
@@ -129,10 +129,10 @@ class Ledger(LedgerFile):
             rows = self._rows("SELECT record_id FROM members WHERE entity_id = ? AND until_run IS NULL", entity_id)
             if not rows:
                 raise InputError(f"{self.path}: has no entity {entity_id!r} now; `linkage ledger members` lists them")
-            self._move(run, [Move(record, entity_id, "", reason) for (record,) in rows])
+            self._move(run, [RecordMove(record, entity_id, "", reason) for (record,) in rows])
             return self._run(run)
 
-    def undo(self) -> Run:
+    def undo(self) -> LedgerRun:
         """Take the last run back: the ledger is as it was before it, and the next run takes its number.
 
         Raises:
@@ -162,7 +162,7 @@ class Ledger(LedgerFile):
         with self._reading():
             return {entity for entity in set(entities) if self._fate(entity)[1]}
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[LedgerRun]:
         """Every run, the first one first."""
         counts: dict[int, dict[str, int]] = {}
         with self._reading():
@@ -170,9 +170,9 @@ class Ledger(LedgerFile):
                 counts.setdefault(run, {})[kind] = n
             rows = self._rows("SELECT run, command, time, note FROM runs ORDER BY run")
         none = dict.fromkeys(KINDS, 0)
-        return [Run(run, command, time, note, none | counts.get(run, {})) for run, command, time, note in rows]
+        return [LedgerRun(run, command, time, note, none | counts.get(run, {})) for run, command, time, note in rows]
 
-    def members(self, at: int | None = None) -> list[Stay]:
+    def members(self, at: int | None = None) -> list[RecordStay]:
         """Where every record is after run `at` (0: before the first; None: now), ordered by record_id.
 
         Raises:
@@ -181,23 +181,24 @@ class Ledger(LedgerFile):
         query = "SELECT * FROM members WHERE since_run <= ? AND coalesce(until_run > ?, 1) ORDER BY record_id"
         with self._reading():
             at = self._last() if at is None else self._known_run(at)
-            return [Stay(*row) for row in self._rows(query, at, at)]
+            return [RecordStay(*row) for row in self._rows(query, at, at)]
 
-    def events(self, entity_id: str) -> list[Event]:
+    def events(self, entity_id: str) -> list[LedgerEvent]:
         """The history of an entity, as itself or as the other one, the first event first; unknown: empty."""
         query = (
             "SELECT run, time, kind, entity_id, other_id, n_records, reason FROM events JOIN runs USING (run)"
             " WHERE entity_id = ? OR other_id = ? ORDER BY run, number"
         )
-        return [Event(*row) for row in self._rows(query, entity_id, entity_id)]
+        return [LedgerEvent(*row) for row in self._rows(query, entity_id, entity_id)]
 
-    def stays(self, record_id: str) -> list[Stay]:
+    def stays(self, record_id: str) -> list[RecordStay]:
         """The entities that a record was in, the first one first; unknown: empty."""
         return [
-            Stay(*row) for row in self._rows("SELECT * FROM members WHERE record_id = ? ORDER BY since_run", record_id)
+            RecordStay(*row)
+            for row in self._rows("SELECT * FROM members WHERE record_id = ? ORDER BY since_run", record_id)
         ]
 
-    def _names(self, run: int, groups: Sequence[Group], before: dict[str, str]) -> list[str]:
+    def _names(self, run: int, groups: Sequence[RecordGroup], before: dict[str, str]) -> list[str]:
         """The entity of each group; see `record`."""
         joined = self.entities_of({group.exemplar_id for group in groups} - {""})
         overlap = Counter(
@@ -257,7 +258,7 @@ class Ledger(LedgerFile):
     def _exists(self, entity_id: str) -> bool:
         return bool(self._rows("SELECT 1 FROM events WHERE entity_id = ? AND kind = 'create'", entity_id))
 
-    def _move(self, run: int, moves: list[Move]) -> None:
+    def _move(self, run: int, moves: list[RecordMove]) -> None:
         """Write moves and the events that they make."""
         self._many(
             "UPDATE members SET until_run = ? WHERE record_id = ? AND until_run IS NULL",
@@ -286,7 +287,7 @@ class Ledger(LedgerFile):
             raise InputError(f"{self.path}: has no run {run}; its runs go from 1 to {self._last()} (0: before them)")
         return run
 
-    def _run(self, number: int) -> Run:
+    def _run(self, number: int) -> LedgerRun:
         return next(run for run in self.runs() if run.run == number)
 
     @contextmanager

@@ -9,7 +9,7 @@ import pandas as pd
 
 from linkage.cluster.members import merge_members
 from linkage.errors import InputError
-from linkage.ledger.ledger import Group, Ledger, RecordedRun
+from linkage.ledger.ledger import Ledger, RecordedRun, RecordGroup
 from linkage.records import Records
 
 
@@ -77,8 +77,11 @@ def name_queries(
     outside = ~given["record_id"].isin(ledger.entities_of(given["record_id"]))
     given = given[~(outside & given["entity_id"].isin(ledger.retired(given.loc[outside, "entity_id"])))]
     groups = [
-        *(Group((record,), "linked", exemplar, entity) for record, exemplar, entity in matched.itertuples(index=False)),
-        *(Group((record,), "exemplar", record, entity) for record, entity in given.itertuples(index=False)),
+        *(
+            RecordGroup((record,), "linked", exemplar, entity)
+            for record, exemplar, entity in matched.itertuples(index=False)
+        ),
+        *(RecordGroup((record,), "exemplar", record, entity) for record, entity in given.itertuples(index=False)),
         *(part for group in _clusters(clustered) for part in _staying(group, known)),
     ]
     recorded = ledger.record(groups, command="linkage link", note=str(queries.path))
@@ -86,14 +89,14 @@ def name_queries(
     return NamedMembers(named.assign(predicted_entity_id=named["entity_id"]), counts)
 
 
-def _clusters(members: pd.DataFrame) -> list[Group]:
+def _clusters(members: pd.DataFrame) -> list[RecordGroup]:
     return [
-        Group(tuple(rows["record_id"]), str(rows["origin"].iloc[0]))
+        RecordGroup(tuple(rows["record_id"]), str(rows["origin"].iloc[0]))
         for _, rows in members.groupby("entity_id", sort=False)
     ]
 
 
-def _staying(group: Group, known: dict[str, str]) -> list[Group]:
+def _staying(group: RecordGroup, known: dict[str, str]) -> list[RecordGroup]:
     """The group as it adds to the ledger: its known records stay, its new ones join the most frequent entity of those.
 
     By overlap alone, of two records that are in one entity and match nothing now, one would have to leave it.
@@ -104,8 +107,8 @@ def _staying(group: Group, known: dict[str, str]) -> list[Group]:
     sizes = Counter(known[record] for record in inside)
     host = min(inside, key=lambda record: (-sizes[known[record]], known[record], record))
     new = tuple(record for record in group.records if record not in known)
-    joined = [Group(new, group.reason, host, known[host])] if new else []
-    return joined + [Group((record,), group.reason, record, known[record]) for record in inside]
+    joined = [RecordGroup(new, group.reason, host, known[host])] if new else []
+    return joined + [RecordGroup((record,), group.reason, record, known[record]) for record in inside]
 
 
 def _named(members: pd.DataFrame, recorded: RecordedRun) -> NamedMembers:

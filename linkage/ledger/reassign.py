@@ -11,7 +11,7 @@ import numpy as np
 KINDS = ("create", "absorb", "merge", "split", "retire")
 
 
-class Move(NamedTuple):
+class RecordMove(NamedTuple):
     """A record that goes from one entity to another, and why; "" is no entity."""
 
     record_id: str
@@ -20,7 +20,7 @@ class Move(NamedTuple):
     reason: str
 
 
-class Change(NamedTuple):
+class EntityChange(NamedTuple):
     """What happened to an entity; the size of an entity is the sum of all its changes.
 
     Attributes:
@@ -102,7 +102,7 @@ def _match(edges: np.ndarray) -> np.ndarray:
     return np.asarray(edges[np.array(chosen)])
 
 
-def changes(moves: Sequence[Move], created: set[str], emptied: set[str]) -> list[Change]:
+def changes(moves: Sequence[RecordMove], created: set[str], emptied: set[str]) -> list[EntityChange]:
     """The changes that the moves of one run make, in an order that does not depend on theirs.
 
     Args:
@@ -114,7 +114,7 @@ def changes(moves: Sequence[Move], created: set[str], emptied: set[str]) -> list
     return sorted(found, key=lambda change: (KINDS.index(change.kind), *change[1:]))
 
 
-def _changes(moves: Sequence[Move], created: set[str], emptied: set[str]) -> Iterator[Change]:
+def _changes(moves: Sequence[RecordMove], created: set[str], emptied: set[str]) -> Iterator[EntityChange]:
     flows = Counter((move.old, move.new, move.reason) for move in moves)
     heirs: dict[str, Counter[str]] = defaultdict(Counter)
     for move in moves:
@@ -123,16 +123,16 @@ def _changes(moves: Sequence[Move], created: set[str], emptied: set[str]) -> Ite
     for (old, new, reason), n in sorted(flows.items()):  # records of no entity come first and begin new ones
         if new in created and new not in begun:
             begun.add(new)
-            yield Change("create", new, "", 0 if old else n, reason)
+            yield EntityChange("create", new, "", 0 if old else n, reason)
         elif not old:
-            yield Change("absorb", new, "", n, reason)
+            yield EntityChange("absorb", new, "", n, reason)
         if not new:
-            yield Change("retire", old, "", n, reason)
+            yield EntityChange("retire", old, "", n, reason)
         elif old in emptied and len(heirs[old]) == 1:
-            yield Change("merge", new, old, n, reason)
+            yield EntityChange("merge", new, old, n, reason)
         elif old:
-            yield Change("split", old, new, n, reason)
+            yield EntityChange("split", old, new, n, reason)
     for old in emptied:
         if "" not in heirs[old]:
             heir = min(heirs[old], key=lambda new: (-heirs[old][new], new))
-            yield Change("retire", old, heir, 0, "no records left")
+            yield EntityChange("retire", old, heir, 0, "no records left")

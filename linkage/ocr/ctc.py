@@ -25,7 +25,7 @@ class LineOutput(NamedTuple):
     space: np.ndarray
 
 
-class Piece(NamedTuple):
+class LineWord(NamedTuple):
     """A word in a line: its text, the mean chance of its letters (0..1), its first column and the one after it."""
 
     text: str
@@ -34,7 +34,7 @@ class Piece(NamedTuple):
     end: int
 
 
-def pieces_of(said: LineOutput, letters: Sequence[str]) -> list[Piece]:
+def pieces_of(said: LineOutput, letters: Sequence[str]) -> list[LineWord]:
     """The words of a line: the likeliest class of every column, equal neighbours once (best path, section 3.2).
 
     The best path misses a space that two columns share: each says "none" more than "space", and yet it stands in one
@@ -58,7 +58,7 @@ def pieces_of(said: LineOutput, letters: Sequence[str]) -> list[Piece]:
         words[-1].append(letter)
         behind = end
     return [
-        Piece("".join(text for text, *_ in word), float(np.mean([one[1] for one in word])), word[0][2], word[-1][3])
+        LineWord("".join(text for text, *_ in word), float(np.mean([one[1] for one in word])), word[0][2], word[-1][3])
         for word in words
     ]
 

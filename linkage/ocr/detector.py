@@ -17,7 +17,7 @@ _MODEL = "models/PP-OCRv6_det_small.onnx"
 _STEEPEST = 0.2  # rows per column: what slopes more is no line of print
 
 
-class Line(NamedTuple):
+class DetectedLine(NamedTuple):
     """A line of text: its hull in pixels, rows counted in the middle of its width, and rows it falls per column."""
 
     left: int
@@ -27,7 +27,7 @@ class Line(NamedTuple):
     slope: float
 
 
-def find_lines(image: Image.Image) -> list[Line]:
+def find_lines(image: Image.Image) -> list[DetectedLine]:
     """Lines of text on a page, in no order that means anything.
 
     Args:
@@ -43,7 +43,7 @@ def find_lines(image: Image.Image) -> list[Line]:
     return [] if boxes is None else [line for box in boxes if (line := _line(np.asarray(box), image.size)) is not None]
 
 
-def _line(corners: np.ndarray, size: tuple[int, int]) -> Line | None:
+def _line(corners: np.ndarray, size: tuple[int, int]) -> DetectedLine | None:
     """Corners float (4, 2), clockwise from the top left."""
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = corners.tolist()
     left, right = max(0, round(min(x0, x3))), min(size[0], round(max(x1, x2)))
@@ -53,7 +53,7 @@ def _line(corners: np.ndarray, size: tuple[int, int]) -> Line | None:
     if right <= left or bottom <= top:
         return None
     slope = ((y1 - y0) + (y2 - y3)) / max((x1 - x0) + (x2 - x3), 1)
-    return Line(left, top, right, bottom, slope if abs(slope) <= _STEEPEST else 0.0)
+    return DetectedLine(left, top, right, bottom, slope if abs(slope) <= _STEEPEST else 0.0)
 
 
 def check_detector() -> None:

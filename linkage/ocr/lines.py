@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from linkage.ocr.ctc import Piece
+from linkage.ocr.ctc import LineWord
 from linkage.ocr.engine import Box, Word
 from linkage.ocr.measures import HEIGHT, STEP, WIDEST
 
@@ -52,7 +52,7 @@ def fit_line(image: Image.Image, height: int, widest: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Strip:
+class LineStrip:
     """One line of a picture, made level and scaled for the recogniser.
 
     Attributes:
@@ -71,7 +71,7 @@ class Strip:
     number: int
     height: int
 
-    def word(self, piece: Piece) -> Word:
+    def word(self, piece: LineWord) -> Word:
         """A piece of the line's reading as a word, its box drawn around the ink, in pixels of the picture."""
         height, width = self.pixels.shape
         scale = width * STEP / self.line.shape[2]
@@ -88,12 +88,12 @@ class Strip:
         return Word(piece.text, piece.confidence, (left + x0, top, left + x1, max(bottom, top + 1)), line=self.number)
 
 
-def find_strips(image: Image.Image) -> list[Strip]:
+def find_strips(image: Image.Image) -> list[LineStrip]:
     """The lines of a crop, parted by the paper between them."""
     return next(_ways(image))
 
 
-def other_strips(image: Image.Image) -> list[list[Strip]]:
+def other_strips(image: Image.Image) -> list[list[LineStrip]]:
     """Other ways to cut a crop into lines, where there are any: as one line, and where rows hold less ink than others.
 
     Gaps in the print of a dot matrix look like the paper between two lines, and between lines that are set tight there
@@ -102,7 +102,7 @@ def other_strips(image: Image.Image) -> list[list[Strip]]:
     return list(_ways(image))[1:]
 
 
-def _ways(image: Image.Image) -> Iterator[list[Strip]]:
+def _ways(image: Image.Image) -> Iterator[list[LineStrip]]:
     image = image.convert("L")
     slope = slope_of(np.asarray(image))
     level = _cut(image, (0, 0, *image.size), slope)
@@ -113,7 +113,7 @@ def _ways(image: Image.Image) -> Iterator[list[Strip]]:
             yield [cut_strip(image, (0, top, image.width, end), slope, number) for number, (top, end) in enumerate(way)]
 
 
-def cut_strip(image: Image.Image, box: Box, slope: float, number: int = 0) -> Strip:
+def cut_strip(image: Image.Image, box: Box, slope: float, number: int = 0) -> LineStrip:
     """Cut a line out of a picture of mode L.
 
     Args:
@@ -125,7 +125,7 @@ def cut_strip(image: Image.Image, box: Box, slope: float, number: int = 0) -> St
     pixels = _cut(image, box, slope)
     columns = min(max(2, round(pixels.shape[1] * HEIGHT / len(pixels) / STEP)) * STEP, WIDEST)
     fitted = Image.fromarray(pixels).resize((columns, HEIGHT), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return Strip(np.asarray(fitted)[None], pixels, box[:2], slope, number, image.height)
+    return LineStrip(np.asarray(fitted)[None], pixels, box[:2], slope, number, image.height)
 
 
 def _cut(image: Image.Image, box: Box, slope: float) -> np.ndarray:

@@ -16,9 +16,9 @@ from linkage.arrays import digest_file
 from linkage.errors import ArtefactError, InputError
 from linkage.ocr.calibration import mean_confidence, script_of
 from linkage.ocr.ctc import LineOutput, pieces_of
-from linkage.ocr.detector import Line, find_lines
+from linkage.ocr.detector import DetectedLine, find_lines
 from linkage.ocr.engine import Box, Word
-from linkage.ocr.lines import Strip, cut_strip, find_strips, other_strips
+from linkage.ocr.lines import LineStrip, cut_strip, find_strips, other_strips
 from linkage.ocr.order import in_reading_order
 
 MODEL = Path(__file__).parents[1] / "models" / "linkage-line"
@@ -58,8 +58,8 @@ class Recogniser:
         """
         end = time.monotonic() + self._seconds
         grey = image.convert("L")
-        across: list[Line] = []
-        down: list[Line] = []
+        across: list[DetectedLine] = []
+        down: list[DetectedLine] = []
         for line in find_lines(image):
             tall = self._vertical and line.bottom - line.top > _TALL * (line.right - line.left)
             (down if tall else across).append(line)
@@ -94,12 +94,12 @@ class Recogniser:
             for image, found, down in zip(images, words, downward, strict=True)
         ]
 
-    def _read_ways(self, ways: Sequence[Sequence[Strip]], end: float) -> list[list[Word]]:
+    def _read_ways(self, ways: Sequence[Sequence[LineStrip]], end: float) -> list[list[Word]]:
         """The words of crops that are cut into lines."""
         read = iter(self._read([strip for way in ways for strip in way], end))
         return [[word for _ in way for word in next(read)] for way in ways]
 
-    def _read(self, strips: Sequence[Strip], end: float) -> list[list[Word]]:
+    def _read(self, strips: Sequence[LineStrip], end: float) -> list[list[Word]]:
         try:
             said = read_lines([strip.line for strip in strips], self._east_asian, end)
         except TimeoutError:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from linkage.config import ReportConfig
 from linkage.report.charts import DECISIONS, histogram
-from linkage.report.pictures import Marked, Pictures, mark_differences, shorten
+from linkage.report.pictures import MarkedText, Thumbnails, mark_differences, shorten
 from linkage.text import Folding
 
 _NEAR = 0.1
@@ -17,7 +17,7 @@ _CLOSE = 0.05
 
 
 def decisions(
-    links: pd.DataFrame, sentences: list[str], pictures: Pictures, config: ReportConfig, folding: Folding
+    links: pd.DataFrame, sentences: list[str], pictures: Thumbnails, config: ReportConfig, folding: Folding
 ) -> dict[str, Any] | None:
     """The histogram of match probabilities and the links to look at first, or None without links.
 
@@ -62,7 +62,7 @@ def _sets(sizes: np.ndarray) -> dict[str, int]:
     return {"empty": int((sizes == 0).sum()), "one": int((sizes == 1).sum()), "several": int((sizes > 1).sum())}
 
 
-def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures, folding: Folding) -> dict[str, Any]:
+def _pair(row: pd.Series, second: pd.DataFrame, pictures: Thumbnails, folding: Folding) -> dict[str, Any]:
     text = _text(row["text"]) or _text(row.get("reading"))
     other = _text(row["exemplar_text"]) or _text(row.get("exemplar_reading"))
     runner_up = second.loc[row["record_id"]] if row["record_id"] in second.index else None
@@ -101,7 +101,9 @@ def _pair(row: pd.Series, second: pd.DataFrame, pictures: Pictures, folding: Fol
     }
 
 
-def _side(name: str, record_id: str, marked: Marked, source: Any, page: Any, pictures: Pictures) -> dict[str, Any]:
+def _side(
+    name: str, record_id: str, marked: MarkedText, source: Any, page: Any, pictures: Thumbnails
+) -> dict[str, Any]:
     return {
         "name": name,
         "record_id": record_id,
@@ -128,7 +130,7 @@ class EntityCards:
         self,
         members: pd.DataFrame,
         entities: pd.DataFrame,
-        pictures: Pictures,
+        pictures: Thumbnails,
         config: ReportConfig,
         folding: Folding,
     ) -> None:

@@ -18,11 +18,11 @@ _QUALITY = 72
 _LONGEST = 240  # characters of a reading that are shown
 _ALIKE = 0.5  # below this share of common characters, marks would cover everything
 
-Marked = list[tuple[str, bool]]
+MarkedText = list[tuple[str, bool]]
 """A text in pieces, each with whether it differs from the text it is compared with."""
 
 
-class Pictures:
+class Thumbnails:
     """Thumbnails of records, made when asked for."""
 
     def __init__(self, records: Records) -> None:
@@ -55,7 +55,7 @@ def shorten(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-class Step(NamedTuple):
+class AlignmentStep(NamedTuple):
     """A piece of an alignment: what stands at one place in either text, "" where one has nothing there."""
 
     left: str
@@ -63,7 +63,7 @@ class Step(NamedTuple):
     differs: bool
 
 
-def align(left: str, right: str, folding: Folding = FOLDING) -> list[Step]:
+def align(left: str, right: str, folding: Folding = FOLDING) -> list[AlignmentStep]:
     """The fewest edits between two texts (Levenshtein 1966), piece by piece, from the first character to the last.
 
     What the folding makes equal does not differ, nor does white space or punctuation, which `Folding.core` leaves out.
@@ -75,20 +75,20 @@ def align(left: str, right: str, folding: Folding = FOLDING) -> list[Step]:
     for edit in Levenshtein.opcodes(_folded(left, folding), _folded(right, folding)):
         one, other = left[edit.src_start : edit.src_end], right[edit.dest_start : edit.dest_end]
         if edit.tag == "equal":
-            steps.append(Step(one, other, False))
+            steps.append(AlignmentStep(one, other, False))
         else:
             pairs = zip_longest(one, other, fillvalue="")
-            steps += [Step(*pair, any(is_core(character) for character in "".join(pair))) for pair in pairs]
+            steps += [AlignmentStep(*pair, any(is_core(character) for character in "".join(pair))) for pair in pairs]
     return steps
 
 
-def in_common(steps: list[Step]) -> bool:
+def in_common(steps: list[AlignmentStep]) -> bool:
     """Whether two texts share enough for marks under what differs to tell something."""
     letters = [(sum(map(is_core, step.left + step.right)), step.differs) for step in steps]
     return sum(n for n, differs in letters if not differs) >= _ALIKE * sum(n for n, _ in letters)
 
 
-def mark_differences(text: str, other: str, folding: Folding = FOLDING) -> Marked:
+def mark_differences(text: str, other: str, folding: Folding = FOLDING) -> MarkedText:
     """Cut a text into pieces that the other has too, in that order, and pieces that it lacks; see `align`.
 
     Texts with little in common come back unmarked.

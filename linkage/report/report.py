@@ -11,7 +11,7 @@ from linkage.config import ReportConfig
 from linkage.records import Records
 from linkage.report.cards import EntityCards, decisions
 from linkage.report.page import render
-from linkage.report.pictures import Pictures
+from linkage.report.pictures import Thumbnails
 from linkage.report.quality import Figures, calibration, picture_help, promises, sets_tried, tasks
 from linkage.tables import replacing
 from linkage.text import FOLDING, Folding
@@ -52,7 +52,7 @@ def write_report(
         seed: of the random sample of entities.
         folding: what makes two texts equal.
     """
-    pictures = Pictures(records)
+    pictures = Thumbnails(records)
     cards = EntityCards(members, entities, pictures, config, folding)
     page = render(
         "template.html",

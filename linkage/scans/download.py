@@ -25,7 +25,7 @@ _AGENT = f"linkage/{__version__} (reads scans for record linkage)"
 _WORTH_ANOTHER_TRY = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
-class Downloads:
+class DownloadClient:
     """A client; one request at a time.
 
     Args:

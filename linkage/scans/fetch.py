@@ -12,8 +12,8 @@ import pandas as pd
 
 from linkage.errors import InputError, UsageError
 from linkage.progress import progress
-from linkage.scans.download import MAX_BYTES, Downloads
-from linkage.scans.iiif import Canvas, Manifest, read_manifest
+from linkage.scans.download import MAX_BYTES, DownloadClient
+from linkage.scans.iiif import Canvas, IiifManifest, read_manifest
 from linkage.scans.images import IMAGE_SUFFIXES, opened
 from linkage.scans.names import safe_name
 from linkage.tables import read_table, replacing, write_table
@@ -28,7 +28,7 @@ def fetch_images(
     width: int | None = None,
     max_failures: float = 0.1,
     overwrite: bool = False,
-    downloads: Downloads | None = None,
+    downloads: DownloadClient | None = None,
 ) -> dict[str, int]:
     """Fetch every canvas of a manifest; called again, only what is missing.
 
@@ -56,7 +56,7 @@ def fetch_images(
     if listed.exists() and not overwrite and not _same(read_table(listed), table):
         raise UsageError(f"{listed}: is of another manifest or size; give --overwrite to replace it, or another --out")
     write_table(table, listed)
-    downloads = downloads or Downloads()
+    downloads = downloads or DownloadClient()
     failures: list[tuple[str, None, str]] = []
     there = 0
     with progress("fetching", len(table), "images") as advance:
@@ -81,7 +81,7 @@ def fetch_images(
     return {"canvases": len(table), "fetched": fetched, "there": there, "set_aside": len(failures)}
 
 
-def canvas_table(manifest: Manifest, width: int | None) -> pd.DataFrame:
+def canvas_table(manifest: IiifManifest, width: int | None) -> pd.DataFrame:
     """One row per canvas: source (the file's name), canvas_id, label, manifest_id, image_url."""
     digits = max(len(str(len(manifest.canvases))), 4)
     rows = [
@@ -112,7 +112,7 @@ def _same(before: pd.DataFrame, now: pd.DataFrame) -> bool:
     return set(columns) <= set(before.columns) and before[columns].astype(str).equals(now[columns].astype(str))
 
 
-def _fetch(url: str, target: Path, folder: Path, downloads: Downloads) -> None:
+def _fetch(url: str, target: Path, folder: Path, downloads: DownloadClient) -> None:
     """Get one picture; what turns out to be none is not kept."""
     if not url:
         raise InputError("the canvas has no image")

@@ -47,7 +47,7 @@ class Canvas:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class IiifManifest:
     """A manifest: its id, its label and its canvases."""
 
     id: str
@@ -55,7 +55,7 @@ class Manifest:
     canvases: tuple[Canvas, ...]
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> IiifManifest:
     """Read a manifest, version 2 or 3.
 
     Raises:
@@ -67,7 +67,7 @@ def read_manifest(path: Path) -> Manifest:
     canvases = tuple(map(_canvas, listed[:_MAX_CANVASES]))
     if not canvases:
         raise InputError(f"{path}: not a IIIF manifest with canvases (Presentation API 2 or 3)")
-    return Manifest(_id(manifest), _label(manifest.get("label")), canvases)
+    return IiifManifest(_id(manifest), _label(manifest.get("label")), canvases)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ _ENDS = (0.02, 0.98)  # shares of the ink between which the picture is stretched
 
 
 @dataclass(frozen=True)
-class Look:
+class PageLook:
     """What a page looks like.
 
     Attributes:
@@ -42,11 +42,11 @@ class Look:
     writing: bytes = b""
 
     def packed(self) -> str:
-        """As text that `Look.unpacked` reads."""
+        """As text that `PageLook.unpacked` reads."""
         return " ".join(base64.b64encode(part).decode() for part in (self.bits, self.writing))
 
     @classmethod
-    def unpacked(cls, text: str) -> Look:
+    def unpacked(cls, text: str) -> PageLook:
         """Undo `packed`."""
         return cls(*map(base64.b64decode, text.split(" ")))
 
@@ -56,7 +56,7 @@ class Look:
         return np.unpackbits(bits).reshape(HEIGHT, WIDTH).astype(np.float32)
 
 
-def look_at(image: Image.Image) -> Look:
+def look_at(image: Image.Image) -> PageLook:
     """What a page looks like; the same pixels give the same answer.
 
     Args:
@@ -67,7 +67,7 @@ def look_at(image: Image.Image) -> Look:
     levelled = small.rotate(tilt, Image.Resampling.BILINEAR, expand=True, fillcolor=paper_colour(small))
     writing = writing_on(levelled, strokes=True)
     if writing.sum() < _FEWEST:
-        return Look()
+        return PageLook()
     left, right = _ends(writing.sum(axis=0))
     top, bottom = _ends(writing.sum(axis=1))
     across, down = (right - left) / (0.9 * WIDTH), (bottom - top) / (0.9 * HEIGHT)
@@ -75,7 +75,7 @@ def look_at(image: Image.Image) -> Look:
     grey = Image.fromarray(writing).convert("L")
     filled = grey.transform((WIDTH, HEIGHT), Image.Transform.AFFINE, stretch, Image.Resampling.BILINEAR)
     ink = np.asarray(filled) > 127
-    return Look(_hash(filled), zlib.compress(np.packbits(ink).tobytes(), 9))
+    return PageLook(_hash(filled), zlib.compress(np.packbits(ink).tobytes(), 9))
 
 
 def hash_of(image: Image.Image) -> str:
@@ -113,7 +113,7 @@ _EDGE = (0.05, 0.02)  # of height and width: what lies beside the sheet gets in 
 _UNMATCHED = 0.12  # share of the ink that the other picture may lack: specks, folds, what lies beside
 
 
-def same_sheet(one: Look, other: Look) -> bool:
+def same_sheet(one: PageLook, other: PageLook) -> bool:
     """Whether two looks are of one sheet, scanned twice.
 
     What only one of them has is dirt, a fold, worn print or a neighbour on the glass; where each has ink that the

@@ -19,7 +19,7 @@ _AT_A_TIME = 65_536  # vectors made float32
 _QUERIES_AT_A_TIME = 128  # queries: the vectors of 200 candidates of each take 26 MB
 
 
-class Search(Protocol):
+class VectorSearch(Protocol):
     """Nearest rows by cosine."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ class Search(Protocol):
         ...
 
 
-class Effort(NamedTuple):
+class SearchEffort(NamedTuple):
     """How hard a structure is searched.
 
     Attributes:
@@ -52,15 +52,15 @@ class StructureKind(NamedTuple):
 
     factory: Callable[[int, int], str]
     bytes_each: Callable[[int], float]
-    efforts: tuple[Effort, ...]
+    efforts: tuple[SearchEffort, ...]
     leading: int | None = LEADING
     lists: bool = False
 
 
-def _efforts(candidates: tuple[int, ...], breadths: tuple[int, ...] = (0,)) -> tuple[Effort, ...]:
+def _efforts(candidates: tuple[int, ...], breadths: tuple[int, ...] = (0,)) -> tuple[SearchEffort, ...]:
     """Every breadth with the fewest candidates, then the widest with more."""
-    narrow = [Effort(candidates[0], breadth) for breadth in breadths]
-    return (*narrow, *(Effort(count, breadths[-1]) for count in candidates[1:]))
+    narrow = [SearchEffort(candidates[0], breadth) for breadth in breadths]
+    return (*narrow, *(SearchEffort(count, breadths[-1]) for count in candidates[1:]))
 
 
 # Leading dimensions are those of a rotation onto the principal axes: a model trained with `train.nested` has the most
@@ -202,7 +202,7 @@ class RerankedSearch:
         effort: how hard to search.
     """
 
-    def __init__(self, structure: Any, vectors: np.ndarray, effort: Effort) -> None:
+    def __init__(self, structure: Any, vectors: np.ndarray, effort: SearchEffort) -> None:
         self._structure, self._vectors, self.effort = structure, vectors, effort
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,15 @@ from linkage.arrays import digest_file
 from linkage.config import IndexConfig
 from linkage.errors import ConfigError
 from linkage.machine import free_memory
-from linkage.search.approximate import KINDS, Effort, RerankedSearch, Search, build, bytes_needed, one_thread
+from linkage.search.approximate import (
+    KINDS,
+    RerankedSearch,
+    SearchEffort,
+    VectorSearch,
+    build,
+    bytes_needed,
+    one_thread,
+)
 from linkage.search.exact import BLOCK, TIE, ExactSearch, Modality, filled_rows
 
 log = logging.getLogger(__name__)
@@ -28,7 +36,7 @@ _FASTEST = ("ivf", "nested", "binary")  # those that are built in minutes, faste
 HELD_OUT = f"at most {ASKED} exemplars, each searched among the others; against exact search"
 
 
-class Choice(NamedTuple):
+class SearchChoice(NamedTuple):
     """How the spaces of an index are searched, as its manifest says it.
 
     Attributes:
@@ -62,7 +70,7 @@ def reckon(kind: str, filled: Mapping[Modality, int], n: int, dim: int) -> int:
     return 4 * dim * small + sum(bytes_needed(kind, count, dim, whole=count == n) for count in large)
 
 
-def choose(vectors: Mapping[Modality, np.ndarray], folder: Path, config: IndexConfig, seed: int) -> Choice:
+def choose(vectors: Mapping[Modality, np.ndarray], folder: Path, config: IndexConfig, seed: int) -> SearchChoice:
     """Build what searches these spaces into the folder, one file `SPACE.faiss` for each that needs one.
 
     Args:
@@ -84,7 +92,7 @@ def choose(vectors: Mapping[Modality, np.ndarray], folder: Path, config: IndexCo
             passed.append(f"{kind} needs {size(needed)} of memory")
             continue
         if kind in ("exact", "float16"):
-            return Choice(kind, _why(config, n, passed), needed, {}, filled)
+            return SearchChoice(kind, _why(config, n, passed), needed, {}, filled)
         wanted = config.recall if config.kind == "auto" else 0.0
         spaces = _built(kind, vectors, filled, folder, config.recall, seed)
         least = min([1.0, *(space["recall@1"] for space in spaces.values())])
@@ -94,7 +102,7 @@ def choose(vectors: Mapping[Modality, np.ndarray], folder: Path, config: IndexCo
         if least >= wanted:
             small = sum(4 * dim * count for by, count in filled.items() if by not in spaces)
             held = small + sum(space["bytes"] for space in spaces.values())
-            return Choice(kind, _why(config, n, passed), held, spaces, filled)
+            return SearchChoice(kind, _why(config, n, passed), held, spaces, filled)
         for by in spaces:
             (folder / f"{by}.faiss").unlink()
     every = {kind: reckon(kind, filled, n, dim) for kind in ("exact", "float16", *KINDS)}
@@ -145,7 +153,9 @@ def _space(kind: str, vectors: np.ndarray, path: Path, recall: float, seed: int)
     return {"bytes": path.stat().st_size, "sha256": digest_file(path), **effort._asdict(), **figures}
 
 
-def _tuned(kind: str, structure: Any, vectors: np.ndarray, recall: float, seed: int) -> tuple[Effort, dict[int, float]]:
+def _tuned(
+    kind: str, structure: Any, vectors: np.ndarray, recall: float, seed: int
+) -> tuple[SearchEffort, dict[int, float]]:
     """The first effort that will find enough of queries' nearest, else the greatest; and the recall at 1 and 10."""
     rows = filled_rows(vectors)
     asked = np.sort(np.random.default_rng(seed).choice(rows, min(ASKED, len(rows)), replace=False))
@@ -159,7 +169,7 @@ def _tuned(kind: str, structure: Any, vectors: np.ndarray, recall: float, seed: 
     return effort, found
 
 
-def _others(search: Search, vectors: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def _others(search: VectorSearch, vectors: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Cosines with the ten nearest rows other than itself of each row, (q, 10)."""
     cosines, rows = search.search(np.asarray(vectors[asked], dtype=np.float32), 11)
     last = np.argsort(rows == asked[:, None], axis=1, kind="stable")

@@ -16,7 +16,7 @@ import numpy as np
 from linkage.progress import progress
 from linkage.search.exact import ExactSearch
 
-Kind = Literal["auto", "exact", "ivf", "hnsw"]
+GraphKind = Literal["auto", "exact", "ivf", "hnsw"]
 
 EXACT_UP_TO = 50_000
 """Vectors up to which `auto` searches all pairs, half a minute on two cores; ten times as many where a GPU does it.
@@ -63,7 +63,7 @@ class NeighbourSearch(NamedTuple):
         }
 
 
-class Graph(NamedTuple):
+class NeighbourGraph(NamedTuple):
     """Nearest neighbours by cosine.
 
     Attributes:
@@ -86,8 +86,8 @@ class Edges(NamedTuple):
 
 
 def knn_graph(
-    vectors: np.ndarray, k: int, *, kind: Kind = "auto", device: Literal["cpu", "cuda"] = "cpu", seed: int = 0
-) -> Graph:
+    vectors: np.ndarray, k: int, *, kind: GraphKind = "auto", device: Literal["cpu", "cuda"] = "cpu", seed: int = 0
+) -> NeighbourGraph:
     """The k nearest neighbours of every vector.
 
     Beyond EXACT_UP_TO vectors `auto` takes `ivf`: an inverted file of 4-bit product codes in 64 dimensions (Jégou,
@@ -104,14 +104,16 @@ def knn_graph(
     n = len(vectors)
     k = min(k, n - 1)
     if k < 1:
-        return Graph(np.empty((n, 0), np.int32), np.empty((n, 0), np.float32), NeighbourSearch("exact", n, 0, 1.0, 1.0))
+        return NeighbourGraph(
+            np.empty((n, 0), np.int32), np.empty((n, 0), np.float32), NeighbourSearch("exact", n, 0, 1.0, 1.0)
+        )
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if kind == "auto":
         kind = "exact" if n <= EXACT_UP_TO * (10 if device == "cuda" else 1) else "ivf"
     with _workers(1 if kind == "exact" and device == "cuda" else 0) as workers:
         if kind == "exact":
             found = _search(workers, vectors, _all_pairs(vectors, device), k + 1, k)
-            return Graph(*found, NeighbourSearch(kind, n, k, 1.0, 1.0))
+            return NeighbourGraph(*found, NeighbourSearch(kind, n, k, 1.0, 1.0))
         make = {"ivf": _inverted_file, "hnsw": _small_world}[kind]
         index = workers.run(lambda: make(vectors, seed))
         found = _search(workers, vectors, index.search, min(2 * k + 1, n), k)
@@ -120,10 +122,10 @@ def knn_graph(
             found = _refined(workers, vectors, *found)
         near = min(k, 8)
         recall = _recall(workers, vectors, found[0], [k, near], seed)
-    return Graph(*found, NeighbourSearch(kind, n, k, *recall))
+    return NeighbourGraph(*found, NeighbourSearch(kind, n, k, *recall))
 
 
-def graph_edges(graph: Graph) -> Edges:
+def graph_edges(graph: NeighbourGraph) -> Edges:
     """Its edges, each once: a < b in ascending order; the weight is 1 - cosine, 0..2, in steps of 1e-6."""
     n, k = graph.neighbours.shape
     if not k:
@@ -144,7 +146,7 @@ def distances(cosines: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(1.0 - cosines.astype(np.float64), 0.0).round(6))
 
 
-Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+SearchFunction = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """Scores and row numbers (q, k) of queries (q, D), -1 for none."""
 
 
@@ -182,7 +184,7 @@ def _single() -> None:
     faiss.omp_set_num_threads(1)  # holds for the thread that calls it
 
 
-def _all_pairs(vectors: np.ndarray, device: Literal["cpu", "cuda"]) -> Search:
+def _all_pairs(vectors: np.ndarray, device: Literal["cpu", "cuda"]) -> SearchFunction:
     import faiss
 
     if device == "cuda":
@@ -217,7 +219,9 @@ def _small_world(vectors: np.ndarray, seed: int) -> Any:
     return index
 
 
-def _search(workers: _Pool, vectors: np.ndarray, search: Search, wanted: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _search(
+    workers: _Pool, vectors: np.ndarray, search: SearchFunction, wanted: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     def block(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         return _ranked(vectors, np.arange(rows.start, rows.stop), search(vectors[rows], wanted)[1], k)
 

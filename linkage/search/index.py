@@ -17,7 +17,7 @@ from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, InputError
 from linkage.places import INDEX, unwanted
 from linkage.records import LABELS, Records
-from linkage.search.approximate import KINDS, Effort, RerankedSearch, Search
+from linkage.search.approximate import KINDS, RerankedSearch, SearchEffort, VectorSearch
 from linkage.search.choice import EXACT_UP_TO, HELD_OUT, choose
 from linkage.search.exact import ExactSearch, Modality
 from linkage.tables import read_table, replacing_folder
@@ -43,7 +43,7 @@ class Index:
             reading and its lattice, provenance, the user's own columns.
         pooled, image, text: float16 (n, D), memory-mapped: unit rows, zero where the exemplar has none.
         manifest: model, model_sha256, dim, image_weight, n, entities, metric; kind, why, memory_bytes, recall@1,
-            recall@10, spaces (see `choice.Choice`).
+            recall@10, spaces (see `choice.SearchChoice`).
         folder: where it lies; None: it is part of another one, and searched exactly.
     """
 
@@ -58,7 +58,7 @@ class Index:
         self.pooled, self.image, self.text = (vectors[by] for by in SPACES)
         self.manifest = manifest
         self.folder = folder
-        self._searches: dict[tuple[Modality, str], Search] = {}
+        self._searches: dict[tuple[Modality, str], VectorSearch] = {}
 
     def __len__(self) -> int:
         return len(self.exemplars)
@@ -89,7 +89,7 @@ class Index:
             self._searches[key] = self._search(by, device)
         return self._searches[key].search(vectors, k)
 
-    def _search(self, by: Modality, device: Literal["cpu", "cuda"]) -> Search:
+    def _search(self, by: Modality, device: Literal["cpu", "cuda"]) -> VectorSearch:
         import faiss
 
         kind, vectors = self.manifest["kind"], getattr(self, by)
@@ -103,7 +103,7 @@ class Index:
             structure = faiss.read_index(str(path))
         except RuntimeError as error:
             raise ArtefactError(f"{path}: damaged ({_line(error)}); {_REMEDY}") from None
-        return RerankedSearch(structure, vectors, Effort(space["candidates"], space["breadth"]))
+        return RerankedSearch(structure, vectors, SearchEffort(space["candidates"], space["breadth"]))
 
     @classmethod
     def open(cls, folder: Path) -> Index:

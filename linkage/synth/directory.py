@@ -11,13 +11,13 @@ from PIL import Image
 
 from linkage.errors import InputError
 from linkage.synth.firms import Firm, entry, two_editions
-from linkage.synth.sheet import Box, Entry, Sheet, Style, scan, set_sheets
+from linkage.synth.sheet import Box, PrintedEntry, PrintedSheet, PrintStyle, scan, set_sheets
 from linkage.tables import replacing, write_table
 
 EARLIER, LATER = "1898", "1908"
 TITLE = "THE BOROUGH TRADES DIRECTORY"
 _STYLES = {
-    EARLIER: Style(
+    EARLIER: PrintStyle(
         families=("Old Standard TT", "Libertinus Serif", "Liberation Serif", "DejaVu Serif"),
         bold_names=False,
         width=1654,
@@ -33,7 +33,7 @@ _STYLES = {
         grain=6.0,
         through=0.10,
     ),
-    LATER: Style(
+    LATER: PrintStyle(
         families=("Linux Libertine O", "EB Garamond", "Liberation Serif", "DejaVu Serif"),
         bold_names=True,
         width=2200,
@@ -98,8 +98,8 @@ def _splits(firms: list[Firm], rng: Random) -> dict[str, str]:
 
 def _pages(year: str, firms: list[Firm], rng: Random) -> list[tuple[Image.Image, dict[str, Box]]]:
     style = _STYLES[year]
-    entries = [Entry(firm.entity_id, firm.surname[0], *entry(firm, short=year == EARLIER)) for firm in firms]
-    sheets: list[Sheet] = set_sheets(entries, f"{TITLE}, {year}.", style)
+    entries = [PrintedEntry(firm.entity_id, firm.surname[0], *entry(firm, short=year == EARLIER)) for firm in firms]
+    sheets: list[PrintedSheet] = set_sheets(entries, f"{TITLE}, {year}.", style)
     backs = sheets[1:] + sheets[:1]
     return [
         scan(sheet, back, number, style, rng)

@@ -6,10 +6,10 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from linkage.synth.render import Line, load
+from linkage.synth.render import TypeLine, load
 
 
-def write_line(line: Line, rng: Random) -> Image.Image:
+def write_line(line: TypeLine, rng: Random) -> Image.Image:
     """Write one line: mode L, 255 = ink.
 
     Each call draws its own hand: slant, spacing, how much size and baseline wander, and whether letters are joined.

@@ -18,7 +18,7 @@ from linkage.ocr.tesseract import TesseractEngine
 from linkage.progress import progress
 from linkage.synth.names import make_entities
 from linkage.synth.noise import BINS, QUANTILES, level_key
-from linkage.synth.views import View, draw_view
+from linkage.synth.views import DrawnRecord, draw_view
 from linkage.tables import replacing
 from linkage.text import clean
 
@@ -28,7 +28,7 @@ _SHORT = 2  # longest piece of text or reading whose confusion is counted
 _RARE = 2  # confusions seen less often are chance
 
 
-def read_views(entities: int, seed: int, engines: Mapping[bool, Engine]) -> Iterator[tuple[View, list[Word]]]:
+def read_views(entities: int, seed: int, engines: Mapping[bool, Engine]) -> Iterator[tuple[DrawnRecord, list[Word]]]:
     """Draw a view of each entity and read it; yields view and reading, columns left out.
 
     Args:

@@ -35,7 +35,7 @@ HELD_OUT = frozenset(("Dejima", "Oradano-mincho-GSRR", "MotoyaLCedar", "MotoyaLM
 
 
 @dataclass(frozen=True)
-class Face:
+class FontFace:
     """One face of an installed font.
 
     Attributes:
@@ -58,7 +58,7 @@ class Face:
 
 
 @lru_cache(maxsize=1)
-def faces() -> tuple[Face, ...]:
+def faces() -> tuple[FontFace, ...]:
     """The faces for running text that fontconfig finds, Latin or Japanese, sorted by family, style and path.
 
     Raises:
@@ -78,7 +78,7 @@ def faces() -> tuple[Face, ...]:
             continue
         glyphs = _code_points(charset)
         if glyphs.issuperset(_LATIN) or glyphs.issuperset(_JAPANESE):
-            found[(family, style)] = Face(family, style, Path(file), int(index), glyphs)
+            found[(family, style)] = FontFace(family, style, Path(file), int(index), glyphs)
     if not found:
         raise DependencyError("no font with Latin letters is installed (apt-get install fonts-dejavu-core)")
     return tuple(found[key] for key in sorted(found))
@@ -93,13 +93,13 @@ def _code_points(charset: str) -> frozenset[int]:
 
 
 @lru_cache(maxsize=8)
-def _families(japanese: bool, hand: bool) -> tuple[tuple[Face, ...], ...]:
+def _families(japanese: bool, hand: bool) -> tuple[tuple[FontFace, ...], ...]:
     """Faces by design, those that can set the script and look written, or printed, only; none is held out.
 
     Printed Latin is left to Latin families: the Latin of Japanese ones is an afterthought.
     """
     script = _JAPANESE if japanese else _LATIN
-    by_design: dict[str, list[Face]] = {}
+    by_design: dict[str, list[FontFace]] = {}
     for face in faces():
         written = HANDWRITTEN.search(face.family) is not None
         fit = face.glyphs.issuperset(script) and (japanese or written or not face.glyphs.issuperset(_JAPANESE))
@@ -109,7 +109,7 @@ def _families(japanese: bool, hand: bool) -> tuple[tuple[Face, ...], ...]:
     return tuple(tuple(members) for members in by_design.values())
 
 
-def choose_face(text: str, rng: Random, *, hand: bool = False) -> Face:
+def choose_face(text: str, rng: Random, *, hand: bool = False) -> FontFace:
     """Draw a face that can set all of `text`: first the design, then the style; never one of `HELD_OUT`.
 
     Args:
@@ -137,7 +137,7 @@ def choose_face(text: str, rng: Random, *, hand: bool = False) -> Face:
     return rng.choice(able)
 
 
-def can_set(face: Face, text: str) -> bool:
+def can_set(face: FontFace, text: str) -> bool:
     """Whether `face` has every character of `text` and leaves ink for it: some fonts list characters left blank."""
     return face.covers(text) and all(_inked(face.path, face.index, c) for c in text)
 
@@ -159,7 +159,7 @@ def load(path: Path, index: int, size: int) -> ImageFont.FreeTypeFont:
 
 
 @dataclass(frozen=True)
-class Line:
+class TypeLine:
     """A line of type.
 
     Attributes:
@@ -170,12 +170,12 @@ class Line:
     """
 
     text: str
-    face: Face
+    face: FontFace
     size: int
     spacing: float = 0.0
 
 
-def set_line(line: Line) -> Image.Image:
+def set_line(line: TypeLine) -> Image.Image:
     """Set one line: mode L, 255 = ink, as wide as the text, as high as the face's line or, if higher, its ink."""
     font = load(line.face.path, line.face.index, line.size)
     ascent, descent = font.getmetrics()
@@ -200,7 +200,7 @@ def set_line(line: Line) -> Image.Image:
 _TURNED = frozenset("ー-()「」—…")
 
 
-def set_column(line: Line) -> Image.Image:
+def set_column(line: TypeLine) -> Image.Image:
     """Set a line downward, as Japanese is; long vowels and brackets are turned."""
     font = load(line.face.path, line.face.index, line.size)
     step = int(line.size + 1 + line.spacing)

@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from linkage.errors import DependencyError
 from linkage.synth.degrade import field, press
-from linkage.synth.render import Face, faces, load
+from linkage.synth.render import FontFace, faces, load
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Style:
+class PrintStyle:
     """How an edition is set, printed and scanned. Lengths are pixels of the scan.
 
     Attributes:
@@ -54,7 +54,7 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Entry:
+class PrintedEntry:
     """One printed entry: an id of the caller's, under which letter it stands, its name and the rest of the line."""
 
     key: str
@@ -64,20 +64,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class PrintedSheet:
     """A page as set: ink (mode L, 255 = ink) and the box (x0, y0, x1, y1) of every entry by its key."""
 
     ink: Image.Image
     boxes: dict[str, Box]
 
 
-def set_sheets(entries: Sequence[Entry], title: str, style: Style) -> list[Sheet]:
+def set_sheets(entries: Sequence[PrintedEntry], title: str, style: PrintStyle) -> list[PrintedSheet]:
     """Set the entries in columns under a running title, letter headings between them, on as many pages as needed.
 
     Raises:
         DependencyError: no font with Latin letters is installed.
     """
-    sheets: list[Sheet] = []
+    sheets: list[PrintedSheet] = []
     rest = list(entries)
     while rest:
         sheet, rest = _set_sheet(rest, title, len(sheets) + 1, style)
@@ -85,7 +85,7 @@ def set_sheets(entries: Sequence[Entry], title: str, style: Style) -> list[Sheet
     return sheets
 
 
-def _face(families: Sequence[str], style: str) -> Face:
+def _face(families: Sequence[str], style: str) -> FontFace:
     able = [face for face in faces() if face.covers("abcXYZ&½")]
     for family in families:
         for face in able:
@@ -96,7 +96,9 @@ def _face(families: Sequence[str], style: str) -> Face:
     return able[0]
 
 
-def _set_sheet(entries: list[Entry], title: str, number: int, style: Style) -> tuple[Sheet, list[Entry]]:
+def _set_sheet(
+    entries: list[PrintedEntry], title: str, number: int, style: PrintStyle
+) -> tuple[PrintedSheet, list[PrintedEntry]]:
     ink = Image.new("L", (style.width, style.height))
     draw = ImageDraw.Draw(ink)
     margin, gap = style.width // 14, style.size
@@ -124,11 +126,11 @@ def _set_sheet(entries: list[Entry], title: str, number: int, style: Style) -> t
             y += style.pitch
             boxes[one.key] = _set_entry(draw, one, (x, y), width, style)
             place += 1
-    return Sheet(ink, boxes), entries[place:]
+    return PrintedSheet(ink, boxes), entries[place:]
 
 
 def _running_title(
-    draw: ImageDraw.ImageDraw, title: str, number: int, face: Face, style: Style, corner: tuple[int, int]
+    draw: ImageDraw.ImageDraw, title: str, number: int, face: FontFace, style: PrintStyle, corner: tuple[int, int]
 ) -> None:
     margin, top = corner
     font = load(face.path, face.index, int(style.size * 1.15))
@@ -141,7 +143,9 @@ def _running_title(
     draw.line((margin, top + 6, style.width - margin, top + 6), fill=255, width=1)
 
 
-def _set_entry(draw: ImageDraw.ImageDraw, entry: Entry, at: tuple[int, int], width: int, style: Style) -> Box:
+def _set_entry(
+    draw: ImageDraw.ImageDraw, entry: PrintedEntry, at: tuple[int, int], width: int, style: PrintStyle
+) -> Box:
     """Set one line with its baseline at `at`; type too wide for the column is set smaller."""
     first = _face(style.families, "Bold" if style.bold_names else "Regular")
     second = _face(style.families, "Regular" if style.bold_names else "Italic")
@@ -163,7 +167,7 @@ def _set_entry(draw: ImageDraw.ImageDraw, entry: Entry, at: tuple[int, int], wid
 
 
 @dataclass(frozen=True)
-class Bend:
+class PageBend:
     """How a page lies under the scanner: tilt (radians, small) and the curl of the paper towards the spine."""
 
     tilt: float
@@ -193,7 +197,9 @@ class Bend:
         return int(min(xs)), int(min(ys)), int(np.ceil(max(xs))), int(np.ceil(max(ys)))
 
 
-def scan(sheet: Sheet, back: Sheet, number: int, style: Style, rng: Random) -> tuple[Image.Image, dict[str, Box]]:
+def scan(
+    sheet: PrintedSheet, back: PrintedSheet, number: int, style: PrintStyle, rng: Random
+) -> tuple[Image.Image, dict[str, Box]]:
     """Print and scan a sheet.
 
     Args:
@@ -207,7 +213,7 @@ def scan(sheet: Sheet, back: Sheet, number: int, style: Style, rng: Random) -> t
         The scan (mode L) and the boxes of its entries in pixels of the scan.
     """
     noise = np.random.default_rng(rng.getrandbits(32))
-    bend = Bend(rng.gauss(0, 0.003), rng.uniform(4, 12), number % 2 == 1, sheet.ink.size)
+    bend = PageBend(rng.gauss(0, 0.003), rng.uniform(4, 12), number % 2 == 1, sheet.ink.size)
     dark = press(_soft(_bent(sheet.ink, bend), 0.7), noise, style.weight, style.ragged)
     shape = dark.shape
     uneven = 1 - 0.10 * np.abs(field(noise, shape, 300)) - 0.08 * style.ragged * np.abs(field(noise, shape, 40))
@@ -230,7 +236,7 @@ def _soft(image: Image.Image, radius: float) -> np.ndarray:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), dtype=np.float32) / 255
 
 
-def _bent(ink: Image.Image, bend: Bend) -> Image.Image:
+def _bent(ink: Image.Image, bend: PageBend) -> Image.Image:
     width, height = ink.size
     step = 48
     mesh = []
@@ -250,7 +256,7 @@ def _stains(noise: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(blotches + damp, dtype=np.float32)
 
 
-def _edge(grey: np.ndarray, bend: Bend, noise: np.random.Generator) -> None:
+def _edge(grey: np.ndarray, bend: PageBend, noise: np.random.Generator) -> None:
     """Blacken, in place, the strip beside the outer edge of the page that the scanner sees as well."""
     height, width = grey.shape
     ragged = np.cumsum(noise.standard_normal(height)) * 0.08 + noise.uniform(8, 22)

@@ -12,7 +12,7 @@ from linkage.synth.degrade import degrade, encode_jpeg
 from linkage.synth.hand import write_line
 from linkage.synth.names import Entity
 from linkage.synth.noise import BINS, corrupt, draw_level
-from linkage.synth.render import Line, choose_face, margins, set_column, set_line, stack
+from linkage.synth.render import TypeLine, choose_face, margins, set_column, set_line, stack
 from linkage.synth.variants import variant
 from linkage.text import clean
 
@@ -22,7 +22,7 @@ _GIVEN = 0.25  # share of the texts without errors: transcriptions by hand, and 
 
 
 @dataclass(frozen=True)
-class View:
+class DrawnRecord:
     """A drawn record.
 
     Attributes:
@@ -65,7 +65,7 @@ class View:
         }
 
 
-def draw_view(entity: Entity, rng: Random) -> View:
+def draw_view(entity: Entity, rng: Random) -> DrawnRecord:
     """Draw one view of `entity`: another spelling, layout, face, paper and reading at every call.
 
     Raises:
@@ -82,7 +82,7 @@ def draw_view(entity: Entity, rng: Random) -> View:
     image = degrade(_frame(ink, rng, layout), rng, strength)
     level = 0.0 if rng.random() < _GIVEN else draw_level(truth, rng, strength, written=written)
     text = clean(corrupt(truth, rng, level)) or truth
-    return View(image, truth, layout, text, encode_jpeg(image, rng), written, strength)
+    return DrawnRecord(image, truth, layout, text, encode_jpeg(image, rng), written, strength)
 
 
 def _written(kind: str, layout: str) -> float:
@@ -91,10 +91,10 @@ def _written(kind: str, layout: str) -> float:
 
 def _set(text: str, rng: Random, size: int, written: bool) -> Image.Image:
     if written:
-        line = Line(text, choose_face(text, rng, hand=True), size)
+        line = TypeLine(text, choose_face(text, rng, hand=True), size)
         return write_line(line, rng) if rng.random() < 0.8 else set_line(line)
     spacing = size * rng.uniform(-0.03, 0.2) if rng.random() < 0.15 else 0.0
-    return set_line(Line(text, choose_face(text, rng), size, spacing))
+    return set_line(TypeLine(text, choose_face(text, rng), size, spacing))
 
 
 def _line(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]:
@@ -105,7 +105,7 @@ def _line(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]
 def _column(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]:
     text = variant(entity, rng)
     face = choose_face(text, rng, hand=written)
-    return set_column(Line(text, face, rng.randint(20, 38), rng.uniform(0, 6))), text
+    return set_column(TypeLine(text, face, rng.randint(20, 38), rng.uniform(0, 6))), text
 
 
 def _header(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, str]:
@@ -125,7 +125,7 @@ def _header(entity: Entity, rng: Random, written: bool) -> tuple[Image.Image, st
     texts = [text.upper() if upper and text != name else text for text in texts]
     shared = choose_face("".join(texts), rng)
     lines = [
-        set_line(Line(text, choose_face(text, rng), size) if text == name else Line(text, shared, small))
+        set_line(TypeLine(text, choose_face(text, rng), size) if text == name else TypeLine(text, shared, small))
         for text in texts
     ]
     return stack(lines, rng.randint(-2, 5), rng.choice((0.5, 0.5, 0.0))), " ".join(texts)

@@ -7,13 +7,13 @@ from typing import Any
 
 from linkage.scans.markup import children, descendants, local_name, number, numbers
 from linkage.transcripts.model import (
-    Block,
     FloatBox,
-    Line,
-    Piece,
     Point,
     Transcript,
+    TranscriptBlock,
+    TranscriptLine,
     TranscriptPage,
+    TranscriptPiece,
     block_of,
     engine_name,
     line_of,
@@ -103,12 +103,12 @@ def write_alto(page: TranscriptPage, image: str, creator: str, created: str) -> 
     return root
 
 
-def _block(element: Any, file: _File) -> Block:
+def _block(element: Any, file: _File) -> TranscriptBlock:
     vertical = _vertical(element, file.tags)
     lines = tuple(_line(line, file, vertical) for line in children(element, "TextLine"))
     box, polygon = _outline(element)
     return block_of(
-        Block(
+        TranscriptBlock(
             box=box,
             polygon=polygon,
             vertical=vertical,
@@ -119,23 +119,25 @@ def _block(element: Any, file: _File) -> Block:
     )
 
 
-def _line(element: Any, file: _File, block_vertical: bool | None) -> Line:
-    words: list[Piece] = []
+def _line(element: Any, file: _File, block_vertical: bool | None) -> TranscriptLine:
+    words: list[TranscriptPiece] = []
     for child in element:
         box, polygon = _outline(child)
         if local_name(child) == "String" and child.get("CONTENT", "").strip():
-            words.append(Piece(child.get("CONTENT").strip(), box, polygon, _confidence(child.get("WC"), file)))
+            words.append(
+                TranscriptPiece(child.get("CONTENT").strip(), box, polygon, _confidence(child.get("WC"), file))
+            )
         elif local_name(child) == "HYP" and words:
             before = words[-1]
             around = _around(before.box, box)
-            words[-1] = Piece(before.text + child.get("CONTENT", "-").strip(), around, (), before.confidence)
+            words[-1] = TranscriptPiece(before.text + child.get("CONTENT", "-").strip(), around, (), before.confidence)
     box, polygon = _outline(element)
     own = _vertical(element, file.tags)
     vertical = block_vertical if own is None else own
-    line = Line("", box, polygon, None, vertical, _labels(element, file.tags), words=tuple(words))
+    line = TranscriptLine("", box, polygon, None, vertical, _labels(element, file.tags), words=tuple(words))
     if len(words) == 1 and len(words[0].text.split()) > 1:  # one string for a whole line holds no word
         only = words[0]
-        line = Line(only.text, box or only.box, polygon, only.confidence, vertical, line.tags)
+        line = TranscriptLine(only.text, box or only.box, polygon, only.confidence, vertical, line.tags)
     return line_of(line)
 
 
@@ -189,7 +191,7 @@ def _software(root: Any) -> str:
     return ""
 
 
-def _place(piece: Piece) -> dict[str, str]:
+def _place(piece: TranscriptPiece) -> dict[str, str]:
     if piece.box is None:
         return {}
     x0, y0, x1, y1 = piece.box

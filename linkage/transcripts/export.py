@@ -22,7 +22,7 @@ from linkage.scans.names import safe_name
 from linkage.tables import replacing, require_columns
 from linkage.transcripts.alto import write_alto
 from linkage.transcripts.hocr import write_hocr
-from linkage.transcripts.model import Block, FloatBox, Line, Piece, Point, TranscriptPage
+from linkage.transcripts.model import FloatBox, Point, TranscriptBlock, TranscriptLine, TranscriptPage, TranscriptPiece
 from linkage.transcripts.pagexml import write_page_xml
 
 FORMATS: dict[str, tuple[str, Callable[[TranscriptPage, str, str, str], Any]]] = {
@@ -142,7 +142,7 @@ def _size(frame: pd.DataFrame) -> tuple[float, float, bool]:
     return *hull, False
 
 
-def _block(row: dict[str, Any], words: list[dict[str, Any]]) -> Block:
+def _block(row: dict[str, Any], words: list[dict[str, Any]]) -> TranscriptBlock:
     box: FloatBox = (row["x0"], row["y0"], row["x1"], row["y1"])
     vertical = row.get("direction") == "vertical"
     sure = row.get("ocr_confidence")
@@ -153,10 +153,10 @@ def _block(row: dict[str, Any], words: list[dict[str, Any]]) -> Block:
     if joined(" ".join(piece.text for piece in pieces)) != row["text"]:
         pieces = []
     if pieces:
-        lines = [Line(_text(line), _hull(line), words=tuple(line)) for line in _lines(pieces, vertical)]
+        lines = [TranscriptLine(_text(line), _hull(line), words=tuple(line)) for line in _lines(pieces, vertical)]
     else:
-        lines = [Line(text, box, confidence=confidence)] if text else []
-    return Block(
+        lines = [TranscriptLine(text, box, confidence=confidence)] if text else []
+    return TranscriptBlock(
         text=text,
         box=box,
         polygon=_polygon(row.get("polygon") or ""),
@@ -167,14 +167,14 @@ def _block(row: dict[str, Any], words: list[dict[str, Any]]) -> Block:
     )
 
 
-def _word(word: dict[str, Any]) -> Piece:
+def _word(word: dict[str, Any]) -> TranscriptPiece:
     box = (float(word["x0"]), float(word["y0"]), float(word["x1"]), float(word["y1"]))
-    return Piece(word["text"] or "", box, confidence=word["confidence"])
+    return TranscriptPiece(word["text"] or "", box, confidence=word["confidence"])
 
 
-def _lines(words: list[Piece], vertical: bool) -> Iterator[list[Piece]]:
+def _lines(words: list[TranscriptPiece], vertical: bool) -> Iterator[list[TranscriptPiece]]:
     """Words in their order, cut where one stands beyond the line so far: below it, or to its left if it runs down."""
-    line: list[Piece] = []
+    line: list[TranscriptPiece] = []
     spans: list[FloatBox] = []
     for word in words:
         span = _span(word, vertical)
@@ -186,7 +186,7 @@ def _lines(words: list[Piece], vertical: bool) -> Iterator[list[Piece]]:
     yield line
 
 
-def _span(word: Piece, vertical: bool) -> FloatBox:
+def _span(word: TranscriptPiece, vertical: bool) -> FloatBox:
     """A word's box as if its line ran to the right and the next one came below."""
     x0, y0, x1, y1 = word.box or (0.0, 0.0, 0.0, 0.0)
     return (y0, -x1, y1, -x0) if vertical else (x0, y0, x1, y1)
@@ -201,12 +201,12 @@ def _begins_line(span: FloatBox, line: list[FloatBox]) -> bool:
     return (beyond and turns_back) or span[1] >= max(other[3] for other in near)
 
 
-def _hull(words: list[Piece]) -> FloatBox:
+def _hull(words: list[TranscriptPiece]) -> FloatBox:
     left, top, right, bottom = zip(*(word.box for word in words if word.box), strict=True)
     return min(left), min(top), max(right), max(bottom)
 
 
-def _text(words: list[Piece]) -> str:
+def _text(words: list[TranscriptPiece]) -> str:
     return " ".join(word.text for word in words)
 
 

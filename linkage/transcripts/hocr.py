@@ -6,13 +6,13 @@ from typing import Any
 
 from linkage.scans.markup import descendants, number, numbers
 from linkage.transcripts.model import (
-    Block,
     FloatBox,
-    Line,
-    Piece,
     Point,
     Transcript,
+    TranscriptBlock,
+    TranscriptLine,
     TranscriptPage,
+    TranscriptPiece,
     block_of,
     engine_name,
     line_of,
@@ -100,11 +100,11 @@ def _around(line: Any, page: Any) -> Any:
     return page
 
 
-def _block(element: Any, lines: list[Any], page: Any) -> Block:
+def _block(element: Any, lines: list[Any], page: Any) -> TranscriptBlock:
     box, polygon = _outline(element) if element is not page else (None, ())
     vertical = _vertical(element)
     return block_of(
-        Block(
+        TranscriptBlock(
             box=box,
             polygon=polygon,
             vertical=vertical,
@@ -115,7 +115,7 @@ def _block(element: Any, lines: list[Any], page: Any) -> Block:
     )
 
 
-def _line(element: Any, block_vertical: bool | None) -> Line:
+def _line(element: Any, block_vertical: bool | None) -> TranscriptLine:
     box, polygon = _outline(element)
     own = _vertical(element)
     words = []
@@ -123,10 +123,12 @@ def _line(element: Any, block_vertical: bool | None) -> Line:
         text = _text(word) if _classes(word) & _WORDS else ""
         if text:
             place, around = _outline(word)
-            words.append(Piece(text, place, around, _confidence(word)))
+            words.append(TranscriptPiece(text, place, around, _confidence(word)))
     vertical = block_vertical if own is None else own
     text = "" if words else _text(element)
-    return line_of(Line(text, box, polygon, _confidence(element), vertical, _tags(element), words=tuple(words)))
+    return line_of(
+        TranscriptLine(text, box, polygon, _confidence(element), vertical, _tags(element), words=tuple(words))
+    )
 
 
 def _classes(element: Any) -> set[str]:
@@ -183,17 +185,17 @@ def _class(tag: str) -> str:
     return "_".join(tag.split())
 
 
-def _placed(line: Line) -> Piece:
+def _placed(line: TranscriptLine) -> TranscriptPiece:
     """A line without its confidence, which its words have."""
-    return Piece(box=line.box, polygon=line.polygon)
+    return TranscriptPiece(box=line.box, polygon=line.polygon)
 
 
-def _title(piece: Piece) -> str:
+def _title(piece: TranscriptPiece) -> str:
     parts = []
     if piece.box:
         parts.append("bbox " + " ".join(map(figure, piece.box)))
     if piece.polygon:
         parts.append("poly " + " ".join(f"{figure(x)} {figure(y)}" for x, y in piece.polygon))
-    if piece.confidence is not None and not isinstance(piece, Block):
+    if piece.confidence is not None and not isinstance(piece, TranscriptBlock):
         parts.append(f"x_wconf {100 * piece.confidence:.2f}")
     return "; ".join(parts)

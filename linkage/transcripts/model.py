@@ -21,7 +21,7 @@ _SIDEWAYS = (60, 120)  # degrees, modulo 180
 
 
 @dataclass(frozen=True)
-class Piece:
+class TranscriptPiece:
     """A word, or what lines and blocks have in common with it.
 
     Attributes:
@@ -44,17 +44,17 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Line(Piece):
+class TranscriptLine(TranscriptPiece):
     """A line; `words` may be empty where the file has its text only."""
 
-    words: tuple[Piece, ...] = ()
+    words: tuple[TranscriptPiece, ...] = ()
 
 
 @dataclass(frozen=True)
-class Block(Piece):
+class TranscriptBlock(TranscriptPiece):
     """A block of lines, in reading order."""
 
-    lines: tuple[Line, ...] = ()
+    lines: tuple[TranscriptLine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TranscriptPage:
 
     width: float
     height: float
-    blocks: tuple[Block, ...]
+    blocks: tuple[TranscriptBlock, ...]
     pixels: bool = True
 
 
@@ -81,7 +81,7 @@ class Transcript:
     engine: str
 
 
-def line_of(line: Line) -> Line:
+def line_of(line: TranscriptLine) -> TranscriptLine:
     """A line with what it lacks taken from its words: text, place, confidence."""
     return replace(
         line,
@@ -91,11 +91,11 @@ def line_of(line: Line) -> Line:
     )
 
 
-def block_of(block: Block) -> Block:
+def block_of(block: TranscriptBlock) -> TranscriptBlock:
     """A block with what it lacks taken from its lines; one whose text is in no lines is a line of itself."""
     lines = tuple(line for line in block.lines if line.text or line.box)
     if not lines and block.text:
-        lines = (Line(block.text, block.box, block.polygon, block.confidence, block.vertical),)
+        lines = (TranscriptLine(block.text, block.box, block.polygon, block.confidence, block.vertical),)
     pieces = [piece for line in lines for piece in (line.words or (line,))]
     return replace(
         block,
@@ -106,7 +106,7 @@ def block_of(block: Block) -> Block:
     )
 
 
-def mean_confidence(pieces: Iterable[Piece], otherwise: float | None = None) -> float | None:
+def mean_confidence(pieces: Iterable[TranscriptPiece], otherwise: float | None = None) -> float | None:
     """Mean of the confidences that are known."""
     known = [piece.confidence for piece in pieces if piece.confidence is not None]
     return math.fsum(known) / len(known) if known else otherwise
@@ -145,7 +145,7 @@ def _turns_once(points: Sequence[Point]) -> bool:
     return all(a[0] == b[0] or a[1] == b[1] for a, b in pairwise(points))
 
 
-def _hull(pieces: Iterable[Piece]) -> FloatBox | None:
+def _hull(pieces: Iterable[TranscriptPiece]) -> FloatBox | None:
     boxes = [piece.box for piece in pieces if piece.box]
     if not boxes:
         return None

@@ -7,13 +7,13 @@ from typing import Any
 
 from linkage.scans.markup import children, descendants, local_name, number, numbers
 from linkage.transcripts.model import (
-    Block,
     FloatBox,
-    Line,
-    Piece,
     Point,
     Transcript,
+    TranscriptBlock,
+    TranscriptLine,
     TranscriptPage,
+    TranscriptPiece,
     block_of,
     engine_name,
     line_of,
@@ -119,13 +119,13 @@ def _is_block(region: Any) -> bool:
     return not inner and bool(children(region, "TextEquiv", "Coords"))
 
 
-def _block(region: Any) -> Block:
+def _block(region: Any) -> TranscriptBlock:
     box, polygon = _outline(region)
     text, confidence = _text(region)
     vertical = _vertical(region)
     lines = sorted(children(region, "TextLine"), key=_index)
     return block_of(
-        Block(
+        TranscriptBlock(
             text=text,
             box=box,
             polygon=polygon,
@@ -138,7 +138,7 @@ def _block(region: Any) -> Block:
     )
 
 
-def _line(element: Any, region_vertical: bool | None) -> Line:
+def _line(element: Any, region_vertical: bool | None) -> TranscriptLine:
     box, polygon = _outline(element)
     text, confidence = _text(element)
     own = _vertical(element)
@@ -147,9 +147,9 @@ def _line(element: Any, region_vertical: bool | None) -> Line:
         place, around = _outline(word)
         reading, sure = _text(word)
         if reading:
-            words.append(Piece(reading, place, around, sure))
+            words.append(TranscriptPiece(reading, place, around, sure))
     vertical = region_vertical if own is None else own
-    return line_of(Line(text, box, polygon, confidence, vertical, _tags(element), words=tuple(words)))
+    return line_of(TranscriptLine(text, box, polygon, confidence, vertical, _tags(element), words=tuple(words)))
 
 
 def _outline(element: Any) -> tuple[FloatBox | None, tuple[Point, ...]]:
@@ -203,13 +203,13 @@ def _vertical(element: Any) -> bool | None:
     return any("vertical" in value or value in _DOWN for value in values) if values else None
 
 
-def _add_coords(parent: Any, piece: Piece) -> None:
+def _add_coords(parent: Any, piece: TranscriptPiece) -> None:
     x0, y0, x1, y1 = piece.box or (0.0, 0.0, 0.0, 0.0)
     points = piece.polygon or ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
     add(parent, "Coords", points=" ".join(f"{figure(x)},{figure(y)}" for x, y in points))
 
 
-def _add_text(parent: Any, piece: Piece) -> None:
+def _add_text(parent: Any, piece: TranscriptPiece) -> None:
     if not piece.text:
         return
     equivalent = add(parent, "TextEquiv")

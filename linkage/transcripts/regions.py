@@ -15,7 +15,7 @@ from linkage.ocr.calibration import calibrated
 from linkage.ocr.engine import Box, Word
 from linkage.scans.pages import Page
 from linkage.transcripts.find import SOUGHT
-from linkage.transcripts.model import Block, Line, Piece, TranscriptPage
+from linkage.transcripts.model import TranscriptBlock, TranscriptLine, TranscriptPage, TranscriptPiece
 from linkage.transcripts.read import transcript_page
 
 _ASPECT = 0.01  # how far the proportions of page and transcript may lie apart: rounding, not another page
@@ -80,7 +80,7 @@ class _Sheet:
         """The text of the page."""
         return " ".join(block.text for block in self.blocks if block.text)
 
-    def box(self, piece: Piece) -> Box | None:
+    def box(self, piece: TranscriptPiece) -> Box | None:
         """Where a piece is, in whole pixels, clipped to the page; None: outside of it, or the file does not say."""
         if piece.box is None:
             return None
@@ -90,7 +90,7 @@ class _Sheet:
         x0, y0 = max(x0, 0), max(y0, 0)
         return x0, y0, max(min(x1, self._width), x0 + 1), max(min(y1, self._height), y0 + 1)
 
-    def region(self, piece: Piece, words: list[Word], box: Box) -> Region:
+    def region(self, piece: TranscriptPiece, words: list[Word], box: Box) -> Region:
         """A piece of the transcript as a region at `box`."""
         corners = tuple(
             (min(max(round(x * self._x), 0), self._width), min(max(round(y * self._y), 0), self._height))
@@ -116,7 +116,7 @@ class _Sheet:
         known = [word for word in words if not math.isnan(word.confidence)]
         return calibrated(self._software, known) if known else otherwise
 
-    def _words(self, line: Line, block: int, number: int) -> list[Word]:
+    def _words(self, line: TranscriptLine, block: int, number: int) -> list[Word]:
         """The words of a line that have a place; a line without words is one, for our layout to go by."""
         found = []
         for piece in line.words or (line,):
@@ -149,13 +149,13 @@ def _own_regions(sheet: _Sheet, config: IngestConfig) -> tuple[list[Region], lis
             lost += bool(piece.text)
         elif has_letters(piece.text) or piece.record_id or config.regions == "tagged":
             # A line's text that stands in for its words is not a word of the record.
-            own = [] if isinstance(piece, Line) and not piece.words else words
+            own = [] if isinstance(piece, TranscriptLine) and not piece.words else words
             regions.append(sheet.region(piece, own, box))
     what = "regions" if config.regions == "tagged" else config.regions
     return regions, [f"{lost} {what} of its transcript have no place on the page"] if lost else []
 
 
-def _pieces(sheet: _Sheet, config: IngestConfig) -> Iterator[tuple[Block | Line, list[Word]]]:
+def _pieces(sheet: _Sheet, config: IngestConfig) -> Iterator[tuple[TranscriptBlock | TranscriptLine, list[Word]]]:
     """The blocks, lines or tagged ones of both in reading order, each with its words."""
     for block, by_line in zip(sheet.blocks, sheet.by_line, strict=True):
         lines = zip(block.lines, by_line, strict=True)

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 from linkage.choices import WorkEngine, either, names
 from linkage.errors import UsageError
 from linkage.machine import cores
-from linkage.workers.pool import UNLIMITED, Limits, LostItem, Workers
+from linkage.workers.pool import UNLIMITED, LostItem, Workers, WorkLimits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ class Pool(Protocol):
 
 
 def open_workers(
-    engine: str, count: int, scratch: Path, limits: Limits, preload: Sequence[str] = ("linkage.ingest.work",)
+    engine: str, count: int, scratch: Path, limits: WorkLimits, preload: Sequence[str] = ("linkage.ingest.work",)
 ) -> AbstractContextManager[Pool]:
     """The workers of an engine, as a context manager.
 

@@ -48,7 +48,7 @@ class LostItem:
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkLimits:
     """What an item may take: seconds, and bytes of memory beyond what its process held before (None: any).
 
     After `recycle` items a process is replaced by a new one, so that what libraries leak does not add up. `named` is
@@ -61,7 +61,7 @@ class Limits:
     named: str = "ingest.page"
 
 
-UNLIMITED = Limits(float("inf"), None, recycle=256)
+UNLIMITED = WorkLimits(float("inf"), None, recycle=256)
 """What may take as long as it needs."""
 
 
@@ -78,7 +78,7 @@ class Workers:
     """
 
     def __init__(
-        self, count: int, scratch: Path, limits: Limits, preload: Sequence[str] = ("linkage.ingest.work",)
+        self, count: int, scratch: Path, limits: WorkLimits, preload: Sequence[str] = ("linkage.ingest.work",)
     ) -> None:
         self._scratch = scratch
         self._preload = ["__main__", *preload]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from linkage import __version__
 from linkage.distribution import install
 from linkage.errors import DependencyError
-from linkage.workers.pool import KILLED, Limits, LostItem, Workers
+from linkage.workers.pool import KILLED, LostItem, Workers, WorkLimits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,7 +36,7 @@ class _Place(NamedTuple):
     folder: Path
     scratch: Path
     version: str
-    limits: Limits
+    limits: WorkLimits
     preload: tuple[str, ...]
 
 
@@ -52,7 +52,7 @@ class RayWorkers:
         DependencyError: Ray is not installed, or its cluster cannot be reached.
     """
 
-    def __init__(self, scratch: Path, limits: Limits, preload: Sequence[str]) -> None:
+    def __init__(self, scratch: Path, limits: WorkLimits, preload: Sequence[str]) -> None:
         self._ray = _ray()
         self._place = _Place(Path.cwd(), scratch.absolute(), __version__, limits, tuple(preload))
         self._started = False

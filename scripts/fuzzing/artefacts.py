@@ -136,12 +136,12 @@ def scorer() -> list[Sample]:
 
 def ledger() -> list[Sample]:
     """A ledger with a history: made, grown, merged, split, an entity ended."""
-    from linkage.ledger.ledger import Group, Ledger
+    from linkage.ledger.ledger import Ledger, RecordGroup
 
     def make(folder: Path) -> None:
         with Ledger.open(folder / "firms.ledger", create=True, salt="fuzz") as book:
             for words in ("ab cd e", "abc d ef", "abcd ef gh"):
-                book.record([Group(tuple(word), "clustered") for word in words.split()], command="fuzz")
+                book.record([RecordGroup(tuple(word), "clustered") for word in words.split()], command="fuzz")
             book.retire(book.members()[0].entity_id, reason="fuzz", command="fuzz")
 
     def with_trigger(folder: Path) -> None:

@@ -51,12 +51,22 @@ def _written(form: str) -> tuple[bytes, str]:
     from lxml import etree
 
     from linkage.transcripts.export import FORMATS
-    from linkage.transcripts.model import Block, Line, Piece, TranscriptPage, block_of, line_of
+    from linkage.transcripts.model import (
+        TranscriptBlock,
+        TranscriptLine,
+        TranscriptPage,
+        TranscriptPiece,
+        block_of,
+        line_of,
+    )
 
-    words = [Piece(text, (4 + 20 * n, 10, 20 + 20 * n, 20), confidence=0.5) for n, text in enumerate(("Dupont", "No"))]
-    outlined = Piece("Fils", (4, 24, 30, 34), polygon=((4, 24), (30, 24), (30, 34), (4, 30)), confidence=0.9)
-    lines = (line_of(Line(words=tuple(words))), line_of(Line(words=(outlined,))))
-    page = TranscriptPage(60, 40, (block_of(Block(lines=lines, tags=("entry",))),))
+    words = [
+        TranscriptPiece(text, (4 + 20 * n, 10, 20 + 20 * n, 20), confidence=0.5)
+        for n, text in enumerate(("Dupont", "No"))
+    ]
+    outlined = TranscriptPiece("Fils", (4, 24, 30, 34), polygon=((4, 24), (30, 24), (30, 34), (4, 30)), confidence=0.9)
+    lines = (line_of(TranscriptLine(words=tuple(words))), line_of(TranscriptLine(words=(outlined,))))
+    page = TranscriptPage(60, 40, (block_of(TranscriptBlock(lines=lines, tags=("entry",))),))
     suffix, write = FORMATS[form]
     root = write(page, "scan.png", "a hand", "2020-01-01T00:00:00")
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8"), suffix

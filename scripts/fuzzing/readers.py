@@ -20,7 +20,7 @@ def scan(folder: Path) -> str:
     from linkage.config import IngestConfig
     from linkage.errors import InputError
     from linkage.ingest.parts import read_part
-    from linkage.ingest.work import Task, make_part, survey
+    from linkage.ingest.work import PageTask, make_part, survey
     from linkage.ocr.engine import NoEngine
     from linkage.ocr.engines import Engines
 
@@ -34,7 +34,7 @@ def scan(folder: Path) -> str:
     texts: list[str] = []
     for page in range(1, min(seen.pages, PAGES_READ) + 1):
         part = folder / f"{page}.parquet"
-        make_part(Task(path, seen.sha256, page, part), config, Engines([NoEngine()]), ())
+        make_part(PageTask(path, seen.sha256, page, part), config, Engines([NoEngine()]), ())
         table, note = read_part(part)
         if note.reasons:
             assert not note.reasons[0].startswith("a bug"), note.reasons[0]
@@ -198,7 +198,7 @@ def scorer(folder: Path) -> str:
 def ledger(folder: Path) -> str:
     """Everything that `linkage ledger` and a run do with a ledger."""
     from linkage.jobs import export_crosswalk, export_members
-    from linkage.ledger.ledger import Group, Ledger
+    from linkage.ledger.ledger import Ledger, RecordGroup
 
     path = folder / "firms.ledger"
     with Ledger.open(path) as book:
@@ -209,7 +209,7 @@ def ledger(folder: Path) -> str:
         export_members(path, folder / "members.csv")
         if runs:
             export_crosswalk(path, 0, runs[-1].run, folder / "crosswalk.csv")
-        book.record([Group(tuple("abx"), "clustered")], command="fuzz")
+        book.record([RecordGroup(tuple("abx"), "clustered")], command="fuzz")
         book.undo()
     return " ".join(stay.entity_id for stay in members)
 
