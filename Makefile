@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
+# Else every command compiles Python sources again where bytecode is not kept: 10 s of a small one.
+export UV_COMPILE_BYTECODE := 1
 UV := $(shell command -v uv || echo .uv/bin/uv)
 # Debian packages: OCR with its languages, and openly licensed fonts to render training data and the demo with.
 PACKAGES := tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn tesseract-ocr-jpn-vert fontconfig fonts-dejavu-core \

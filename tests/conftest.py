@@ -9,6 +9,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read by torch, faiss and BLAS when they a
 os.environ["OMP_THREAD_LIMIT"] = "1"  # read by tesseract
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("linkage", deadline=None)  # first calls load libraries, and machines are of all speeds
+settings.load_profile("linkage")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

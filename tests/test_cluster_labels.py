@@ -92,7 +92,7 @@ def decide(
 N = ENTITIES * VIEWS
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     clusters=st.lists(st.integers(0, 6), min_size=N, max_size=N),
     linked=st.dictionaries(st.integers(0, N - 1), st.sampled_from(["X", "Y"]), max_size=6),

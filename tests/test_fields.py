@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.compare.fields import (
@@ -95,7 +95,6 @@ def compared(left: pd.DataFrame, right: pd.DataFrame, fields: dict[str, Any]) ->
 KINDS = st.sampled_from(["text", "number", "date", "exact"])
 
 
-@settings(deadline=None)  # the first call loads what counts n-grams
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=6), KINDS)
 def test_comparisons_are_symmetric_and_bounded(cells: list[tuple[str, str]], kind: str) -> None:
     left, right = (pd.DataFrame({"x": list(side)}) for side in zip(*cells, strict=True))

@@ -179,7 +179,7 @@ VALUES = st.recursive(
 KEYS = [(name, key) for name, part in Config() if hasattr(part, "model_fields_set") for key, _ in part]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4))
 @example({("link", "fields"): {"a\nb": 1, "text": "number"}})
 def test_any_value_of_any_key_is_taken_or_refused(
@@ -201,7 +201,7 @@ COLUMNS = st.sampled_from(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(COLUMNS, min_size=1, max_size=9, unique=True), st.data())
 def test_any_table_is_taken_or_refused(
     tmp_path_factory: pytest.TempPathFactory, columns: list[str], data: st.DataObject

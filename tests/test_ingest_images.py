@@ -123,7 +123,7 @@ def test_what_is_no_picture_is_refused(data: bytes) -> None:
         open_image(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damage_is_an_input_error_or_harmless(data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP"]))

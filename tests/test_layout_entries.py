@@ -131,7 +131,7 @@ def test_a_blank_page_has_no_entries() -> None:
     assert found_boxes(Image.new("RGB", (1, 1))) == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 150), st.integers(1, 150), st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_any_picture_is_cut_inside_its_bounds(width: int, height: int, seed: int, share: float) -> None:
     dark = np.random.default_rng(seed).random((height, width)) < share

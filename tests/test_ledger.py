@@ -64,7 +64,6 @@ def test_overlap_is_maximal_over_all_groups_at_once(tmp_path: Path) -> None:
         assert (two["h"], two["a"], two["e"]) == (one["h"], one["h"], one["a"])
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.tuples(st.sampled_from("ABCDEF"), st.integers(0, 5)), st.integers(1, 9), max_size=14),
     st.randoms(use_true_random=False),
@@ -195,7 +194,7 @@ def perform(ledger: Ledger, step: tuple[str, object, list[tuple[str, str]]]) -> 
         ledger.record(found, command="test")
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=24)
 @given(STEPS)
 def test_invariants_hold_under_random_operations(steps: list[tuple[str, object, list[tuple[str, str]]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from linkdata import alike, people, save, searched, unit
 
@@ -232,7 +232,6 @@ def test_strings_are_compared_folded_and_pair_by_pair() -> None:
     assert len(alike(left, np.arange(0), right, np.arange(0))) == 0
 
 
-@settings(deadline=None)  # the first call loads what counts n-grams
 @given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=8)), min_size=1, max_size=6))
 def test_likeness_is_the_same_both_ways(texts: list[tuple[str, str]]) -> None:
     left, right = (Wording(side) for side in zip(*texts, strict=True))

@@ -55,7 +55,7 @@ def given_tables(tmp_path_factory: pytest.TempPathFactory) -> Given:
     return asked, embeddings, index, whole
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data(), setting=st.sampled_from(range(len(SETTINGS))))
 def test_a_querys_links_do_not_hang_on_other_queries(given_tables: Given, data: st.DataObject, setting: int) -> None:
     asked, embeddings, index, whole = given_tables

@@ -42,7 +42,7 @@ def drawn(seed: int, n: int, dim: int) -> Vectors:
     return Vectors(*(part.astype(np.float16).astype(np.float32) for part in (image, text)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 24), st.integers(0, 12))
 def test_a_turn_is_found_again_to_what_float16_keeps(seed: int, old: int, more: int) -> None:
     known = drawn(seed, 4 * (old + more), old)
@@ -55,7 +55,7 @@ def test_a_turn_is_found_again_to_what_float16_keeps(seed: int, old: int, more: 
         assert np.abs(turned(ours, matrix) - theirs).max() < 4e-3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 32), st.floats(0, 1))
 def test_mapping_queries_or_exemplars_gives_the_same_cosines(seed: int, dim: int, weight: float) -> None:
     queries, exemplars, matrix = drawn(seed, 20, dim), drawn(seed + 1, 30, dim), turn(seed, dim, dim)

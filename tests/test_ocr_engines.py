@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from drawn import page
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
@@ -174,7 +174,6 @@ def test_confidences_are_compared_calibrated_and_ties_go_to_the_first() -> None:
     assert calibrated("tesseract", []) is None
 
 
-@settings(deadline=None)  # scikit-learn takes its time to be imported
 @given(st.lists(st.floats(0, 1), min_size=10, max_size=60), st.integers(0, 99))
 def test_a_fitted_map_rises(confidence: list[float], seed: int) -> None:
     right = np.random.default_rng(seed).random(len(confidence))

@@ -66,7 +66,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "embeddings"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(own=OWN)
 def test_own_columns_survive_every_way_to_members(embedded: Path, own: dict[str, list[Any]]) -> None:
     folder = embedded.parent

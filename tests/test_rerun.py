@@ -35,7 +35,6 @@ def test_every_setting_is_tried() -> None:
 
 @settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # a sequence that fails is short: to look for a shorter one takes minutes
     suppress_health_check=list(HealthCheck),

@@ -57,7 +57,7 @@ def test_a_level_or_an_empty_page_is_left_as_it_is() -> None:
         assert found.skew == 0 and found.page.image is image
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from([0, 90, 180, 270]),
     st.floats(-12, 12),

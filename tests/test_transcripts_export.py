@@ -86,7 +86,7 @@ def rows(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(table=st.lists(rows(), min_size=1, max_size=3, unique_by=lambda row: row["record_id"]))
 def test_records_come_back_as_they_went_out(
     tmp_path_factory: pytest.TempPathFactory, form: str, table: list[dict[str, Any]]

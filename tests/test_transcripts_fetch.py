@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from drawn import speckled
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -162,7 +162,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(canvases=st.lists(json_values, max_size=4))
 def test_odd_manifests_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, canvases: list[Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "odd.json"

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage.errors import InputError
@@ -226,7 +226,6 @@ def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("document", [ALTO.format(version=4, unit="pixel"), PAGE.format(version="x", coords=""), HOCR])
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_mutated_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, document: str, data: st.DataObject
