@@ -29,10 +29,10 @@ PACKAGES := tesseract-ocr tesseract-ocr-eng tesseract-ocr-jpn tesseract-ocr-jpn-
   fonts-reggae fonts-sawarabi-gothic fonts-sawarabi-mincho fonts-seto fonts-takao-gothic fonts-takao-mincho \
   fonts-vlgothic fonts-yusei-magic
 
-.PHONY: help setup system demo test lint format fuzz bench model lock clean
+.PHONY: help setup system demo test test-fast lint format fuzz bench model lock clean
 
 help: ## show this help
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: system $(VENV)/.ready ## install what is missing: system packages, uv, the Python environment
 
@@ -55,8 +55,11 @@ demo: setup ## draw two editions of a trade directory as scans, link them, show 
 	$(BIN)/python scripts/make_demo.py $(DEMO)/scans
 	$(BIN)/linkage run configs/directories.yaml --input $(DEMO)/scans --labels $(DEMO)/scans/truth.csv --out $(DEMO)/run
 
-test: setup ## run the tests, two at a time: each has one thread (TEST=tests/test_link.py)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST)
+test: setup ## run the tests with coverage, two at a time: each has one thread (TEST=tests/test_link.py)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=linkage --cov-report=term:skip-covered $(TEST)
+
+test-fast: setup ## run the tests that need neither the model nor other processes, in about a minute
+	$(BIN)/python -m pytest -n 2 -m "not heavy and not slow and not shared"
 
 lint: setup ## check format, lint and types
 	$(BIN)/ruff format --check .

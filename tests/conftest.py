@@ -14,6 +14,24 @@ from hypothesis import settings
 settings.register_profile("linkage", deadline=None)  # first calls load libraries, and machines are of all speeds
 settings.load_profile("linkage")
 
+HEAVY = set(
+    """
+    check cli disk doctor door explain folding forecast fuzz ingest layout_entries ledger_cli link_slices make_sets ocr
+    ocr_engines ocr_reader own_columns pool rerun run run_failures run_labels shards shared straighten synth train
+    train_base train_photos transcripts_export transcripts_ingest workers_ray
+    """.split()
+)
+"""Test modules that load the model, read pages or start processes; those of encode/ do, too."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of heavy modules, which `make test-fast` leaves out."""
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        if name in HEAVY or name.startswith("encode_"):
+            item.add_marker(pytest.mark.heavy)
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
