@@ -162,11 +162,14 @@ class TrainConfig(Section):
     """Fine-tuning on the records at hand: alignment first, then, with labels, SupCon."""
 
     enabled: bool = Field(False, description="train on the ingested records before embedding")
-    align_epochs: int = Field(3, ge=0, description="epochs of the first stage, on crop-text pairs")
-    supervised_epochs: int = Field(5, ge=0, description="epochs of the second stage, SupCon on labelled records")
+    read_epochs: int = Field(6, ge=0, description="epochs in which the recogniser learns from `transcription`")
+    read_lr: float = Field(5e-4, gt=0, description="peak learning rate of reading")
+    read_batch: int = Field(24, ge=1, description="lines that a step of reading sees")
+    align_epochs: int = Field(3, ge=0, description="epochs of alignment, on crop-text pairs")
+    supervised_epochs: int = Field(5, ge=0, description="epochs of SupCon, on labelled records")
     batch_size: int = Field(128, ge=4, description="rows that a loss sees; over all processes under torchrun")
     chunk: int = Field(0, ge=0, description="rows in memory at a time (gradient caching); 0 = the whole batch")
-    align_loss: Literal["infonce", "siglip"] = Field("infonce", description="loss of the first stage")
+    align_loss: Literal["infonce", "siglip"] = Field("infonce", description="loss of alignment")
     per_class: int = Field(2, ge=2, description="m: records drawn per entity in a SupCon batch")
     hard_negatives: int = Field(3, ge=0, description="k: nearest other entities put beside an anchor")
     duplicate_cosine: float = Field(0.98, ge=-1, le=1, description="as near, and a text shared: no hard negatives")
@@ -174,8 +177,8 @@ class TrainConfig(Section):
     margin: float = Field(0.0, ge=0, lt=1, description="SupCon: taken off the cosines of positives")
     nested: tuple[PositiveInt, ...] = Field((), description="leading dimensions that shall work alone, e.g. [32, 64]")
     modality_dropout: float = Field(0.0, ge=0, le=1, description="SupCon: chance that crop or text is hidden")
-    align_lr: float = Field(3e-4, gt=0, description="peak learning rate of the first stage")
-    supervised_lr: float = Field(1e-4, gt=0, description="peak learning rate of the second stage")
+    align_lr: float = Field(3e-4, gt=0, description="peak learning rate of alignment")
+    supervised_lr: float = Field(1e-4, gt=0, description="peak learning rate of SupCon")
     trunk_rate: float | None = Field(
         None, ge=0, description="recogniser or timm trunk: share of the rate, 0 = frozen; default 0 for lines, else 1"
     )

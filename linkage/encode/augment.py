@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageFilter
 
+from linkage.ocr.body import body_rows
 from linkage.synth.noise import corrupt
 
 _LEVELS = (0.0, 0.0, 0.05, 0.1, 0.2, 0.35)
@@ -20,32 +21,79 @@ def augment_text(text: str, rng: np.random.Generator) -> str:
 
 
 def augment_image(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Shift, turn, blur, thin or thicken, and speckle a crop a little; grey in, grey out."""
+    """Write a line differently: slant, slope, width, stroke, sharpness, paper around it, contrast, noise, lost ink.
+
+    Grey in, grey out. What is left around the writing varies most, since that is what crops differ by.
+    """
     image = image.convert("L")
     paper = int(np.searchsorted(np.cumsum(image.histogram()), 0.7 * image.width * image.height))
-    width, height = image.size
-    edge = min(width, height)
-    left, right = (int(v) for v in rng.integers(-edge // 12, edge // 4 + 1, 2))
-    top, bottom = (int(v) for v in rng.integers(-edge // 20 - 1, edge // 5 + 1, 2))
+    image = _stroked(_leaned(image, paper, rng), rng)
     if rng.random() < 0.8:
-        frame = Image.new("L", (max(8, width + left + right), max(8, height + top + bottom)), paper)
-        frame.paste(image, (left, top))
-        image = frame
-    if rng.random() < 0.3:
-        image = image.rotate(float(rng.normal(0, 0.7)), Image.Resampling.BILINEAR, fillcolor=paper)
-    if rng.random() < 0.3:
-        stretch = float(rng.uniform(0.85, 1.15))
-        image = image.resize((max(8, round(image.width * stretch)), image.height), Image.Resampling.BILINEAR)
-    kind = rng.random()
-    if kind < 0.2:
-        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.2)) * image.height / 48))
-    elif kind < 0.3 and image.height >= 24:
-        image = image.filter(ImageFilter.MinFilter(3) if rng.random() < 0.5 else ImageFilter.MaxFilter(3))
-    elif kind < 0.5:
-        pixels = np.asarray(image, dtype=np.float32)
-        noise = rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(4, 20))
-        image = Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8))
+        image = _framed(image, paper, rng)
+    return _inked(image, paper, rng) if rng.random() < 0.7 else image
+
+
+def _leaned(image: Image.Image, paper: int, rng: np.random.Generator) -> Image.Image:
+    """Lean letters to a side, let the line rise or fall, and stretch it."""
+    width, height = image.size
+    if rng.random() < 0.5:
+        slant, slope = rng.normal(0, 0.15), rng.normal(0, 0.008)
+        room = int(abs(slant) * height / 2) + 2
+        shear = (1, slant, -room - slant * height / 2, slope, 1, -slope * width / 2)
+        image = image.transform(
+            (width + 2 * room, height), Image.Transform.AFFINE, shear, Image.Resampling.BILINEAR, fillcolor=paper
+        )
+    if rng.random() < 0.5:
+        stretched = max(8, round(image.width * math.exp(rng.normal(0, 0.15))))
+        image = image.resize((stretched, height), Image.Resampling.BILINEAR)
     return image
+
+
+def _stroked(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Blur, thicken or thin strokes, or scan them coarsely; two lines in three stay as they are."""
+    kind, size = rng.random(), image.size
+    if kind < 0.15:
+        return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.3)) * size[1] / 64))
+    if kind < 0.25 and size[1] >= 24:
+        return image.filter(ImageFilter.MinFilter(3) if rng.random() < 0.5 else ImageFilter.MaxFilter(3))
+    if kind < 0.32:
+        part = rng.uniform(0.35, 0.7)
+        small = image.resize((max(8, int(size[0] * part)), max(8, int(size[1] * part))), Image.Resampling.BILINEAR)
+        return small.resize(size, Image.Resampling.BILINEAR)
+    return image
+
+
+def _framed(image: Image.Image, paper: int, rng: np.random.Generator) -> Image.Image:
+    """Leave more or less paper around the writing: 4 to 50 % of its body above and below, some beside it."""
+    first, end = body_rows(np.asarray(image))
+    margin = (end - first) * math.exp(rng.uniform(math.log(0.04), math.log(0.5)))
+    top, bottom = first - margin * math.exp(rng.normal(0, 0.25)), end + margin * math.exp(rng.normal(0, 0.25))
+    image = image.crop((0, max(0, round(top)), image.width, min(image.height, round(bottom))))
+    left, right = (
+        (int(edge) for edge in rng.integers(0, max(2, image.height // 2), 2)) if rng.random() < 0.3 else (0, 0)
+    )
+    frame = Image.new("L", (image.width + left + right, image.height), paper)
+    frame.paste(image, (left, 0))
+    return frame
+
+
+def _inked(image: Image.Image, paper: int, rng: np.random.Generator) -> Image.Image:
+    """Change contrast and light, add noise, lose some ink, and now and then turn dark and light round."""
+    pixels = np.asarray(image, dtype=np.float32)
+    if rng.random() < 0.5:
+        mean = pixels.mean()
+        pixels = mean + (pixels - mean) * np.float32(rng.uniform(0.4, 1.3)) + np.float32(rng.normal(0, 15))
+    if rng.random() < 0.3:
+        pixels = pixels + rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(rng.uniform(3, 18))
+    if rng.random() < 0.2:
+        pixels = pixels + np.linspace(-1, 1, pixels.shape[1], dtype=np.float32) * np.float32(rng.normal(0, 25))
+    if rng.random() < 0.15:
+        pixels = pixels.copy()
+        for _ in range(int(rng.integers(1, 4))):
+            x, y, size = (int(rng.integers(0, most)) for most in (pixels.shape[1], pixels.shape[0], 6))
+            pixels[y : y + size + 2, x : x + 2 * size + 4] = paper
+    pixels = 255 - pixels if rng.random() < 0.05 else pixels
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 def augment_photo(image: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:

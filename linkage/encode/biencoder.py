@@ -170,6 +170,10 @@ class BiEncoder:
             total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
 
+    def changed(self) -> None:
+        """Take the digest anew: the weights are no longer those that were loaded."""
+        self.__dict__.pop("sha256", None)
+
     def pixels(self, image: Image.Image) -> np.ndarray:
         """A crop as the image tower takes it: uint8 (C, H, W); W varies where the tower reads lines."""
         fit = fit_line if self.ink else fit_photo

@@ -1,4 +1,4 @@
-"""Training in one command: crops against texts (InfoNCE or SigLIP), then, with labels, entities (SupCon)."""
+"""Training in one command: reading (CTC), crops against texts (InfoNCE or SigLIP), then entities (SupCon)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from linkage.encode.data import Batch, TrainingSet
 from linkage.encode.distributed import Ranks, joined
 from linkage.encode.learner import Learner, trunk_rate, use_bf16
 from linkage.encode.plan import TrainingStage, epoch_batches, labelled, rate_share, stages
+from linkage.encode.read import learn_to_read
+from linkage.encode.transcribed import TRANSCRIPTION, TranscribedLines
 from linkage.encode.validate import Validation
 from linkage.errors import DependencyError, InputError
 from linkage.keys import result_key
@@ -42,7 +44,8 @@ def train(
 ) -> dict[str, Any]:
     """Train a bi-encoder and write it as a model folder.
 
-    First every record with crop and text aligns the towers; then records with `entity_id` (two or more per entity)
+    First, where lines have a `transcription`, the recogniser learns to read them (see `learn_to_read`). Then every
+    record with crop and text aligns the towers; then records with `entity_id` (two or more per entity)
     draw entities together. Rows of split `val` choose the epoch to keep, and end a stage early, where they hold
     entities with two or more records that training does not see; rows of split `test` are never read. What is done is
     kept in `<out>.partial` and gone on from after an interruption: on one machine's CPU with the same number of
@@ -86,18 +89,21 @@ def _train(
     encoder = BiEncoder.load(encode.model, encode.device, folding)
     config = config.model_copy(update={"trunk_rate": trunk_rate(config, encoder)})
     key = _fingerprint(records, encoder, config, encode.image_weight, seed)
-    data = TrainingSet(records, folding)
-    validation = Validation(records, encode.image_weight, folding)
     partial = out.with_name(out.name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    told = _read(encoder, records, config, partial, key, ranks)
+    data = TrainingSet(records, folding)
+    validation = Validation(records, encode.image_weight, folding)
     frozen = encoder.ink and config.trunk_rate == 0
     with torch.autocast(encoder.device.type, torch.bfloat16, enabled=use_bf16(config.bf16, encoder.device)):
         columns = _look(encoder, data, validation, partial, ranks) if frozen else None
     try:
         plan = stages(data, config, records.path)
     except InputError:
-        shutil.rmtree(partial)
-        raise
+        if not told:
+            shutil.rmtree(partial)
+            raise
+        plan = []  # to read was all there was to learn
     learner = Learner(encoder, data, config, encode.image_weight, seed, ranks)
     trainer = Trainer(learner, plan, partial, key)
     start = time.monotonic()
@@ -113,10 +119,37 @@ def _train(
         "steps": trainer.step,
         "epoch_kept": trainer.best.get("epoch", len(plan)),
         "seconds": round(time.monotonic() - start, 1),
+        **told,
         **{f"val_{name}": value for name, value in trainer.best.items() if name.startswith("hit_")},
     }
     _deliver(encoder, partial, out, summary | {"seed": seed, "config": config.model_dump()})
     return summary
+
+
+def _read(
+    encoder: BiEncoder, records: Records, config: TrainConfig, folder: Path, key: str, ranks: Ranks
+) -> dict[str, Any]:
+    """The stage `read`, where records have a transcription; the first process learns, the others take its weights."""
+    if not encoder.ink or not config.read_epochs or TRANSCRIPTION not in records.frame:
+        return {}
+    lines = TranscribedLines(records, encoder, ("", "train"))
+    if not len(lines):
+        log.warning("read: left out, no row has a crop and a transcription in characters that the recogniser has")
+        return {}
+    weights, done = folder / "reader.safetensors", folder / "reader.json"
+    if ranks.leads and _state(done).get("key") != key:
+        figures = learn_to_read(encoder, lines, TranscribedLines(records, encoder, ("val",)), config, folder, key)
+        write_weights(weights, encoder.model.visual.trunk.reader)
+        with replacing(done) as temporary:
+            temporary.write_text(json.dumps({"key": key, "figures": figures}), encoding="utf-8")
+    ranks.share(None)
+    read_weights(weights, encoder.model.visual.trunk.reader)
+    encoder.changed()
+    return dict(_state(done)["figures"])
+
+
+def _state(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def _look(encoder: BiEncoder, data: TrainingSet, validation: Validation, folder: Path, ranks: Ranks) -> CropColumns:
@@ -300,7 +333,7 @@ class Trainer:
 
 def _fingerprint(records: Records, encoder: BiEncoder, config: TrainConfig, image_weight: float, seed: int) -> str:
     """Equal where two trainings are the same: settings, first weights, records."""
-    names = ("record_id", "text", "entity_id", "split", "role", "direction")
+    names = ("record_id", "text", TRANSCRIPTION, "entity_id", "split", "role", "direction")
     told = [list(map(str, records.frame[name])) if name in records.frame else None for name in names]
     crops = records.crops(0, len(records)).state()
     return result_key(encoder.sha256, config.result_settings(), image_weight, seed, encoder.folding, told, crops)

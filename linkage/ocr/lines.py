@@ -9,21 +9,28 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
+from linkage.ocr.body import body_rows, ink_of, without_rules
 from linkage.ocr.ctc import LineWord
 from linkage.ocr.engine import Box, Word
 from linkage.ocr.measures import HEIGHT, STEP, WIDEST
 
+MARGIN = 0.18
+"""Of a line's body, left above and below it: what ascends and descends beyond the rows that hold most of the ink."""
 _GAP = 16  # pixels of paper between lines that are put side by side
 _LEAST_LINE = 7  # rows of pixels below which nothing is legible
 _MOST_CHARACTERS = 200  # in a line that runs downward
 _SLOPES = tuple(step / 100 for step in range(-6, 7))  # rows per column
 _CLEARLY = 1.1  # how much better than level a slope must part ink and paper
 _VALLEY, _REACH = 0.35, 0.7  # of lines set tight: their small letters alone are told apart
+_CROSSING = 0.15  # of the ink of a row in a line's midst: more in every row between two lines, and they are one
+_INK, _FAINT_INK = 0.4, 0.2  # of the darkest ink: what counts as a line's, and what may cross to another
 _NO_INK = 40  # grey levels between paper and ink below which a crop is bare
 
 
 def fit_line(image: Image.Image, height: int, widest: int) -> np.ndarray:
     """Scale writing to a height, its lines side by side where it has several, proportions kept.
+
+    What the crop leaves around the writing does not set the scale: each line is made level and cut to its body.
 
     Args:
         image: mode L or RGB, at least one pixel.
@@ -34,7 +41,7 @@ def fit_line(image: Image.Image, height: int, widest: int) -> np.ndarray:
         uint8 (1, height, W), grey, W a multiple of 8 and at most `widest`.
     """
     image = image.convert("L")
-    lines = [image.crop((0, top, image.width, bottom)) for top, bottom in line_bounds(np.asarray(image))]
+    lines = [Image.fromarray(strip.pixels) for strip in find_strips(image)]
     widths = [line.width * height / line.height for line in lines]
     gaps = _GAP * (len(lines) - 1)
     if gaps > widest / 2:  # more lines than a record has: take it for a picture
@@ -53,11 +60,11 @@ def fit_line(image: Image.Image, height: int, widest: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LineStrip:
-    """One line of a picture, made level and scaled for the recogniser.
+    """One line of a picture, made level, cut to its body and scaled for the recogniser.
 
     Attributes:
         line: uint8 (1, 48, W).
-        pixels: uint8 (h, w), the line as it was cut out, made level.
+        pixels: uint8 (h, w), the line as it was cut out, made level; a margin around its body is left.
         corner: where in the picture `pixels` begins: its left edge, and its top in the middle of its width.
         slope: rows by which the line falls per column.
         number: of the line among those that were cut together, from 0.
@@ -123,9 +130,13 @@ def cut_strip(image: Image.Image, box: Box, slope: float, number: int = 0) -> Li
         number: kept with it.
     """
     pixels = _cut(image, box, slope)
+    first, end = body_rows(pixels)
+    margin = round(MARGIN * (end - first))
+    top, bottom = max(0, first - margin), min(len(pixels), end + margin)
+    pixels = pixels[top:bottom]
     columns = min(max(2, round(pixels.shape[1] * HEIGHT / len(pixels) / STEP)) * STEP, WIDEST)
     fitted = Image.fromarray(pixels).resize((columns, HEIGHT), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return LineStrip(np.asarray(fitted)[None], pixels, box[:2], slope, number, image.height)
+    return LineStrip(np.asarray(fitted)[None], pixels, (box[0], box[1] + top), slope, number, image.height)
 
 
 def _cut(image: Image.Image, box: Box, slope: float) -> np.ndarray:
@@ -174,10 +185,11 @@ def line_bounds(pixels: np.ndarray, share: float = 0.06, reach: float = 0.25) ->
     whole = [(0, len(pixels))]
     if len(pixels) < 2 * _LEAST_LINE:
         return whole
-    ink = _ink(pixels).mean(axis=1)
+    dark = ink_of(pixels)
+    ink = without_rules(dark > _INK).mean(axis=1)
     runs = _runs(ink > max(0.004, share * float(np.percentile(ink, 95))))
     tallest = max((end - start for start, end in runs), default=0)
-    lines = [(start, end) for start, end in runs if end - start >= max(_LEAST_LINE, 0.4 * tallest)]
+    lines = _parted([(start, end) for start, end in runs if end - start >= max(_LEAST_LINE, 0.4 * tallest)], dark)
     if len(lines) < 2:
         return whole
     # Dots, accents and rules belong to the nearest line: cut half-way between the bodies.
@@ -187,6 +199,26 @@ def line_bounds(pixels: np.ndarray, share: float = 0.06, reach: float = 0.25) ->
         (max(top, start - margin), min(bottom, end + margin))
         for (start, end), (top, bottom) in zip(lines, pairwise(cuts), strict=True)
     ]
+
+
+def _parted(runs: list[tuple[int, int]], dark: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of rows, those joined that strokes run through from one to the next: the upper and the lower half of a word.
+
+    Args:
+        runs: first row and end of each.
+        dark: float32 (h, w), see `ink_of`.
+    """
+    faint = (dark > _FAINT_INK).mean(axis=1)
+    lines: list[tuple[int, int]] = []
+    for start, end in runs:
+        if lines:
+            above, below = lines[-1]
+            usual = min(np.percentile(faint[above:below], 75), np.percentile(faint[start:end], 75))
+            if faint[below - 1 : start + 1].min() > _CROSSING * usual:
+                lines[-1] = above, end
+                continue
+        lines.append((start, end))
+    return lines
 
 
 def in_a_row(image: Image.Image) -> Image.Image:
