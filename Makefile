@@ -76,8 +76,8 @@ fuzz: setup ## feed 10,000 damaged files to every reader (FUZZ="--seed 1 --repor
 bench: setup ## measure speed and memory beside named peers (BENCH="--records 1000000")
 	$(BIN)/python benchmarks/bench.py --out benchmarks/results.md $(BENCH)
 
-model: setup ## train the shipped model again (CPU, about an hour)
-	$(BIN)/python scripts/train_base.py
+model: setup ## train the shipped model again, CPU, about two hours (MODEL="--lines FOLDER-OF-TRANSCRIBED-LINES")
+	$(BIN)/python scripts/train_base.py $(MODEL)
 
 lock: setup ## resolve the versions of all packages again
 	$(UV) pip compile pyproject.toml --extra ocr --extra ray --extra dev --universal --python-version 3.11 --upgrade \

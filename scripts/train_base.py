@@ -1,8 +1,10 @@
-"""Train the shipped model `linkage-line` on drawn records, from the recogniser that the `rapidocr` wheel carries.
+"""Train the shipped model `linkage-line`: its recogniser on transcribed lines, its towers on drawn and real ones.
 
-Run: python scripts/train_base.py [--work build/base] [--entities 14000] ...
-On the CPU it takes about an hour. What was drawn, seen and trained stays in the work folder, so that an interrupted
-call goes on where it stopped; for other options give it another one.
+Run: python scripts/train_base.py --lines FOLDER [--begin linkage-line] [--work build/base] [--entities 11000] ...
+It begins with the recogniser that the `rapidocr` wheel carries, or with a model that was trained before. Without
+--lines (see `base_lines.py`) nothing is read, and the towers are trained on drawn records alone. On two cores reading
+takes about an hour and the rest another. What was drawn, read, seen and trained stays in the work folder, so that an
+interrupted call goes on where it stopped; for other options give it another one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when torch
 
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from base_lines import lines_to_read, pairs_of_lines, real_lines
 from convert_recogniser import characters, convert, published_model
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -31,13 +36,16 @@ from linkage.encode.biencoder import BiEncoder
 from linkage.encode.embed import embed_records
 from linkage.encode.folder import SHIPPED
 from linkage.encode.tokenizer import FIRST, CharTokenizer
+from linkage.encode.read import learn_to_read
 from linkage.encode.train import train
+from linkage.encode.transcribed import TranscribedLines
 from linkage.errors import DependencyError
 from linkage.link.link import labelled_pairs
 from linkage.records import Records
 from linkage.search.index import build_index
 from linkage.synth.records import synth_records
 from linkage.synth.render import choose_face, load
+from linkage.tables import replacing
 from linkage.text import FOLDING, is_core
 
 log = logging.getLogger("train_base")
@@ -152,10 +160,48 @@ def fit_default_scorer(folder: Path, records: Records, work: Path) -> Scorer:
     return scorer
 
 
+def begin(options: Any, drawn: Path) -> tuple[Path, Path]:
+    """The model that the towers' training begins with, its recogniser trained, and the table that they learn from."""
+    work: Path = options.work
+    folder = work / f"start_{options.seed}"
+    if not (folder / "model.safetensors").exists():
+        encoder = BiEncoder.load(options.begin, "cpu") if options.begin else start(options.seed)
+        encoder.save(folder.with_suffix(".tmp"))
+        folder.with_suffix(".tmp").rename(folder)
+    if options.lines is None:
+        return folder, drawn
+    lines, pairs, read = work / "lines.parquet", work / "pairs.parquet", work / "read"
+    if not pairs.exists():
+        real = real_lines(options.lines)
+        lines_to_read(real, drawn, lines, options.seed)
+        pairs_of_lines(real, options.real, work / "real.parquet", options.seed)
+        _join([drawn, work / "real.parquet"], pairs)
+    if not (read / "model.safetensors").exists():
+        encoder, records = BiEncoder.load(str(folder), "cpu"), Records.open(lines)
+        train_lines, val_lines = (TranscribedLines(records, encoder, (split,)) for split in ("train", "val"))
+        config = TrainConfig(enabled=True, read_epochs=options.read_epochs)
+        print(learn_to_read(encoder, train_lines, val_lines, config, work, encoder.sha256))
+        encoder.save(read.with_suffix(".tmp"))
+        read.with_suffix(".tmp").rename(read)
+    return read, pairs
+
+
+def _join(tables: list[Path], out: Path) -> None:
+    names = ["record_id", "crop", "text", "entity_id", "split", "role"]
+    with replacing(out) as temporary:
+        pq.write_table(
+            pa.concat_tables([pq.read_table(path, columns=names) for path in tables]), temporary, row_group_size=256
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/base"))
     parser.add_argument("--out", type=Path, default=SHIPPED / NAME)
+    parser.add_argument("--lines", type=Path, help="folder of Parquet files with transcribed lines")
+    parser.add_argument("--begin", default="", help="model to begin with instead of the recogniser alone")
+    parser.add_argument("--read-epochs", type=int, default=1)
+    parser.add_argument("--real", type=int, default=3000, help="real lines that the towers learn from")
     parser.add_argument("--entities", type=int, default=11_000)
     parser.add_argument("--views", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=13)
@@ -167,16 +213,13 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
-    table = work / f"records_{options.entities}_{options.views}_{options.seed}.parquet"
-    if not table.exists():
-        synth_records(table, entities=options.entities, views=options.views, seed=options.seed)
-    begin = work / f"start_{options.seed}"
-    if not (begin / "model.safetensors").exists():
-        start(options.seed).save(begin.with_suffix(".tmp"))
-        begin.with_suffix(".tmp").rename(begin)
+    drawn = work / f"records_{options.entities}_{options.views}_{options.seed}.parquet"
+    if not drawn.exists():
+        synth_records(drawn, entities=options.entities, views=options.views, seed=options.seed)
+    folder, table = begin(options, drawn)
     if not (work / "model" / "training.json").exists():
-        train(Records.open(table), work / "model", _config(options), _encode(begin), seed=options.seed)
-    print(fit_default_scorer(work / "model", Records.open(table), work))
+        train(Records.open(table), work / "model", _config(options), _encode(folder), seed=options.seed)
+    print(fit_default_scorer(work / "model", Records.open(drawn), work))
     shutil.copy(Path(__file__).with_name(f"{NAME}.NOTICE"), work / "model" / "NOTICE")
     shutil.rmtree(options.out, ignore_errors=True)
     shutil.copytree(work / "model", options.out)
