@@ -35,8 +35,8 @@ from linkage.encode import towers
 from linkage.encode.biencoder import BiEncoder
 from linkage.encode.embed import embed_records
 from linkage.encode.folder import SHIPPED
-from linkage.encode.tokenizer import FIRST, CharTokenizer
 from linkage.encode.read import learn_to_read
+from linkage.encode.tokenizer import FIRST, CharTokenizer
 from linkage.encode.train import train
 from linkage.encode.transcribed import TranscribedLines
 from linkage.errors import DependencyError
