@@ -10,7 +10,8 @@ _FAINTEST = 25.0  # grey levels between ground and ink below which there is none
 _GROUND = 15  # pixels, of a crop half as large: wider than a stroke, so that closing leaves the ground alone
 _SMALL = 24  # rows below which a crop is not halved first
 _RULE = 0.95  # share of ink in a level run that is a rule rather than writing
-_LEAST_RULE = 60  # pixels; and twice the height of the crop
+_LEAST_RULE = 60  # pixels; and twice the height of the crop, or
+_WIDE = 0.6  # of its width
 _LEAST_BODY, _LEAST_INK = 6, 10  # rows and pixels below which nothing is legible
 
 
@@ -68,7 +69,7 @@ def without_rules(ink: np.ndarray) -> np.ndarray:
         bool (h, w).
     """
     height, width = ink.shape
-    long = max(2 * height, _LEAST_RULE)
+    long = max(_LEAST_RULE, min(2 * height, round(_WIDE * width)))
     if width < long:
         return ink
     thick = ink | np.vstack([ink[1:], ink[-1:]])  # a rule that is not quite level changes its row
