@@ -82,6 +82,11 @@ COLUMNS: dict[str, Column] = {
         "how likely one record's letters are, given all that was seen of the other's crop: 1 + log(p) / log(1000) of a "
         "chance p per letter, the mean of both ways; 1: nothing is likelier, 0: a thousandth or less",
     ),
+    "log_likelihood": Column(
+        "number",
+        "the same as a whole: 1 + (log p of all letters, natural, both ways added) / 50; 1: nothing is likelier, "
+        "0: e^-50 or less",
+    ),
     "partial_score": Column(
         "number", "similarity of the shorter text, of n letters, to the best part of the other, times n / (n + 2), 0..1"
     ),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from linkage.compare.likeness import ComparedRecords
 from linkage.compare.scorer import DEFAULT_SCORER
-from linkage.compare.wording import MEASURES, Wording, likelihoods, written
+from linkage.compare.wording import LIKELIHOODS, MEASURES, Wording, likelihoods, written
 from linkage.config import LinkConfig
 from linkage.encode.embeddings import Embeddings
 from linkage.link.candidates import Candidates, Exemplars, candidates
@@ -90,9 +90,9 @@ def people(
 
 
 def alike(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """All MEASURES of pairs of wordings (m, 6)."""
+    """All MEASURES of pairs of wordings (m, 7)."""
     known = written(left, a, right, b)
-    known[:, MEASURES.index("likelihood")] = likelihoods(left, a, right, b)
+    known[:, [MEASURES.index(name) for name in LIKELIHOODS]] = likelihoods(left, a, right, b)
     return known
 
 

@@ -49,7 +49,7 @@ def test_the_likeliest_are_compared_with_lattices_and_the_others_left_out(tmp_pa
     every = found(queries, embeddings, index, rescored=1000)
     some = found(queries, embeddings, index, rescored=10, k=2)
     assert every.alike["likelihood"].notna().all()
-    logit = pd.Series(DEFAULT_SCORER.logit(every.alike.assign(likelihood=np.nan)).round(9))
+    logit = pd.Series(DEFAULT_SCORER.logit(every.alike.assign(likelihood=np.nan, log_likelihood=np.nan)).round(9))
     table = pd.DataFrame(
         {"query": every.query, "exemplar": every.exemplar, "score": every.alike["score"], "logit": logit}
     )

@@ -71,7 +71,7 @@ def test_logits_of_the_left_out_are_by_scorers_that_did_not_see_them() -> None:
 
 def test_missing_texts_have_their_own_coefficients() -> None:
     known = pairs(1)
-    strings = ["string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length"]
+    strings = ["string_score", "partial_score", "rarity_score", "likelihood", "log_likelihood", "confidence", "length"]
     known.alike.loc[::2, strings] = np.nan
     fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     textless = known.alike.assign(**dict.fromkeys(strings, np.nan))

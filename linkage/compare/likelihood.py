@@ -10,7 +10,9 @@ import numpy as np
 from linkage.encode.lattice import BEST, Lattice, column_counts
 from linkage.text import FOLDING, Folding, is_core
 
-_UNSEEN = 1e-3  # chance of a character that a column's lattice does not list: a misreading, not an impossibility
+UNSEEN = 1e-3
+"""Chance of a character that a column's lattice does not list: a misreading, not an impossibility."""
+
 _MISSED = 1e-3  # least chance that a column which seems to hold a character holds none
 CHARACTERS = 192
 """Characters of a text that are compared in full; what lies beyond is left out."""
@@ -117,7 +119,7 @@ def _fold(packed: Sequence[object], names: np.ndarray, folding: Folding) -> tupl
     best = np.bincount(record, weights=np.where(kept, best, 0.0), minlength=len(packed))
     length = np.bincount(record[kept & length], minlength=len(packed))
     _merge(letters, chances)
-    column, slot = np.nonzero((chances.T > _UNSEEN) & kept[:, None])  # (entries,) each
+    column, slot = np.nonzero((chances.T > UNSEEN) & kept[:, None])  # (entries,) each
     entries = np.bincount(record[column], minlength=len(packed))
     found = letters[slot, column], place[column].astype(np.uint16), chances[slot, column]
     return sizes, spread, entries, *found, best, length
@@ -163,13 +165,27 @@ def _merge(letters: np.ndarray, chances: np.ndarray) -> None:
             chances[slot][same] = 0
 
 
-def likelihood(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
-    """Likelihood of texts under lattices, by character and relative to the likeliest text: float64 (m,), 0..1.
+class TextChances(NamedTuple):
+    """How likely texts are under lattices, m pairs.
 
-    exp((log P(text) - log P(best)) / length): P is the sum over all alignments (the CTC forward algorithm, Graves
-    et al. 2006, section 4.1), best the likeliest character of every column, length the longer of both. 1: nothing
-    else was more likely to stand there; NaN: there is no text or no lattice. A pair's figure does not depend on the
-    other pairs.
+    Attributes:
+        log_ratio: float64 (m,), log P(text) - log P(best), natural, at most 0: P is the sum over all alignments (the
+            CTC forward algorithm, Graves et al. 2006, section 4.1), best the likeliest character of every column. NaN:
+            there is no text or no lattice.
+        length: int64 (m,), letters of the longer of both.
+    """
+
+    log_ratio: np.ndarray
+    length: np.ndarray
+
+    @property
+    def by_letter(self) -> np.ndarray:
+        """The ratio by letter, float64 (m,), 0..1; 1: nothing else was more likely to stand there."""
+        return np.asarray(np.exp(self.log_ratio / np.maximum(self.length, 1)))
+
+
+def likelihood(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) -> TextChances:
+    """Likelihood of texts under lattices, relative to the likeliest text. A pair's does not depend on other pairs.
 
     Args:
         seen: lattices.
@@ -187,11 +203,11 @@ def likelihood(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray
         rows, able = able[: min(most, len(some))], able[min(most, len(some)) :]
         rows = rows[np.argsort(-columns[rows], kind="stable")]
         result[rows] = _forward(seen, a[rows], told, b[rows])
-    return result
+    return TextChances(result, np.maximum(lengths, seen.length[a]))
 
 
 def _forward(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
-    """Likelihoods of pairs that all have both; those of most columns first."""
+    """Log ratios of pairs that all have both; those of most columns first."""
     columns, lengths = np.diff(seen.columns)[a], np.diff(told.ends)[b]  # (n,): K and L of each pair, at most
     longest, rows = int(lengths.max()), np.arange(len(a))
     spelled = np.zeros((longest, len(a)), dtype=np.int32)  # (L, n)
@@ -201,7 +217,7 @@ def _forward(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) 
     changes[1:] = spelled[1:] != spelled[:-1]
     chances, where = _chances(seen, a, spelled, there, told)  # (K, (L + 2) * n), (L, n)
     none = np.ones((int(columns[0]), len(a)))  # (K, n)
-    none.T[np.arange(len(none)) < columns[:, None]] = seen.none[_ragged(seen.columns[a], columns)]
+    none.T[np.arange(len(none)) < columns[:, None]] = seen.none[ragged(seen.columns[a], columns)]
     blank = np.zeros((longest + 1, len(a)))  # (L + 1, n); [j]: j characters written, none since
     char = np.zeros((longest, len(a)))  # (L, n); [j]: character j is being written
     blank[0] = 1.0
@@ -222,7 +238,7 @@ def _forward(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) 
     ended = blank[lengths, rows] + char[lengths - 1, rows]  # (n,)
     with np.errstate(divide="ignore"):  # a text that is longer than the line has columns cannot stand there: 0
         total = np.log(ended) + scale * np.log(2)
-    return np.asarray(np.exp(np.minimum(total - seen.best[a], 0.0) / np.maximum(lengths, seen.length[a])))
+    return np.asarray(np.minimum(total - seen.best[a], 0.0))
 
 
 def _chances(
@@ -238,15 +254,15 @@ def _chances(
     places[:, 0] = longest
     columns = np.diff(seen.columns)[a]  # (n,)
     counts = np.diff(seen.entries)[a]  # (n,)
-    entry, pair = _ragged(seen.entries[a], counts), np.repeat(rows, counts)  # (entries of these pairs,)
+    entry, pair = ragged(seen.entries[a], counts), np.repeat(rows, counts)  # (entries of these pairs,)
     place = places[pair, told.numbers[seen.points[entry]]]
-    chances = np.full((int(columns[0]), longest + 2, n), _UNSEEN)  # (K, L + 2, n)
+    chances = np.full((int(columns[0]), longest + 2, n), UNSEEN)  # (K, L + 2, n)
     chances[:, longest + 1] = 0
     named = place < longest
     chances[seen.place[entry[named]], place[named], pair[named]] = seen.chances[entry[named]]
     return chances.reshape(len(chances), -1), where
 
 
-def _ragged(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def ragged(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Row numbers of slices that begin at `starts` and are so long, one slice after another."""
     return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())

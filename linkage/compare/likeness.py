@@ -10,7 +10,7 @@ import pandas as pd
 
 from linkage.compare.fields import FieldComparisons, FieldType, FieldValues, TextCounts
 from linkage.compare.scorer import COSINES
-from linkage.compare.wording import MEASURES, Wording, likelihoods, written
+from linkage.compare.wording import LIKELIHOODS, MEASURES, Wording, likelihoods, written
 from linkage.encode.pooling import Vectors, coefficients
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class RecordComparison:
             cosine (columns PARTS), both with m rows.
         """
         alike, parts = self.written(a, b)
-        return alike.assign(likelihood=self.likelihoods(a, b)), parts
+        return alike.assign(**self.likelihoods(a, b)), parts
 
     def written(self, a: np.ndarray, b: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """What `of` returns, but the likelihood, which takes longest, is NaN."""
+        """What `of` returns, but the likelihoods, which take longest, are NaN."""
         left, right = self._left, self._right
         cosines, parts = self.cosines(a, b)
         said = pd.DataFrame(written(left.wording, a, right.wording, b), columns=list(MEASURES))
@@ -96,9 +96,10 @@ class RecordComparison:
         vectors = Vectors(queries.image[place], queries.text[place]), Vectors.of(right.source, right.rows[b])
         return split_score(*vectors, self._shares[0][a], self._shares[1][b])
 
-    def likelihoods(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """The likelihood alone, float64 (m,), see `wording.likelihoods`."""
-        return likelihoods(self._left.wording, a, self._right.wording, b)
+    def likelihoods(self, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+        """The LIKELIHOODS alone, float64 (m,) each, see `wording.likelihoods`."""
+        found = likelihoods(self._left.wording, a, self._right.wording, b)
+        return dict(zip(LIKELIHOODS, found.T, strict=True))
 
 
 def split_score(

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from linkage.compare.wording import MEASURES
+from linkage.compare.wording import LIKELIHOODS, MEASURES
 from linkage.errors import ArtefactError
 from linkage.tables import replacing
 
@@ -35,7 +35,7 @@ FEATURES = (*COSINES, *MEASURES)
 FREE = ("confidence", "length")
 """Features that may speak for or against a match; a higher value of any other never lowers the logit."""
 
-_WRITTEN = tuple(name for name in FEATURES if name != "likelihood")
+_WRITTEN = tuple(name for name in FEATURES if name not in LIKELIHOODS)
 LEVELS: dict[str, tuple[str, ...]] = {"seen": FEATURES, "written": _WRITTEN, "alone": COSINES}
 """Features that pairs of each kind have: of all; of those without a lattice; of those that lack a text."""
 

@@ -15,11 +15,15 @@ from linkage.errors import ArtefactError
 from linkage.machine import cores
 from linkage.text import FOLDING, Folding, is_core
 
-MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "confidence", "length")
-"""Columns of `written`, by their names in the links table; `likelihoods` are one of them."""
+MEASURES = ("string_score", "partial_score", "rarity_score", "likelihood", "log_likelihood", "confidence", "length")
+"""Columns of `written`, by their names in the links table."""
+LIKELIHOODS = ("likelihood", "log_likelihood")
+"""Those of them that need a lattice: see `likelihoods`."""
 
 _HALF = 8.0  # letters of a text of which `length` is one half
 _LEAST = 1e-3  # likelihood per letter that counts as none at all
+MOST_AGAINST = 50.0
+"""Natural logarithm, of both ways together: a text that is more unlikely is none that could have been meant."""
 _COUNTED = 2000  # characters of which the n-grams are counted: of a text of 1 MB they would take seconds
 
 
@@ -147,33 +151,48 @@ def written(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.n
         a, b: rows of the pairs in them, (m,).
 
     Returns:
-        float64 (m, 6), in the order of MEASURES, 0..1; NaN where a text is missing, and for the likelihood.
+        float64 (m, 7), in the order of MEASURES, 0..1; NaN where a text is missing, and for the likelihoods.
     """
     sure = np.minimum(left.confidence[a], right.confidence[b])
     length = np.minimum(left.length[a], right.length[b])
     unknown = np.full(len(a), np.nan)
-    return np.column_stack([_strings(left, a, right, b), left.terms(right).cosines(a, b), unknown, sure, length])
+    return np.column_stack(
+        [_strings(left, a, right, b), left.terms(right).cosines(a, b), unknown, unknown, sure, length]
+    )
 
 
 def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> np.ndarray:
-    """How likely each record's letters are under the other's lattice, the mean of both directions.
+    """How likely each record's letters are under the other's lattice.
 
-    1 + log(p) / log(1000) of a chance p per letter (see `likelihood.likelihood`): that is what adds up over evidence,
-    and what evens out between a text that is a little likelier and one that is far from what was seen.
+    By letter: 1 + log(p) / log(1000) of a chance p per letter (see `likelihood.likelihood`), the mean of both ways:
+    what evens out between a text that is a little likelier and one that is far from what was seen. And as a whole:
+    1 + the sum of both ways' log ratios / 50 (twice the one where the other is missing): the evidence as it adds up,
+    letter upon letter, by which a long text that fits says more than a short one.
 
     Args:
         left, right, a, b: as for `written`.
 
     Returns:
-        float64 (m,), 0 (a thousandth or less) to 1, in steps of 1e-6; NaN where a text, or any lattice, is missing.
+        float64 (m, 2), in the order of LIKELIHOODS, 0..1 in steps of 1e-6; NaN: a text, or any lattice, is missing.
 
     Raises:
         ArtefactError: bytes that are no lattice.
     """
     chances = likelihood(left.lattices, a, right.letters, b), likelihood(right.lattices, b, left.letters, a)
-    ways = [1.0 - np.log(np.maximum(chance, _LEAST)) / np.log(_LEAST) for chance in chances]
-    there = np.sum([~np.isnan(way) for way in ways], axis=0)
-    return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan).round(6))
+    letters = np.stack([1.0 - np.log(np.maximum(way.by_letter, _LEAST)) / np.log(_LEAST) for way in chances])
+    whole = np.stack([way.log_ratio for way in chances])  # (2, m)
+    return np.column_stack([_mean(letters), scaled_evidence(_mean(whole))]).round(6)
+
+
+def scaled_evidence(mean: np.ndarray) -> np.ndarray:
+    """`log_likelihood` of the mean of both ways' log ratios."""
+    return np.asarray(np.clip(1.0 + 2.0 * mean / MOST_AGAINST, 0.0, 1.0))
+
+
+def _mean(ways: np.ndarray) -> np.ndarray:
+    """Of (2, m) by column, without NaN; NaN where both are."""
+    there = (~np.isnan(ways)).sum(axis=0)
+    return np.asarray(np.where(there > 0, np.nansum(ways, axis=0) / np.maximum(there, 1), np.nan))
 
 
 def _cut(folded: Sequence[Sequence[str]]) -> Views:

@@ -24,6 +24,7 @@ VOICES = {
     "partial_score": "the strings",
     "rarity_score": "the strings",
     "likelihood": "what the pictures may say",
+    "log_likelihood": "what the pictures may say",
     "confidence": "how sure the readings are",
     "length": "how long the texts are",
     "same_page": "the place",
@@ -37,6 +38,7 @@ MEANINGS = VOICES | {
     "partial_score": "best part of the strings",
     "rarity_score": "rare letter groups",
     "likelihood": "letters under the lattice",
+    "log_likelihood": "the whole text under the lattice",
 }
 """The similarities in a few words."""
 

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from linkage.compare.exhaustive import nearest_by_likelihood
 from linkage.compare.fields import BlockingKeys, ExclusionRule, PairExclusions, TextCounts, blocks
 from linkage.compare.likeness import ComparedRecords, RecordComparison
 from linkage.compare.scorer import Scorer
@@ -22,6 +23,8 @@ _SEARCHED_AT_A_TIME = 2048  # queries: FAISS takes six times as long for each of
 _QUERIES_AT_A_TIME = 128  # some 15,000 pairs: their gathered vectors stay below 100 MB
 _FEW = 1024  # exemplars of a block: for fewer, FAISS takes longer to be set up than all cosines do
 
+LIKELY = 16
+"""Exemplars of a query that its lattice, or theirs, brings in, where every pair is compared."""
 _LOOKED_AT = 65_536  # rows of vectors at a time: 30 MB
 
 SPACES: tuple[Modality, ...] = ("pooled", "image", "text")
@@ -112,19 +115,22 @@ def candidates(
     scorer: Scorer,
     *,
     device: Literal["cpu", "cuda"] = "cpu",
+    every_pair: bool = False,
 ) -> Iterator[Candidates]:
     """The union of the nearest exemplars by pooled, image and text vectors and by n-grams, a hundred queries at a time.
 
-    Lattices are compared last, and only with the exemplars that are likeliest without them: a query's other ones are
-    left out. A query that is an exemplar of the index is not compared with itself. The exemplars' configuration says
-    how many neighbours there are, how many of them are compared with lattices, what is blocked and excluded. What is
-    found for a query does not hang on the others.
+    Where every pair is compared, those come along whose text or crop is likeliest to say the same. Lattices are else
+    compared last, and only with the exemplars that are likeliest without them: a query's other ones are left out. A
+    query that is an exemplar of the index is not compared with itself. The exemplars' configuration says how many
+    neighbours there are, how many of them are compared with lattices, what is blocked and excluded. What is found for a
+    query does not hang on the others.
 
     Args:
         asked: queries: embeddings, records and wording.
         exemplars: what they are compared with.
         scorer: says which are the likeliest.
         device: where FAISS searches.
+        every_pair: compare every query's lattice and text with every exemplar's; see `exhaustive.PAIRS`.
 
     Yields:
         Candidates; `query` is the row of the query in `asked`. Queries stand together, but not in order.
@@ -132,16 +138,17 @@ def candidates(
     index, config, queries = exemplars.index, exemplars.config, asked.frame
     likeness = RecordComparison(asked, exemplars.side, index.image_weight, config.fields, exemplars.counts)
     free, other = exemplars.free.apart(queries), exemplars.others.apart(queries)
-    search = _Search(asked, exemplars, device)
+    search = _Search(asked, exemplars, device, every_pair)
     for parts in _together(search.found(blocks(queries, exemplars.keys, config.blocking))):
-        query, exemplar = zip(*(part.pairs(len(index)) for part in parts), strict=True)
-        a, b = np.concatenate(query), np.concatenate(exemplar)
-        kept = free.of(a, b)
-        a, b = a[kept], b[kept]
+        query, exemplar, likely = (
+            np.concatenate(each) for each in zip(*(p.pairs(len(index)) for p in parts), strict=True)
+        )
+        kept = free.of(query, exemplar)
+        a, b, likely = query[kept], exemplar[kept], likely[kept]
         alike, split = likeness.written(a, b)
         likeliest = _likeliest(a, b, exemplars.entities[b], scorer.logit(alike), alike, config)
-        pairs = Pairs(a, b, alike, split).at(likeliest)
-        alike = pairs.alike.assign(likelihood=likeness.likelihoods(pairs.query, pairs.exemplar))
+        pairs = Pairs(a, b, alike, split).at(np.union1d(likeliest, np.flatnonzero(likely)))
+        alike = pairs.alike.assign(**likeness.likelihoods(pairs.query, pairs.exemplar))
         yield Candidates(pairs._replace(alike=alike), _nearest(parts, other, likeness))
 
 
@@ -157,16 +164,19 @@ class _Neighbours(NamedTuple):
         query: int64 (q,), rows of the queries.
         near: by space, rows of the index, int64 (q, k), best first, -1: none; and cosines.
         written: rows of the index that share rare n-grams, int64 (q, k), -1: none.
+        likely: rows of the index that are likeliest by lattice, int64 (q, LIKELY), -1: none.
     """
 
     query: np.ndarray
     near: dict[Modality, tuple[np.ndarray, np.ndarray]]
     written: np.ndarray
+    likely: np.ndarray
 
-    def pairs(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """All distinct pairs (m,), rows of the queries and of an index of n exemplars."""
-        place, exemplar = _union(np.hstack([*(rows for rows, _ in self.near.values()), self.written]), n)
-        return self.query[place], exemplar
+    def pairs(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All distinct pairs (m,), rows of the queries and of an index of n exemplars; whether they are likely ones."""
+        place, exemplar = _union(np.hstack([*(rows for rows, _ in self.near.values()), self.written, self.likely]), n)
+        likely = (self.likely[place] == exemplar[:, None]).any(axis=1)
+        return self.query[place], exemplar, likely
 
 
 _Found = tuple[np.ndarray, np.ndarray]  # rows of the index and cosines, both (q, k)
@@ -179,8 +189,11 @@ class _Search:
     One more than asked for is searched, and left out again where the query is no exemplar.
     """
 
-    def __init__(self, asked: ComparedRecords, exemplars: Exemplars, device: Literal["cpu", "cuda"]) -> None:
-        self._asking, self._device = asked, device
+    def __init__(
+        self, asked: ComparedRecords, exemplars: Exemplars, device: Literal["cpu", "cuda"], every_pair: bool
+    ) -> None:
+        self._asking, self._device, self._every_pair = asked, device, every_pair
+        self._known = exemplars.side
         self._index, self._alone = exemplars.index, exemplars.alone
         self._terms: Terms = asked.wording.terms(exemplars.side.wording, exemplars.counts.words)
         self._k = exemplars.config.neighbours
@@ -219,7 +232,17 @@ class _Search:
             if not all_found:
                 written = places[self._terms.nearest(query[part], known, k)]
                 self._leave_out(written, query[part])
-            yield _Neighbours(query[part], some, written)
+            yield _Neighbours(query[part], some, written, self._likely(query[part], known, places))
+
+    def _likely(self, query: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The likeliest exemplars of a block by lattice, int64 (q, LIKELY); none where not every pair is compared."""
+        if not self._every_pair or not len(query):
+            return np.empty((len(query), 0), dtype=np.int64)
+        wording = self._asking.wording, self._known.wording
+        found = nearest_by_likelihood(wording[0], query, wording[1], known, LIKELY + 1)[0]
+        rows = places[found]
+        rows[~self._is_exemplar[query], LIKELY:] = -1
+        return rows
 
     def _by_pooled(self, vectors: Vectors, near: dict[Modality, _Found], search: _SearchBy) -> _Found:
         """The nearest by pooled vectors; a query that has but one modality, as all exemplars do, has them already."""

@@ -95,6 +95,7 @@ class LinkResult:
             "threshold": asdict(self.threshold) | {"sentence": self.threshold.sentence},
             "sets": asdict(self.sets) | {"sentence": self.sets.sentence} if self.sets else None,
             "scorer": self.scorer.as_dict(),
+            "every_pair_by_likelihood": self.plan.every_pair,
             "map": self.mapped,
             "encoder_saw": list(self.encoder_saw),
         }

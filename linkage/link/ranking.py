@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from linkage.compare.exhaustive import PAIRS
 from linkage.compare.fields import check_columns
 from linkage.compare.fit import MIN_POSITIVES, LabelledPairs, refit
 from linkage.compare.likeness import ComparedRecords
@@ -52,6 +53,7 @@ class Ranking:
             `query_nomatch`) and has none has a name of its own.
         is_train, is_val: labelled queries that the scorer, and decisions, are fitted on, bool (q,).
         is_matchable: the index has the query's entity, bool (q,).
+        every_pair: queries and exemplars are few enough to compare every pair by likelihood.
     """
 
     def __init__(self, frame: pd.DataFrame, embeddings: Embeddings, index: Index, config: LinkConfig) -> None:
@@ -73,6 +75,7 @@ class Ranking:
         labelled = (self.labels != "") & (frame["role"] != "exemplar").to_numpy()
         self.is_train = labelled & frame["split"].isin(["train", ""]).to_numpy()
         self.is_val = labelled & (frame["split"] == "val").to_numpy()
+        self.every_pair = len(frame) * len(index) <= PAIRS
         self.is_matchable = pd.Series(self.labels).isin(set(self.entities)).to_numpy()
 
     def candidates(self, queries: np.ndarray, scorer: Scorer) -> Iterator[Pairs]:
@@ -80,7 +83,7 @@ class Ranking:
         rows, frame = self.rows[queries], self.frame.iloc[queries]
         wording = Wording.of(frame, self.embeddings.readings_of(rows), self.index.folding)
         asked = ComparedRecords(self.embeddings, rows, frame, wording)
-        for part in candidates(asked, self.exemplars, scorer, device=self.device):
+        for part in candidates(asked, self.exemplars, scorer, device=self.device, every_pair=self.every_pair):
             yield part.pairs._replace(query=queries[part.pairs.query])
 
     def fit(self, scorer: Scorer) -> FittedScorer:

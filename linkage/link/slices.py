@@ -86,7 +86,7 @@ class SearchPlan:
         exemplars: the index.
         embeddings: of the queries.
         rows: their rows in there, in the order of record_id, (n,).
-        scorer, device: as for `candidates`.
+        scorer, device, every_pair: as for `candidates`.
     """
 
     folder: Path
@@ -99,6 +99,7 @@ class SearchPlan:
     rows: np.ndarray
     scorer: Scorer
     device: Any
+    every_pair: bool
 
     @classmethod
     def make(cls, folder: Path, ranking: Ranking, scorer: Scorer) -> SearchPlan:
@@ -128,6 +129,7 @@ class SearchPlan:
             "kept": ranking.kept,
             "config": config.result_settings("decision"),
             "scorer": scorer.as_dict(),
+            "every_pair": ranking.every_pair,
         }
         values["digest"] = _digest(values, folder, ranking)
         for stale in folder.glob("slice-*.parquet"):
@@ -137,7 +139,7 @@ class SearchPlan:
             temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         return cls(
             folder, values["digest"], len(rows), size, ranking.kept, ranking.exemplars, embeddings, rows, scorer,
-            ranking.device,
+            ranking.device, ranking.every_pair,
         )  # fmt: skip
 
     @classmethod
@@ -160,7 +162,7 @@ class SearchPlan:
             return cls(
                 folder, digest, values["n"], values["size"], values["kept"], exemplars,
                 Embeddings(embedded, image, text, None, {}), read_array(folder / _ROWS),
-                Scorer.of_values(values["scorer"]), choose_device(config.device),
+                Scorer.of_values(values["scorer"]), choose_device(config.device), values["every_pair"],
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"{folder}: no plan of these links ({error}); run `linkage link` again") from None
@@ -204,7 +206,8 @@ class SearchPlan:
             self.embeddings, rows, frame, Wording.of(frame, self.readings(number), self.exemplars.index.folding)
         )
         found, nearest = [], []
-        for part in candidates(asked, self.exemplars, self.scorer, device=self.device):
+        found_by = candidates(asked, self.exemplars, self.scorer, device=self.device, every_pair=self.every_pair)
+        for part in found_by:
             pairs, logit = best_of_entities(part.pairs, self.scorer, self.exemplars.entities)
             table = ranked(pairs, logit, shares(logit, pairs.query))
             found.append(table[table["rank"] <= self.kept])
