@@ -26,16 +26,16 @@ VAL_PER_SOURCE = 14
 
 def real_lines(folder: Path) -> pd.DataFrame:
     """The real lines that are not too wide: image, text, source, script, split ("train" or "val")."""
-    frame = pd.concat([pq.read_table(path).to_pandas() for path in sorted(folder.glob("*.parquet"))])
-    frame = frame[["image", "text", "source", "script", "split"]].reset_index(drop=True)
+    tables = [pq.read_table(path).to_pandas() for path in sorted(folder.glob("*.parquet"))]
+    frame: pd.DataFrame = pd.concat(tables, ignore_index=True)[["image", "text", "source", "script", "split"]]
     widths = np.array([Image.open(io.BytesIO(image)).width for image in frame["image"]])
-    return frame[widths <= WIDEST]
+    return frame.loc[widths <= WIDEST]
 
 
 def lines_to_read(real: pd.DataFrame, drawn: Path, out: Path, seed: int) -> None:
     """Write the table that the recogniser learns to read from: record_id, crop, transcription, split."""
     train = real[real["split"] == "train"]
-    parts = [part.sample(frac=SHARES[script], random_state=seed) for script, part in train.groupby("script")]
+    parts = [part.sample(frac=SHARES[str(script)], random_state=seed) for script, part in train.groupby("script")]
     val = [part.head(VAL_PER_SOURCE) for _, part in real[real["split"] == "val"].groupby("source")]
     made = pq.read_table(drawn, columns=["crop", "truth", "layout", "split"]).to_pandas()
     made = made[(made["layout"] == "line") & (made["split"] == "train")]

@@ -33,9 +33,12 @@ def train(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the bi-encoder on records: crop against text, then, with entity_id, by entity.
+    """Train the bi-encoder on records: to read, where there is a transcription; crop against text; by entity_id.
 
     Example: linkage train records.parquet --out model/ --set train.align_epochs=5
+
+    300 transcribed lines (a column `transcription`: what a person read), and no other stage: linkage train lines.csv
+    --out model/ --set train.align_epochs=0 --set train.supervised_epochs=0
 
     On two processors: torchrun --standalone --nproc-per-node=2 -m linkage train records.parquet --out model/
     """

@@ -240,7 +240,7 @@ class _Search:
             return np.empty((len(query), 0), dtype=np.int64)
         wording = self._asking.wording, self._known.wording
         found = nearest_by_likelihood(wording[0], query, wording[1], known, LIKELY + 1)[0]
-        rows = places[found]
+        rows: np.ndarray = places[found]
         rows[~self._is_exemplar[query], LIKELY:] = -1
         return rows
 
