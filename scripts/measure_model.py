@@ -1,8 +1,9 @@
 """Measure a model on labelled sets, each part of it beside string baselines: the tables of the model card.
 
 Run: python scripts/measure_model.py SETS [--model linkage-line] [--extra DIR] [--train] [--out tables.csv]
-SETS holds the real sets (gw_words, sroie_crops, txt_jp_firms), --extra what scripts/make_sets.py wrote. With --train
-the model is first trained on the train split. Val rows (test rows of the drawn set) are measured, never trained on.
+SETS holds the real sets (gw_words, hand_lines, sroie_crops, txt_jp_firms), --extra what scripts/make_sets.py wrote.
+With --train the model is first trained on the train split. Val rows (test rows of the drawn set) are measured, never
+trained on.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def cases(sets: Path, extra: Path | None) -> list[Case]:
     found = [
         Case("gw_words", sets / "gw_words", "none"),
         Case("gw_words, no reading", sets / "gw_words", "none", reading=False),
+        Case("hand_lines", sets / "hand_lines", "none"),
         Case("sroie_crops", sets / "sroie_crops", "tesseract"),
         Case("txt_jp_firms", sets / "txt_jp_firms", "given"),
     ]

@@ -21,14 +21,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by OpenMP when torch
 
 import numpy as np
 import onnx
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from base_lines import lines_to_read, pairs_of_lines, real_lines
+from base_lines import lines_to_link, lines_to_read, pairs_of_lines, real_lines
 from convert_recogniser import characters, convert, published_model
 from PIL import Image, ImageDraw, ImageFilter
 
-from linkage.compare.fit import fit_scorer
+from linkage.compare.fit import LabelledPairs, fit_scorer
 from linkage.compare.scorer import DEFAULT_SCORER, FEATURES, SCORER_FILE, Scorer
 from linkage.config import EncodeConfig, LinkConfig, TrainConfig
 from linkage.encode import towers
@@ -140,13 +141,25 @@ def positions(length: int, width: int) -> np.ndarray:
     return np.asarray(waves, dtype=np.float32)
 
 
-def fit_default_scorer(folder: Path, records: Records, work: Path) -> Scorer:
-    """Set how sure the default scorer is by the validation rows, and write it into the model's folder.
+def fit_default_scorer(folder: Path, tables: list[Records], work: Path) -> Scorer:
+    """Fit the default scorer on the validation rows of some tables, and write it into the model's folder.
 
-    What counts how much hardly moves: a scorer fitted on drawn names outright leans on what drawn variants have in
-    common (the best part of a text), and links handwriting worse than the default's even hand. Where records stand is
-    not looked at: drawn ones stand nowhere.
+    Where records stand is not looked at: drawn ones stand nowhere.
     """
+    parts = [_pairs(folder, records, work / f"pairs_{number}") for number, records in enumerate(tables)]
+    pairs = LabelledPairs(
+        pd.concat([part.alike for part in parts], ignore_index=True),
+        np.concatenate([part.is_match for part in parts]),
+        np.concatenate([part.query + number * 10**6 for number, part in enumerate(parts)]),
+        np.concatenate([part.group for part in parts]),
+    )
+    scorer = fit_scorer(pairs, DEFAULT_SCORER, strength=PULL).scorer
+    scorer.save(folder / SCORER_FILE)
+    return scorer
+
+
+def _pairs(folder: Path, records: Records, work: Path) -> LabelledPairs:
+    """The candidates of the validation queries of a table, by the model in a folder."""
     rows = records.take(np.flatnonzero(records.frame["split"] == "val"))
     config = EncodeConfig(model=str(folder), device="cpu")
     embeddings = embed_records(rows, BiEncoder.load(config.model, config.device), work / "embeddings", config)
@@ -154,10 +167,7 @@ def fit_default_scorer(folder: Path, records: Records, work: Path) -> Scorer:
     index = build_index(rows.take(np.flatnonzero(exemplar)), embeddings, work / "index")
     queries = rows.take(np.flatnonzero(~exemplar))
     pairs = labelled_pairs(queries, embeddings, index, LinkConfig(device="cpu"), DEFAULT_SCORER)
-    pairs = pairs._replace(alike=pairs.alike[list(FEATURES)])
-    scorer = fit_scorer(pairs, DEFAULT_SCORER, strength=PULL).scorer
-    scorer.save(folder / SCORER_FILE)
-    return scorer
+    return pairs._replace(alike=pairs.alike[list(FEATURES)])
 
 
 def begin(options: Any, drawn: Path) -> tuple[Path, Path]:
@@ -175,6 +185,7 @@ def begin(options: Any, drawn: Path) -> tuple[Path, Path]:
         real = real_lines(options.lines)
         lines_to_read(real, drawn, lines, options.seed)
         pairs_of_lines(real, options.real, work / "real.parquet", options.seed)
+        lines_to_link(real, work / "linked.parquet", options.seed)
         _join([drawn, work / "real.parquet"], pairs)
     if not (read / "model.safetensors").exists():
         encoder, records = BiEncoder.load(str(folder), "cpu"), Records.open(lines)
@@ -219,7 +230,8 @@ def main() -> None:
     folder, table = begin(options, drawn)
     if not (work / "model" / "training.json").exists():
         train(Records.open(table), work / "model", _config(options), _encode(folder), seed=options.seed)
-    print(fit_default_scorer(work / "model", Records.open(drawn), work))
+    tables = [drawn] if options.lines is None else [drawn, work / "linked.parquet"]
+    print(fit_default_scorer(work / "model", [Records.open(table) for table in tables], work))
     shutil.copy(Path(__file__).with_name(f"{NAME}.NOTICE"), work / "model" / "NOTICE")
     shutil.rmtree(options.out, ignore_errors=True)
     shutil.copytree(work / "model", options.out)
