@@ -321,6 +321,8 @@ def test_the_page_shows_hostile_text_as_read(finished: Path, tmp_path: Path, nam
         assert not any(attribute.startswith("on") for attribute in attributes)
     assert name in page.text
     assert page.pictures() >= (1 if name == "x2" else 2)
+    as_read = [attributes for tag, attributes in page.tags if attributes.get("alt") == "the crop as it was read"]
+    assert bool(as_read) == (name != "x2")  # an entity is shown by its crops
     with pytest.raises(UsageError, match="--overwrite"):
         explained(finished, name, "--html", tmp_path / "why.html")
 

@@ -18,7 +18,11 @@ def read_crop(data: bytes, direction: str = "horizontal") -> Image.Image:
     Raises:
         InputError: the bytes are no picture.
     """
-    image = open_image(data)
+    return upright(open_image(data), direction)
+
+
+def upright(image: Image.Image, direction: str) -> Image.Image:
+    """A crop whose writing runs rightward: the characters of a vertical line are put side by side."""
     return in_a_row(image) if direction == "vertical" else image
 
 

@@ -106,6 +106,7 @@ class _PageContent:
             "name": name,
             "record_id": side.record_id,
             "picture": self.picture(side.record_id),
+            "line": self.pictures.line(side.record_id) if self.pictures and side.reading else None,
             "marked": mark_differences(said, other, self.folding) if other else [(shorten(said), False)],
             "also": shorten(also) if also != said else "",
             "place": _place(side.source, side.page),

@@ -7,6 +7,8 @@ import io
 from itertools import groupby, zip_longest
 from typing import NamedTuple
 
+from PIL import Image
+
 from linkage.errors import InputError
 from linkage.records import Records
 from linkage.text import FOLDING, Folding, is_core
@@ -31,6 +33,23 @@ class Thumbnails:
 
     def uri(self, record_id: str) -> str | None:
         """WebP data URI of the record's crop; None where it has none that can be read."""
+        image = self._crop(record_id)
+        return None if image is None else _encoded(image.convert("RGB"))
+
+    def line(self, record_id: str) -> str | None:
+        """The same of what a recogniser sees of the crop: its lines, level, cut to their bodies, side by side."""
+        from linkage.encode.crops import upright
+        from linkage.ocr.lines import fit_line
+        from linkage.ocr.measures import HEIGHT, WIDEST
+
+        image = self._crop(record_id)
+        if image is None:
+            return None
+        frame = self._records.frame
+        direction = str(frame["direction"][self._row[record_id]]) if "direction" in frame else ""
+        return _encoded(Image.fromarray(fit_line(upright(image, direction), HEIGHT, WIDEST)[0]))
+
+    def _crop(self, record_id: str) -> Image.Image | None:
         from linkage.scans.images import decode_crop
 
         row = self._row.get(record_id)
@@ -38,16 +57,16 @@ class Thumbnails:
             return None
         try:
             crop = self._records.crop(row)
-            image = decode_crop(crop) if crop else None
+            return decode_crop(crop) if crop else None
         except (OSError, InputError):
             return None
-        if image is None:
-            return None
-        image = image.convert("RGB")
-        image.thumbnail(SIZE)
-        file = io.BytesIO()
-        image.save(file, "WEBP", quality=_QUALITY, method=4)
-        return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _encoded(image: Image.Image) -> str:
+    image.thumbnail(SIZE)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=_QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def shorten(text: str) -> str:
