@@ -62,17 +62,38 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; else as `replacing`."""
-    temporary = _temporary(path)
+    """Yield an empty temporary folder beside `path`; else as `replacing`.
+
+    What was there is renamed aside and removed last: killed in between, the next writer finds it there, see `restored`.
+    """
+    temporary, aside = _temporary(path), _aside(path)
     with _on_disk(path):
+        restored(path)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
             yield temporary
-            shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                path.rename(aside)
             temporary.rename(path)
+            shutil.rmtree(aside, ignore_errors=True)
         finally:
+            restored(path)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restored(path: Path) -> None:
+    """Bring back a folder that was renamed aside by a call that died before the new one took its place."""
+    aside = _aside(path)
+    if aside.exists():
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
 
 
 def _temporary(path: Path) -> Path:
