@@ -169,6 +169,7 @@ def _writing_csv(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
             cells = {name: _cells(rows[name], rows.columns) for name in rows.columns}
             begun = file.tell() > 0
             table = pd.DataFrame(cells, index=rows.index, dtype=object)
+            table.columns = pd.Index([escape_cell(str(name)) for name in table.columns])
             table.to_csv(lines, index=False, header=not begun, lineterminator=_Lines.END)
 
         yield write
@@ -327,6 +328,7 @@ def _read_csv(path: Path, as_text: Sequence[str]) -> pd.DataFrame:
     if not rows:
         raise ValueError("it is empty")
     header, *body = rows
+    header = [unescape_cell(name) for name in header]
     if len(set(header)) < len(header):
         raise ValueError("a column name stands twice in the header")
     body = [row for row in body if row]
@@ -377,9 +379,14 @@ def write_dictionary(path: Path, tables: Mapping[str, tuple[Sequence[str], int]]
         lines += ["", f"## {name} ({rows} rows)", "", "| column | type | meaning |", "|---|---|---|"]
         for column in columns:
             known = column_of(column, columns)
-            lines.append(f"| `{column}` | {known.dtype} | {known.meaning} |")
+            lines.append(f"| `{_in_a_cell(column)}` | {known.dtype} | {known.meaning} |")
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _in_a_cell(name: str) -> str:
+    """A column's name, which is its owner's, between backticks in a table of Markdown."""
+    return " ".join(name.split()).replace("`", "'").replace("|", "\\|")
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
