@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?=[^/])")  # a Path has lost the second stroke of s3://
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,30}):/{1,3}(?=[^/])")  # a Path has lost the second stroke of s3://
 _LEDGER = b"LKLG"  # its SQLite application id, at byte 68
 TABLES = (".csv", ".parquet")
 RUN, INDEX, EMBEDDINGS, MODEL, CLUSTERS = (
