@@ -12,6 +12,8 @@ import numpy as np
 
 from linkage.errors import ArtefactError
 
+_ROWS_AT_A_TIME = 65_536  # of vectors that are looked at: 30 MB
+
 
 def read_array(path: Path) -> np.ndarray:
     """Memory-map an array written with `numpy.save`.
@@ -24,6 +26,21 @@ def read_array(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError, OverflowError, TokenError) as error:  # the last: of headers that look old
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise ArtefactError(f"{path}: not a readable array ({said}); make it again") from None
+
+
+def read_vectors(path: Path) -> np.ndarray:
+    """`read_array` of vectors: rows of numbers.
+
+    Raises:
+        ArtefactError: as `read_array`, or a value is no number or infinite: neighbours of such would never be found.
+    """
+    vectors = read_array(path)
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise ArtefactError(f"{path}: holds no vectors; make it again")
+    for start in range(0, len(vectors), _ROWS_AT_A_TIME):
+        if not np.isfinite(vectors[start : start + _ROWS_AT_A_TIME]).all():
+            raise ArtefactError(f"{path}: damaged, it holds values that are no numbers; make it again")
+    return vectors
 
 
 @contextmanager

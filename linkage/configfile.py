@@ -16,6 +16,7 @@ from linkage.places import kind_of, remote
 
 Keys = tuple[int | str, ...]
 _SHOWN = 60  # characters of a wrong value; nothing is near to what is longer
+_ALIASES = 20  # none of ours has one
 _NAMED = 20  # problems; a damaged file has thousands
 
 
@@ -107,9 +108,20 @@ def _keys(model: type[BaseModel], before: str = "") -> Iterator[str]:
             yield from _keys(field.annotation, f"{before}{name}.")
 
 
+def _loaded(text: str) -> Any:
+    """The values of a YAML text.
+
+    Raises:
+        ValueError: aliases of aliases would make a few lines as large as memory.
+    """
+    if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)) > _ALIASES:
+        raise ValueError(f"more than {_ALIASES} aliases (*name)")
+    return yaml.safe_load(text)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _loaded(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(remote(path) or f"{path}: no such file; ready ones are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -131,7 +143,7 @@ def _apply(values: dict[str, Any], override: str) -> Keys:
     if not equals or not key.strip():
         raise ConfigError(f"--set {override}: write it as key.sub=value")
     try:
-        value = yaml.safe_load(text)
+        value = _loaded(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"--set {override}: the value is not valid YAML; quote it") from None
     *parents, last = keys = key.strip().split(".")

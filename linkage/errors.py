@@ -104,6 +104,8 @@ class StorageError(LinkageError):
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _SAID = "|".join(re.escape(os.strerror(code)) for code in sorted(_NO_ROOM))
+_LIBRARIES = {"sqlite3", "safetensors", "safetensors_rust", "pyarrow", "ray"}
+_READ = 10_000  # characters of an error
 # SQLite and Rust libraries have words of their own.
 _TOLD = re.compile(rf"{_SAID}|disk is full|\b(?:code: |os error )(?:{'|'.join(map(str, sorted(_NO_ROOM)))})\b")
 
@@ -111,7 +113,8 @@ _TOLD = re.compile(rf"{_SAID}|disk is full|\b(?:code: |os error )(?:{'|'.join(ma
 def storage_error(error: BaseException, path: Path | None = None, *, within: Path | None = None) -> StorageError | None:
     """The error to raise instead where a disk is behind `error`, else None.
 
-    Libraries wrap what the system says in errors of their own, so the chain of causes is searched, numbers and words.
+    Libraries wrap what the system says in errors of their own, so the chain of causes is searched: numbers,
+    and the words of libraries that give nothing else.
 
     Args:
         error: what was raised.
@@ -121,13 +124,22 @@ def storage_error(error: BaseException, path: Path | None = None, *, within: Pat
     if isinstance(error, StorageError):
         return error
     for one in _chain(error):
-        if isinstance(one, LinkageError):
-            continue
-        if (isinstance(one, OSError) and one.errno in _NO_ROOM) or _TOLD.search(str(one)):
+        known = isinstance(one, OSError) and one.errno in _NO_ROOM
+        said = _TOLD.search(str(one)[:_READ]) if known or _speaks_of_disks(one) else None
+        if known or said:
             named = Path(os.fsdecode(one.filename)) if isinstance(one, OSError) and one.filename else within
-            said = _TOLD.search(str(one))
             return StorageError(_no_room(path or named, said.group() if said else "no space left"))
     return None
+
+
+def _speaks_of_disks(error: BaseException) -> bool:
+    """Whether an error is one in whose words a library says what the system told it, and no text of a user's.
+
+    A configuration, a cell or a file's name may say "disk is full", too.
+    """
+    if isinstance(error, OSError):
+        return error.errno is None
+    return type(error) is RuntimeError or type(error).__module__.partition(".")[0] in _LIBRARIES
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

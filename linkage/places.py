@@ -6,13 +6,13 @@ import json
 import re
 from pathlib import Path
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,3}(?=[^/])")  # a Path has lost the second stroke of s3://
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,30}):/{1,3}(?=[^/])")  # a Path has lost the second stroke of s3://
 _LEDGER = b"LKLG"  # its SQLite application id, at byte 68
 TABLES = (".csv", ".parquet")
 RUN, INDEX, EMBEDDINGS, MODEL, CLUSTERS = (
     "a run directory", "an index", "embeddings", "a model", "a folder of `linkage cluster`"
 )  # fmt: skip
-TABLE = "a table"
+TABLE, LINKS, RECORDS = "a table", "a links table", "a records table"
 
 _MAKERS = {RUN: "run", INDEX: "index", EMBEDDINGS: "embed", MODEL: "train"}
 _INSIDE = {
@@ -93,10 +93,10 @@ def _file_kind(path: Path) -> str:
         return ""
     columns = _columns(path, head)
     if {"rank", "decision"} <= columns:
-        return "a links table"
+        return LINKS
     if {"origin", "membership"} <= columns:
         return "a members table"
-    return "a records table" if "record_id" in columns else "a table"
+    return RECORDS if "record_id" in columns else TABLE
 
 
 def _columns(path: Path, head: bytes) -> set[str]:

@@ -62,17 +62,38 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; else as `replacing`."""
-    temporary = _temporary(path)
+    """Yield an empty temporary folder beside `path`; else as `replacing`.
+
+    What was there is renamed aside and removed last: killed in between, the next writer finds it there, see `restored`.
+    """
+    temporary, aside = _temporary(path), _aside(path)
     with _on_disk(path):
+        restored(path)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
             yield temporary
-            shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                path.rename(aside)
             temporary.rename(path)
+            shutil.rmtree(aside, ignore_errors=True)
         finally:
+            restored(path)
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restored(path: Path) -> None:
+    """Bring back a folder that was renamed aside by a call that died before the new one took its place."""
+    aside = _aside(path)
+    if aside.exists():
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.rename(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
 
 
 def _temporary(path: Path) -> Path:
@@ -148,6 +169,7 @@ def _writing_csv(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
             cells = {name: _cells(rows[name], rows.columns) for name in rows.columns}
             begun = file.tell() > 0
             table = pd.DataFrame(cells, index=rows.index, dtype=object)
+            table.columns = pd.Index([escape_cell(str(name)) for name in table.columns])
             table.to_csv(lines, index=False, header=not begun, lineterminator=_Lines.END)
 
         yield write
@@ -306,6 +328,7 @@ def _read_csv(path: Path, as_text: Sequence[str]) -> pd.DataFrame:
     if not rows:
         raise ValueError("it is empty")
     header, *body = rows
+    header = [unescape_cell(name) for name in header]
     if len(set(header)) < len(header):
         raise ValueError("a column name stands twice in the header")
     body = [row for row in body if row]
@@ -356,9 +379,14 @@ def write_dictionary(path: Path, tables: Mapping[str, tuple[Sequence[str], int]]
         lines += ["", f"## {name} ({rows} rows)", "", "| column | type | meaning |", "|---|---|---|"]
         for column in columns:
             known = column_of(column, columns)
-            lines.append(f"| `{column}` | {known.dtype} | {known.meaning} |")
+            lines.append(f"| `{_in_a_cell(column)}` | {known.dtype} | {known.meaning} |")
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _in_a_cell(name: str) -> str:
+    """A column's name, which is its owner's, between backticks in a table of Markdown."""
+    return " ".join(name.split()).replace("`", "'").replace("|", "\\|")
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:

@@ -16,9 +16,9 @@ settings.load_profile("linkage")
 
 HEAVY = set(
     """
-    check cli disk doctor door explain folding forecast fuzz ingest layout_entries ledger_cli link_slices make_sets ocr
-    ocr_engines ocr_reader own_columns pool rerun run run_failures run_labels shards shared straighten synth train
-    train_base train_photos transcripts_export transcripts_ingest workers_ray
+    check claims cli disk doctor door errors_told explain folding forecast fuzz ingest layout_entries ledger_cli
+    link_slices make_sets ocr ocr_engines ocr_reader own_columns pool rerun run run_failures run_labels shards
+    shared straighten synth train train_base train_photos transcripts_export transcripts_ingest workers_ray
     """.split()
 )
 """Test modules that load the model, read pages or start processes; those of encode/ do, too."""

@@ -86,6 +86,13 @@ def test_missing_and_damaged_embeddings_say_what_to_run(records: Records, encode
     with pytest.raises(ArtefactError, match="linkage embed"):
         Embeddings.open(out)
     embed_records(records, encoder, out, CONFIG)
+    good = np.load(out / "text.npy")
+    for wrong in (np.nan, np.inf):
+        bad = good.copy()
+        bad[-1, 3] = wrong
+        np.save(out / "text.npy", bad)
+        with pytest.raises(ArtefactError, match=r"text\.npy: damaged, it holds values that are no numbers"):
+            Embeddings.open(out)
     np.save(out / "text.npy", np.zeros((2, 16), dtype=np.float16))
     with pytest.raises(ArtefactError, match="do not belong together"):
         Embeddings.open(out)
@@ -93,6 +100,10 @@ def test_missing_and_damaged_embeddings_say_what_to_run(records: Records, encode
     with pytest.raises(ArtefactError, match=r"image\.npy"):
         Embeddings.open(out)
     manifest = json.loads((out / "manifest.json").read_text())
+    for weight in (float("nan"), -1.0, 2.0):
+        (out / "manifest.json").write_text(json.dumps(manifest | {"image_weight": weight}))
+        with pytest.raises(ArtefactError, match="image weight"):
+            Embeddings.open(out)
     del manifest["dim"]
     (out / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ArtefactError, match="damaged"):

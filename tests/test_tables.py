@@ -157,3 +157,16 @@ def test_whole_numbers_with_gaps_stay_whole_numbers(tmp_path: Path) -> None:
 def test_a_negative_number_is_no_formula(cell: str) -> None:
     assert escape_cell(cell) == unescape_cell(cell) == cell
     assert unescape_cell(escape_cell("'" + cell)) == "'" + cell
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(A1)", "@x", "+1", "-col", "'=x", "a|b`c", "\ttab", "plain"])
+def test_a_column_named_like_a_formula_is_text_and_comes_back(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "table.csv"
+    write_table(pd.DataFrame({"record_id": ["r1"], name: ["v"]}), path)
+    header = path.read_text(encoding="utf-8").splitlines()[0]
+    assert not header.split(",", 1)[1].lstrip('"').startswith(("=", "@", "+", "-", "\t"))
+    assert read_table(path).columns.tolist() == ["record_id", name]
+    write_dictionary(tmp_path / "columns.md", {"table": (["record_id", name], 1)})
+    rows = [line for line in (tmp_path / "columns.md").read_text().splitlines() if line.startswith("|")]
+    assert len(rows) == 4
+    assert all(row.replace("\\|", "").count("|") == 4 for row in rows)

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import traceback
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +14,7 @@ from typer.core import TyperCommand
 
 from linkage import __version__
 from linkage.choices import RegionKind, WorkEngine, either, names
+from linkage.cli.claims import claimed, held, inputs
 from linkage.errors import EXIT_CODES, ExitCode, LinkageError, UsageError, storage_error
 from linkage.places import remote
 
@@ -75,21 +75,25 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
+OUTPUTS = ("out", "html", "preview")
+"""Parameters that name what is written; every other path is read."""
+
+
 class LocalCommand(TyperCommand):
     """A command that refuses places which are no files of this machine, whichever of its paths one is given for."""
 
     def invoke(self, ctx: Any) -> Any:
         """Look at every path, then do what the command does."""
+        inputs.clear()
         for name, given in ctx.params.items():
             for one in given if isinstance(given, (list, tuple)) else [given]:
-                if (isinstance(one, Path) or name == "model") and one and (away := remote(one)):
+                if not (isinstance(one, Path) or name == "model") or not one:
+                    continue
+                if away := remote(one):
                     raise UsageError(away)
+                if name not in OUTPUTS and Path(one).exists():
+                    inputs.append(Path(one))
         return super().invoke(ctx)
-
-
-_claims = ExitStack()
-_claimed: list[Path] = []
-"""The places that this command writes its results to, and their locks, let go when it ends."""
 
 
 def _version(wanted: bool) -> None:
@@ -107,7 +111,7 @@ def _options(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    context.with_resource(_claims)
+    context.with_resource(held)
     if limit := os.environ.get("OMP_THREAD_LIMIT"):  # FAISS waits for ever for a thread that the limit forbids
         os.environ.setdefault("OMP_NUM_THREADS", limit)
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
@@ -123,21 +127,6 @@ def load(config: Path | None, settings: list[str] | None, model: str | None) -> 
     return loaded.model_copy(update={"encode": update(loaded.encode, model=model)})
 
 
-def free(out: Path, overwrite: bool) -> None:
-    """Claim a place for the result of this command, for as long as it runs; nothing is overwritten unasked.
-
-    Raises:
-        UsageError: something is there, or another process is writing it.
-    """
-    from linkage.locks import alone
-
-    if os.environ.get("RANK", "0") == "0":  # torchrun: the first process claims it for all
-        _claims.enter_context(alone(out))
-    _claimed.append(out)
-    if out.exists() and not overwrite and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another --out")
-
-
 def main() -> None:
     """Run the command line; errors a user can meet become one line and their exit code."""
     try:
@@ -147,7 +136,7 @@ def main() -> None:
             typer.echo("linkage: interrupted; the same command goes on where it was", err=True)
         raise
     except Exception as error:
-        told = storage_error(error, within=_claimed[-1] if _claimed else None) or error
+        told = storage_error(error, within=claimed[-1] if claimed else None) or error
         if isinstance(told, LinkageError):
             _fail(error, str(told), told.exit_code)
         _fail(error, f"bug: {type(error).__name__}: {error} (run with -v for the traceback)", ExitCode.BUG)

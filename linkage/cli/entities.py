@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import AsJson, Overwrite, app, free
+from linkage.cli.app import AsJson, Overwrite, app
+from linkage.cli.claims import free
 from linkage.console import print_json, print_summary, print_table
+from linkage.places import RECORDS, TABLE
 
 ledger = typer.Typer(
     help="Look into a ledger of entities, or take its last run back; --ledger of link and cluster writes it.\n\n"
@@ -81,7 +83,7 @@ def members(
     """
     from linkage.jobs import export_members
 
-    free(out, overwrite)
+    free(out, overwrite, RECORDS)
     print_summary(export_members(path, out, at) | {"out": str(out)}, as_json)
 
 
@@ -100,7 +102,7 @@ def crosswalk(
     """
     from linkage.jobs import export_crosswalk
 
-    free(out, overwrite)
+    free(out, overwrite, TABLE)
     print_summary(export_crosswalk(path, old, new, out) | {"out": str(out)}, as_json)
 
 

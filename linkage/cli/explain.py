@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import app, free
+from linkage.cli.app import app
+from linkage.cli.claims import free
 from linkage.console import print_explanation
 
 
@@ -27,5 +28,5 @@ def explain(
     from linkage.explain.evidence import explain_run
 
     if html:
-        free(html, overwrite)
+        free(html, overwrite, "")
     print_explanation(explain_run(run, name, as_entity=entity, page=html), as_json)

@@ -19,11 +19,12 @@ from linkage.cli.app import (
     Settings,
     Shard,
     app,
-    free,
     load,
 )
+from linkage.cli.claims import free
 from linkage.console import print_json, print_metrics, print_shard, print_summary
 from linkage.errors import UsageError
+from linkage.places import CLUSTERS, INDEX, LINKS, TABLE
 
 
 @app.command()
@@ -57,7 +58,7 @@ def index(
     loaded = load(config, settings, model)
     chosen = update(loaded.index, kind=kind, memory=memory, recall=recall)
     loaded = loaded.model_copy(update={"index": chosen})
-    free(out, overwrite)
+    free(out, overwrite, INDEX, [out.with_name(f"{out.name}.failures.csv")])
     made = build_exemplar_index(records, out, loaded, embeddings, ledger) | {"out": str(out)}
     print_summary(made if as_json else {name: value for name, value in made.items() if name != "spaces"}, as_json)
 
@@ -148,9 +149,17 @@ def link(
         did = link_queries_share(queries, index, out, loaded, share, embeddings=embeddings, model=model)
         print_shard(share, *did, "queries searched", as_json)
         return
-    free(out, overwrite)
+    free(out, overwrite, LINKS, _beside(out))
     summary = link_queries(queries, index, out, loaded, model=model, embeddings=embeddings, ledger=ledger)
     print_summary(summary | {"out": str(out)}, as_json)
+
+
+def _beside(links: Path) -> list[Path]:
+    """What is written beside a links table."""
+    from linkage.link.links import manifest_of, nearest_of
+
+    lists = [links.with_name(f"{links.stem}.{name}.csv") for name in ("failures", "members")]
+    return [links.with_suffix(".parquet"), manifest_of(links), nearest_of(links), *lists]
 
 
 @app.command()
@@ -172,7 +181,8 @@ def cluster(
     from linkage.jobs import cluster_records
 
     loaded = load(config, settings, model)
-    free(out, overwrite)
+    written = ("members.csv", "members.parquet", "entities.csv", "entities.parquet", "failures.csv", "columns.md")
+    free(out, overwrite, CLUSTERS, [out / name for name in written])
     print_summary(cluster_records(records, out, loaded, embeddings, ledger) | {"out": str(out)}, as_json)
 
 
@@ -210,7 +220,7 @@ def evaluate(
     if out:
         tables = {out.with_name(f"{out.stem}.{name}{out.suffix}"): extra for name, extra in evaluation.tables.items()}
         for path in (out, *tables):
-            free(path, overwrite)
+            free(path, overwrite, TABLE)
         for path, written in ({out: evaluation.metrics} | tables).items():
             write_table(written, path)
     if as_json:

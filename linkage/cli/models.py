@@ -17,10 +17,11 @@ from linkage.cli.app import (
     Settings,
     Shard,
     app,
-    free,
     load,
 )
+from linkage.cli.claims import free
 from linkage.console import print_shard, print_summary
+from linkage.places import EMBEDDINGS, MODEL
 
 
 @app.command()
@@ -46,7 +47,7 @@ def train(
     from linkage.records import Records
 
     loaded = load(config, settings, model)
-    free(out, overwrite)
+    free(out, overwrite, MODEL)
     opened, folding = Records.open(records), loaded.folding
     summary = train_model(opened, out, loaded.train, loaded.encode, seed=loaded.seed, folding=folding)
     if summary:  # torchrun: the first process speaks for all
@@ -81,7 +82,7 @@ def embed(
     section = loaded.encode
     share = Share.read(shard) if shard else None
     if share is None:
-        free(out, overwrite)
+        free(out, overwrite, EMBEDDINGS)
     opened = Records.open(records)
     encoder = BiEncoder.load(section.model, section.device, loaded.folding)
     if share:

@@ -21,9 +21,10 @@ from linkage.cli.app import (
     Settings,
     Shard,
     app,
-    free,
 )
+from linkage.cli.claims import free
 from linkage.console import print_shard, print_summary
+from linkage.places import RECORDS
 
 
 @app.command()
@@ -132,5 +133,5 @@ def synth(
     """
     from linkage.jobs import draw_records
 
-    free(out, overwrite)
+    free(out, overwrite, RECORDS)
     print_summary(draw_records(out, entities=entities, views=views, seed=seed, workers=workers), as_json)

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from linkage.cli.app import Boxes, ConfigFile, Inputs, Languages, Overwrite, Regions, Settings, app, free
+from linkage.cli.app import Boxes, ConfigFile, Inputs, Languages, Overwrite, Regions, Settings, app
+from linkage.cli.claims import free
+from linkage.places import TABLE
 
 
 @app.command("regions")
@@ -41,9 +43,9 @@ def show(
 
     languages = lang.split("+") if lang else None
     section = update(load_config(config, settings or ()).ingest, regions=regions, boxes=boxes, languages=languages)
-    for place in (preview, out):
+    for place, kind in ((preview, ""), (out, TABLE)):
         if place:
-            free(place, overwrite)
+            free(place, overwrite, kind)
     found = show_regions(scans, section, pages=pages, preview=preview, texts=texts)
     if out:
         write_table(found.boxes, out)

@@ -328,6 +328,7 @@ def _from_folder(name: str, folder: Path, device: Device, folding: Folding) -> B
         raise ArtefactError(f"{path}: damaged ({_one_line(error)}); {remedy}") from None
     tokenize: CharTokenizer | OpenClipTokenizer
     if "tokenizer" in config:
+        _known(str(config["tokenizer"]))  # else open_clip would look for it at a hub
         tokenize = OpenClipTokenizer(str(config["tokenizer"]), folding)
     else:
         tokenize = CharTokenizer(folder / VOCABULARY_FILE, int(cfg["text_cfg"]["context_length"]), folding)

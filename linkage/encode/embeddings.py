@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from linkage.arrays import read_array
+from linkage.arrays import read_vectors
 from linkage.encode.lattice import check_readings
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError, InputError
@@ -105,6 +105,8 @@ class Embeddings:
             Folding(**manifest.get("folding", {}))
             if missing or manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, without {', '.join(missing) or 'nothing'}")
+            if not 0 <= float(manifest["image_weight"]) <= 1:
+                raise ValueError(f"image weight {manifest['image_weight']}")
             read = 0
             for part in table_parts(folder / READINGS_FILE, _ROWS_AT_A_TIME):
                 check_readings(part)
@@ -113,7 +115,7 @@ class Embeddings:
             raise ArtefactError(f"{folder}: no embeddings here; {remedy}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({' '.join(str(error).split())[:160]}); {remedy}") from None
-        image, text = read_array(folder / "image.npy"), read_array(folder / "text.npy")
+        image, text = read_vectors(folder / "image.npy"), read_vectors(folder / "text.npy")
         if image.shape != (n, dim) or text.shape != (n, dim) or read != n:
             raise ArtefactError(f"{folder}: its files do not belong together; {remedy}")
         return cls(folder, image, text, None, manifest)

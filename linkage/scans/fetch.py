@@ -118,7 +118,7 @@ def _fetch(url: str, target: Path, folder: Path, downloads: DownloadClient) -> N
         raise InputError("the canvas has no image")
     arriving = target.with_name(f".{target.name}.part")
     try:
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", url) and not url.startswith("file:"):
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:", url) and not url.startswith("file:"):
             downloads.fetch(url, arriving)
         else:
             _copy(url, arriving, folder)

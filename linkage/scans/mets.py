@@ -18,7 +18,7 @@ from linkage.scans.markup import children, descendants, local_name, parse_markup
 _TEXTS = (".xml", ".hocr", ".html", ".htm")
 _SMALL = re.compile("thumb|preview|^min|low", re.IGNORECASE)
 _READ = re.compile("alto|page|hocr|ocr|text", re.IGNORECASE)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def _files(root: Any) -> Iterable[_File]:
                 suffix = PurePosixPath(unquote(href)).suffix.lower()
                 is_image = kind.startswith("image/") or suffix in IMAGE_SUFFIXES or suffix == ".pdf"
                 if is_image or suffix in _TEXTS or "xml" in kind or "html" in kind:
-                    number = re.search(r"\d+(?=\D*$)", name, re.ASCII)
-                    key = file.get("GROUPID") or (number[0].lstrip("0") if number else name)
+                    numbers = re.findall(r"\d+", name, re.ASCII)
+                    key = file.get("GROUPID") or (numbers[-1].lstrip("0") if numbers else name)
                     yield _File(name, href, use, key, is_image)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from linkage.arrays import digest_file, read_array, writing_array
+from linkage.arrays import digest_file, read_array, read_vectors, writing_array
 from linkage.config import IndexConfig
 from linkage.encode.lattice import check_readings
 from linkage.errors import ArtefactError, InputError
@@ -119,7 +119,8 @@ class Index:
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             n, dim = int(manifest["n"]), int(manifest["dim"])
-            float(manifest["image_weight"])
+            if not 0 <= float(manifest["image_weight"]) <= 1:
+                raise ValueError(f"image weight {manifest['image_weight']}")
             str(manifest["model"]), str(manifest["model_sha256"]), Folding(**manifest["folding"])
             if manifest.get("format") != FORMAT:
                 raise ValueError(f"format {manifest.get('format')}, not {FORMAT}")
@@ -128,7 +129,7 @@ class Index:
             check_readings(exemplars)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, InputError) as error:
             raise ArtefactError(f"{folder}: damaged ({_line(error)}); {_REMEDY}") from None
-        vectors = {by: read_array(folder / f"{by}.npy") for by in SPACES}
+        vectors = {by: read_vectors(folder / f"{by}.npy") for by in SPACES}
         shapes = [*(part.shape for part in vectors.values()), (len(exemplars), dim)]
         if any(shape != (n, dim) for shape in shapes) or not set(exemplars) >= _NEEDED:
             raise ArtefactError(f"{folder}: its files do not belong together; {_REMEDY}")
