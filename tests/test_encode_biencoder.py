@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lines import NAMES, draw, tiny_model
 from PIL import Image
 
 from linkage.encode.biencoder import BiEncoder
-from linkage.encode.folder import model_folder
+from linkage.encode.folder import CONFIG_FILE, model_folder
 from linkage.encode.pooling import pool
 from linkage.errors import ArtefactError, ConfigError, DependencyError
 
@@ -96,6 +97,15 @@ def test_the_architecture_for_photographs_sees_colour_and_is_saved_with_its_toke
 def test_an_unknown_name_lists_near_ones() -> None:
     with pytest.raises(ConfigError, match="ViT-B-32"):
         BiEncoder.load("ViT-B32", "cpu")
+
+
+def test_a_folder_whose_tokenizer_is_at_a_hub_is_refused(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "tiny")
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    for name in ("hf-hub:timm/ViT-B-16-SigLIP", "../other", "no-such-architecture"):
+        (folder / CONFIG_FILE).write_text(json.dumps(config | {"tokenizer": name}))
+        with pytest.raises((ArtefactError, ConfigError), match=r"no such model folder|no model, folder or arch"):
+            BiEncoder.load(str(folder), "cpu")
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "roberta-ViT-B-32"])

@@ -285,7 +285,7 @@ class BiEncoder:
 
 
 def _known(architecture: str) -> dict[str, Any]:
-    cfg = open_clip.get_model_config(architecture)
+    cfg = None if ":" in architecture else open_clip.get_model_config(architecture)  # which asks a hub for hf-hub:x
     if cfg is None:
         if other := unwanted(Path(architecture), MODEL):
             raise ArtefactError(other)
