@@ -23,7 +23,7 @@ SHARES = {"hand": 1.0, "fraktur": 0.8, "print": 0.6, "typewriter": 0.6}  # of th
 DRAWN = 3500  # drawn lines beside the real ones, so that what was read before is not forgotten
 VAL_PER_SOURCE = 14
 LEAST_LETTERS, MOST_TIMES = 4, 6  # of lines that are linked: shorter ones and more printings of one tell little
-OTHERS, NO_MATCH = 1000, 150  # lines that stand once: exemplars that nobody looks for, queries that find nobody
+OTHERS, NO_MATCH = 500, 120  # lines that stand once: exemplars that nobody looks for, queries that find nobody
 
 
 def real_lines(folder: Path) -> pd.DataFrame:

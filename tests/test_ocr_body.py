@@ -24,7 +24,7 @@ def on_paper(line: Image.Image, above: int, below: int, paper: int = 235) -> Ima
 
 
 def test_margins_do_not_set_the_scale() -> None:
-    line = draw("Fischer Druck", 40)
+    line = on_paper(draw("Fischer Druck", 40), 12, 12)
     alone = fit_line(line, 48, 2048)
     for above, below in ((0, 60), (60, 0), (90, 90)):
         assert fit_line(on_paper(line, above, below), 48, 2048).shape == alone.shape

@@ -10,9 +10,9 @@ from linkage.compare.wording import Wording
 PAIRS = 2_000_000
 """Queries times exemplars up to which every pair is compared: half a minute on one core."""
 
-_CELLS_AT_A_TIME = 32_768  # letters of texts: 128 kB, which the caches hold
-_COLUMNS_PER_SCALING = 4
-_NOTHING = np.float32(1e-25)  # of the best path: what falls below is none that could have been meant, see MOST_AGAINST
+_CELLS_AT_A_TIME = 16_384  # letters of texts: 128 kB, which the caches hold
+_COLUMNS_PER_SCALING = 16
+_NOTHING = 1e-80  # of the best path: what falls below is none that could have been meant, see MOST_AGAINST
 
 
 def nearest_by_likelihood(
@@ -43,8 +43,8 @@ def nearest_by_likelihood(
 def _log_ratios(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarray) -> np.ndarray:
     """What `likelihood.likelihood` gives as `log_ratio` for all rows a with all rows b: float32 (q, n).
 
-    -inf where it is below about -57. One lattice is laid under all texts at once, and every column's chances are looked
-    up once for each letter that a text has, not for each pair.
+    -inf where it is below about -184. One lattice is laid under all texts at once, and every column's chances are
+    looked up once for each letter that a text has, not for each pair.
     """
     result = np.full((len(a), len(b)), np.nan, dtype=np.float32)
     lengths = np.diff(told.ends)[b]
@@ -65,12 +65,12 @@ def _log_ratios(seen: FoldedLattices, a: np.ndarray, told: Letters, b: np.ndarra
 
 
 def _spelled(told: Letters, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Letters of texts by place, int64 (L, n), 0 beyond the end; where one differs from the last, float32; lengths."""
+    """Letters of texts by place, int64 (L, n), 0 beyond the end; where one differs from the last, float64; lengths."""
     lengths = np.diff(told.ends)[b]
     spelled = np.zeros((int(lengths.max()), len(b)), dtype=np.int64)
     there = np.arange(len(spelled))[:, None] < lengths
     spelled.T[there.T] = told.letters[ragged(told.ends[b], lengths)]
-    changes = np.ones(spelled.shape, dtype=np.float32)
+    changes = np.ones(spelled.shape)
     changes[1:] = spelled[1:] != spelled[:-1]
     return spelled, changes, lengths
 
@@ -78,7 +78,7 @@ def _spelled(told: Letters, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 def _relative(seen: FoldedLattices, row: int, told: Letters) -> tuple[np.ndarray, np.ndarray]:
     """Chances of none (K,) and of every letter of the texts (K, letters) in each column, as shares of the best path's.
 
-    float32; letter 0, which stands beyond a text's end, has none.
+    float64; letter 0, which stands beyond a text's end, has none.
     """
     none = seen.none[slice(*seen.columns[row : row + 2])].astype(np.float64)
     entries = slice(*seen.entries[row : row + 2])
@@ -92,7 +92,7 @@ def _relative(seen: FoldedLattices, row: int, told: Letters) -> tuple[np.ndarray
     # The best path is that of the columns as they were before letters folded to one; here only their product counts.
     correction = np.exp((np.log(best).sum() - seen.best[row]) / len(best))
     best /= correction
-    return (none / best).astype(np.float32), (chances / best[:, None]).astype(np.float32)
+    return none / best, chances / best[:, None]
 
 
 def _forward(
@@ -100,8 +100,8 @@ def _forward(
 ) -> np.ndarray:
     """Log ratios of texts under one lattice (CTC forward algorithm), float32 (n,)."""
     n = spelled.shape[1]
-    blank = np.zeros((len(spelled) + 1, n), dtype=np.float32)  # [j]: j letters written, none since
-    char = np.zeros(spelled.shape, dtype=np.float32)  # [j]: letter j is being written
+    blank = np.zeros((len(spelled) + 1, n))  # [j]: j letters written, none since
+    char = np.zeros(spelled.shape)  # [j]: letter j is being written
     blank[0] = 1.0
     scale = np.zeros(n, dtype=np.int64)
     arriving = np.empty_like(char)
@@ -115,8 +115,8 @@ def _forward(
             char *= char > _NOTHING  # numbers that are all but 0 take a hundred times as long
             blank *= blank > _NOTHING
             most = np.maximum(char.max(axis=0), blank.max(axis=0))
-            if most.max() > 1e6:
-                power = np.where(most > 1e6, np.frexp(most)[1], 0)
+            if most.max() > 1e100:
+                power = np.where(most > 1e100, np.frexp(most)[1], 0)
                 char, blank = np.ldexp(char, -power), np.ldexp(blank, -power)
                 scale += power
     rows = np.arange(n)

@@ -235,10 +235,17 @@ def _is_number(value: Any) -> bool:
 PLACES = ("same_page", "same_source")
 """Comparisons of where two records stand: evidence only where labels have shown what it is worth."""
 
-_SEEN = {"image_cosine": 2.4, "string_score": 1.2, "partial_score": 2.4, "rarity_score": 2.4, "likelihood": 4.8}
+_SEEN = {
+    "image_cosine": 2.4,
+    "string_score": 1.2,
+    "partial_score": 2.4,
+    "rarity_score": 2.4,
+    "likelihood": 10.0,
+    "log_likelihood": 20.0,
+}
 DEFAULT_SCORER = Scorer(
     {
-        "seen": Weights(-13.5, {"score": 6.0} | _SEEN),
+        "seen": Weights(-31.0, {"score": 6.0} | _SEEN),
         "written": Weights(-11.5, {"score": 7.0, "string_score": 5.0, "partial_score": 1.0, "rarity_score": 3.0}),
         "alone": Weights(-12.0, {"score": 12.0, "image_cosine": 4.0}),
     }

@@ -14,7 +14,7 @@ from linkage.ocr.ctc import LineWord
 from linkage.ocr.engine import Box, Word
 from linkage.ocr.measures import HEIGHT, STEP, WIDEST
 
-MARGIN = 0.18
+MARGIN = 0.5
 """Of a line's body, left above and below it: what ascends and descends beyond the rows that hold most of the ink."""
 _GAP = 16  # pixels of paper between lines that are put side by side
 _LEAST_LINE = 7  # rows of pixels below which nothing is legible
