@@ -85,7 +85,7 @@ COLUMNS: dict[str, Column] = {
     "log_likelihood": Column(
         "number",
         "the same as a whole: 1 + (log p of all letters, natural, both ways added) / 200; 1: nothing is likelier, "
-        "0: e^-200 or less",
+        "0: e^-200 or less; empty: both have a given text",
     ),
     "partial_score": Column(
         "number", "similarity of the shorter text, of n letters, to the best part of the other, times n / (n + 2), 0..1"

@@ -40,7 +40,8 @@ def test_it_is_the_likelihood_of_each_pair(seed: int) -> None:
     for row in range(30):
         found = places[row] >= 0
         evidence = by_pair[row, places[row][found]]
-        np.testing.assert_allclose(scaled_evidence(means[row][found]), evidence, atol=2e-5)
+        known = ~np.isnan(evidence)  # between two given texts it is no evidence
+        np.testing.assert_allclose(scaled_evidence(means[row][found])[known], evidence[known], atol=2e-5)
         assert (np.diff(means[row][found]) <= 0).all()
         left_out = np.setdiff1d(np.arange(40), places[row][found])
         assert (np.nan_to_num(by_pair[row, left_out]) == 0).all()  # they cannot be meant, or have nothing to compare

@@ -82,7 +82,7 @@ def test_missing_texts_have_their_own_coefficients() -> None:
 
 def test_pairs_without_a_picture_have_their_own_coefficients() -> None:
     known = pairs(3, 12_000)
-    known.alike.loc[::2, "likelihood"] = np.nan
+    known.alike.loc[::2, ["likelihood", "log_likelihood"]] = np.nan
     fitted = fit_scorer(known, DEFAULT_SCORER).scorer
     assert weights(fitted) == pytest.approx(list(TRUE.values()), rel=0.25)
     for rows in (slice(0, None, 2), slice(1, None, 2)):

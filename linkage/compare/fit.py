@@ -132,12 +132,13 @@ def folds_of(group: np.ndarray) -> np.ndarray:
 def _chosen_strength(pairs: LabelledPairs, start: Scorer) -> float:
     """The pull under which the entities left out are likeliest, judged by the commonest kind of pair."""
     level = levels_of(pairs.alike)
-    kind = list(LEVELS)[int(np.bincount(level[pairs.is_match]).argmax())]
-    part = pairs.at(level <= list(LEVELS).index(kind))
+    place = int(np.bincount(level[pairs.is_match]).argmax())
+    kinds = tuple(LEVELS)[: place + 1]  # it stands beside those that have more in common
+    part = pairs.at(level <= place)
     best = (-np.inf, STRENGTHS[0])
     starts = starts_of(part.query)
     for strength in STRENGTHS:
-        logit = _left_out(part, start, strength, (kind,))
+        logit = _left_out(part, start, strength, kinds)
         set_right = _platt(logit, part).move(logit, levels_of(part.alike))
         likelihood = float(set_right[part.is_match].sum() - log_total(set_right, starts).sum())
         if likelihood > best[0] + 1e-9:
@@ -253,7 +254,7 @@ def _likeliest(
 
 
 class _Platt(NamedTuple):
-    """A stretch (> 0) of logits, and a shift for each of LEVELS (3,)."""
+    """A stretch (> 0) of logits, and a shift for each of LEVELS (4,)."""
 
     stretch: float
     shifts: np.ndarray

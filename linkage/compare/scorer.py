@@ -20,7 +20,7 @@ from linkage.errors import ArtefactError
 from linkage.tables import replacing
 
 SCORER_FILE = "scorer.json"
-FORMAT = 2
+FORMAT = 3
 Origin = Literal["default", "model", "fitted"]
 _MOST = 1e6  # no fit comes near it; sums of greater coefficients could overflow
 
@@ -35,9 +35,11 @@ FEATURES = (*COSINES, *MEASURES)
 FREE = ("confidence", "length")
 """Features that may speak for or against a match; a higher value of any other never lowers the logit."""
 
+_SEEN = tuple(name for name in FEATURES if name != "log_likelihood")
 _WRITTEN = tuple(name for name in FEATURES if name not in LIKELIHOODS)
-LEVELS: dict[str, tuple[str, ...]] = {"seen": FEATURES, "written": _WRITTEN, "alone": COSINES}
-"""Features that pairs of each kind have: of all; of those without a lattice; of those that lack a text."""
+LEVELS: dict[str, tuple[str, ...]] = {"read": FEATURES, "seen": _SEEN, "written": _WRITTEN, "alone": COSINES}
+"""Features that pairs of each kind have: of those where a crop's reading stands for a text that was not given; of those
+with both texts, and a lattice; of those without a lattice; of those that lack a text."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ class Scorer:
         return np.clip((seen.intercept + span - logit) / span, 0.0, 1.0)
 
     def scaled(self, stretch: float, shifts: np.ndarray) -> Scorer:
-        """The scorer whose logit is shift + stretch x this one's, with a shift for each of LEVELS (3,)."""
+        """The scorer whose logit is shift + stretch x this one's, with a shift for each of LEVELS (4,)."""
         extras = {name: FieldWeight(stretch * one.weight, stretch * one.shift) for name, one in self.extras.items()}
         moved = zip(LEVELS, shifts.tolist(), strict=True)
         levels = {name: self.levels[name].times(stretch, shift) for name, shift in moved}
@@ -235,17 +237,11 @@ def _is_number(value: Any) -> bool:
 PLACES = ("same_page", "same_source")
 """Comparisons of where two records stand: evidence only where labels have shown what it is worth."""
 
-_SEEN = {
-    "image_cosine": 2.4,
-    "string_score": 1.2,
-    "partial_score": 2.4,
-    "rarity_score": 2.4,
-    "likelihood": 10.0,
-    "log_likelihood": 20.0,
-}
+_STRINGS = {"image_cosine": 2.4, "string_score": 1.2, "partial_score": 2.4, "rarity_score": 2.4}
 DEFAULT_SCORER = Scorer(
     {
-        "seen": Weights(-31.0, {"score": 6.0} | _SEEN),
+        "read": Weights(-31.0, {"score": 6.0, "likelihood": 10.0, "log_likelihood": 20.0} | _STRINGS),
+        "seen": Weights(-13.5, {"score": 6.0, "likelihood": 4.8} | _STRINGS),
         "written": Weights(-11.5, {"score": 7.0, "string_score": 5.0, "partial_score": 1.0, "rarity_score": 3.0}),
         "alone": Weights(-12.0, {"score": 12.0, "image_cosine": 4.0}),
     }
@@ -269,8 +265,8 @@ def imputed(known: np.ndarray) -> np.ndarray:
 def levels_of(alike: pd.DataFrame) -> np.ndarray:
     """Which of LEVELS each pair is of, int (n,)."""
     written = alike["string_score"].notna().to_numpy()
-    seen = alike["likelihood"].notna().to_numpy()
-    return np.asarray(np.where(written & seen, 0, np.where(written, 1, 2)))
+    seen, read = (alike[name].notna().to_numpy() for name in LIKELIHOODS)
+    return np.asarray(np.where(~written, 3, np.where(read, 0, np.where(seen, 1, 2))))
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:

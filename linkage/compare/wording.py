@@ -49,6 +49,7 @@ class Wording:
         words: both, the readings where they differ.
         folding: what makes two texts equal.
         folded: the beginnings of texts and readings with what stands between the letters, two lists of n.
+        given: bool (n,), whether there is a given text.
         confidence: how sure the reading is, float64 (n,), 0..1; 1 for a text that was given without one.
     """
 
@@ -77,6 +78,7 @@ class Wording:
         lengths = [np.array([len(text) for text in view], dtype=np.int64) for view in views]
         lengths[1][self.texts == self.readings] = 0  # said already
         self.words = [TextView(view, length) for view, length in zip(views, lengths, strict=True)]
+        self.given = self.texts != ""
         self.folded = _cut(folded)
         self._packed = [None] * len(texts) if readings is None else readings["lattice"].tolist()
         sure = unknown if given is None else np.asarray(given, dtype=np.float64)
@@ -169,13 +171,16 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     By letter: 1 + log(p) / log(1000) of a chance p per letter (see `likelihood.likelihood`), the mean of both ways:
     what evens out between a text that is a little likelier and one that is far from what was seen. And as a whole:
     1 + the sum of both ways' log ratios / 200 (twice the one where the other is missing): the evidence as it adds up,
-    letter upon letter, by which a long text that fits says more than a short one.
+    letter upon letter, by which a long text that fits says more than a short one. It is for pairs of which one at least
+    has no given text, so that all that is known of it is its crop: between two given texts the strings tell better
+    (drawn Japanese names, Tesseract's character error 0.28: hit@1 0.977 without it, 0.91 with it).
 
     Args:
         left, right, a, b: as for `written`.
 
     Returns:
-        float64 (m, 2), in the order of LIKELIHOODS, 0..1 in steps of 1e-6; NaN: a text, or any lattice, is missing.
+        float64 (m, 2), in the order of LIKELIHOODS, 0..1 in steps of 1e-6; NaN: a text, or any lattice, is missing; the
+        second also where both texts are given.
 
     Raises:
         ArtefactError: bytes that are no lattice.
@@ -183,7 +188,8 @@ def likelihoods(left: Wording, a: np.ndarray, right: Wording, b: np.ndarray) -> 
     chances = likelihood(left.lattices, a, right.letters, b), likelihood(right.lattices, b, left.letters, a)
     letters = np.stack([1.0 - np.log(np.maximum(way.by_letter, _LEAST)) / np.log(_LEAST) for way in chances])
     whole = np.stack([way.log_ratio for way in chances])  # (2, m)
-    return np.column_stack([_mean(letters), scaled_evidence(_mean(whole))]).round(6)
+    told = left.given[a] & right.given[b]
+    return np.column_stack([_mean(letters), np.where(told, np.nan, scaled_evidence(_mean(whole)))]).round(6)
 
 
 def scaled_evidence(mean: np.ndarray) -> np.ndarray:
