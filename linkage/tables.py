@@ -93,7 +93,8 @@ def restored(path: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.replaced")
+    place = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and links stay links
+    return place.with_name(f".{place.name}.replaced")
 
 
 def _temporary(path: Path) -> Path:

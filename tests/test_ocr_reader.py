@@ -57,7 +57,7 @@ def test_a_line_does_not_depend_on_its_batch(reader: LineReader) -> None:
             alone, _ = reader(torch.from_numpy(scaled(line)))
             columns = alone.shape[1]
             assert real[row].sum() == columns
-            np.testing.assert_allclose(together[row, :columns], alone[0], atol=2e-4)
+            np.testing.assert_allclose(together[row, :columns], alone[0], atol=5e-4)
             assert not together[row, columns:].any()
 
 

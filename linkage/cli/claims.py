@@ -48,7 +48,7 @@ def free(out: Path, overwrite: bool, kind: str, beside: Sequence[Path] = ()) -> 
             raise UsageError(f"{out}: exists already; give --overwrite to replace it, or another --out")
         _refuse_other(out, kind)
     for place in beside:
-        if place == out.with_suffix(".parquet") and place.exists():
+        if out.suffix and place == out.with_suffix(".parquet") and place.exists():
             _refuse_other(place, kind)
 
 
