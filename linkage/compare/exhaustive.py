@@ -8,7 +8,7 @@ from linkage.compare.likelihood import UNSEEN, FoldedLattices, Letters, ragged
 from linkage.compare.wording import Wording
 
 PAIRS = 2_000_000
-"""Queries times exemplars up to which every pair is compared: half a minute on one core."""
+"""Queries times exemplars up to which every pair is compared."""
 
 _CELLS_AT_A_TIME = 16_384  # letters of texts: 128 kB, which the caches hold
 _COLUMNS_PER_SCALING = 16

@@ -123,7 +123,7 @@ def candidates(
     compared last, and only with the exemplars that are likeliest without them: a query's other ones are left out. A
     query that is an exemplar of the index is not compared with itself. The exemplars' configuration says how many
     neighbours there are, how many of them are compared with lattices, what is blocked and excluded. What is found for a
-    query does not hang on the others.
+    query does not hang on the others, but that `every_pair` is for so many queries only.
 
     Args:
         asked: queries: embeddings, records and wording.
